@@ -1,0 +1,72 @@
+# The verbs of the project. `make help` prints the comments behind `##`.
+
+TASK ?= shoes
+OUT ?= out
+DATA ?=
+SPAN ?=
+METADATA ?=
+ARGS ?=
+EXTRAS ?=
+CSV ?=
+TEXT ?= These loafers fell apart after two weeks.
+GRPC_PORT ?= 8500
+REST_PORT ?= 8501
+
+# A pyenv that lacks the version of .python-version has no `python3` in this folder; any other will do.
+PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 python; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null && echo "$$p" && break; done)
+VENV_PYTHON := .venv/bin/python
+TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(SPAN),--span $(SPAN))
+
+# No editable install: it would hide that a module is missing from the package that TFX makes of modules/.
+export PYTHONPATH := $(CURDIR)/modules:$(CURDIR)
+export TF_USE_LEGACY_KERAS := 1
+export TF_CPP_MIN_LOG_LEVEL := 3
+# Importing TFX takes 24 s without bytecode and 8 s with it.
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help setup pipeline skew serve predict test test-all bench lint format doctor lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXTRAS=none drops them
+	@$(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras "$(EXTRAS)"
+
+pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 METADATA=mysql://... V=1 (all logs)
+	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(METADATA),--metadata "$(METADATA)") $(if $(V),-v) $(ARGS)
+
+skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
+	@$(VENV_PYTHON) -m bert_pipeline skew $(TASK_ARGUMENTS) $(if $(CSV),--csv "$(CSV)") $(ARGS)
+
+serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes REST_PORT=8501 GRPC_PORT=8500
+	@$(VENV_PYTHON) -m serving.model_server --model_name "$(TASK)" --model_base_path "$(OUT)/$(TASK)/serving/$(TASK)" \
+	  --port $(GRPC_PORT) --rest_api_port $(REST_PORT) $(ARGS)
+
+predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."
+	@$(VENV_PYTHON) -m serving.client --model "$(TASK)" --address localhost:$(REST_PORT) --text "$(TEXT)" $(ARGS)
+
+test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+test-all: setup ## run the slow tests as well
+	@$(VENV_PYTHON) -m pytest -m "slow or not slow" $(ARGS)
+
+bench: setup ## run the measurements
+	@$(VENV_PYTHON) -m pytest tests/benchmarks -m "slow or not slow" -s $(ARGS)
+
+lint: setup ## check style (ruff) and types (mypy)
+	@$(VENV_PYTHON) -m ruff check . && $(VENV_PYTHON) -m ruff format --check . && $(VENV_PYTHON) -m mypy
+
+format: setup ## put the code into the project's format
+	@$(VENV_PYTHON) -m ruff check --fix --select I . && $(VENV_PYTHON) -m ruff format .
+
+doctor: setup ## say what is wrong with this machine and how to mend it
+	@$(VENV_PYTHON) -m bert_pipeline doctor
+
+lock: ## compile requirements.lock from pyproject.toml; ARGS=--upgrade takes the newest versions
+	@$(or $(PYTHON),python3) -m bert_pipeline.lock $(ARGS)
+
+clean: ## remove .venv and the tools; what runs wrote (out/) stays
+	@rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache

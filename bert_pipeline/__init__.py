@@ -1,0 +1,1 @@
+"""Text classification with BERT on TensorFlow Extended: the graph, its settings and its command line."""

@@ -1,0 +1,114 @@
+"""The command line: `python -m bert_pipeline pipeline --task shoes`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from bert_pipeline.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; returns the exit status.
+
+    0: done. 1: the model was refused, or the two sides of a skew check differ. 2: an error that the
+    message explains.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except UserError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last finished component", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bert_pipeline", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    pipeline = verbs.add_parser("pipeline", help="run a task's pipeline")
+    _add_task_arguments(pipeline)
+    pipeline.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
+    pipeline.add_argument(
+        "--server",
+        choices=("process", "docker"),
+        default="process",
+        help="what InfraValidator loads the candidate in: our server, or TensorFlow Serving in docker",
+    )
+    pipeline.set_defaults(run=_pipeline)
+
+    skew = verbs.add_parser("skew", help="compare training with serving on a CSV")
+    _add_task_arguments(skew)
+    skew.add_argument("--csv", default="", help="file to compare on; default: the task's own files")
+    skew.set_defaults(run=_skew)
+
+    doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", default="shoes", help="name of a file in tasks/, or a path")
+    parser.add_argument("--data", default="", help="data folder, instead of the task's data.path")
+    parser.add_argument("--span", type=int, default=None, help="span, instead of the task's data.span")
+    parser.add_argument("--out", default="out", type=Path, help="where everything is written")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what the libraries log")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        help="one setting",
+    )
+
+
+# Imports stand inside the verbs: a verb pays for its own only, and `--help` for none.
+
+
+def _pipeline(arguments: argparse.Namespace) -> int:
+    from bert_pipeline import run
+
+    return run.run(
+        run.Request(
+            task=arguments.task,
+            data=arguments.data,
+            span=arguments.span,
+            overrides=tuple(arguments.overrides),
+            out=arguments.out,
+            metadata=arguments.metadata,
+            server=arguments.server,
+            verbose=arguments.verbose,
+        )
+    )
+
+
+def _skew(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.run_log import quiet_library_loggers, run_log
+
+    log = arguments.out / Path(arguments.task).stem / "logs" / "skew.log"
+    with run_log(log, verbose=arguments.verbose):
+        from bert_pipeline import skew
+
+        quiet_library_loggers()
+        return skew.main(arguments)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    del arguments
+    from bert_pipeline import doctor
+
+    return doctor.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

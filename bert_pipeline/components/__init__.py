@@ -1,0 +1,1 @@
+"""Components of the graph that TFX does not have, or has differently; one file each."""

@@ -1,0 +1,77 @@
+"""Puts a SavedModel into a served folder so that a server sees all of it or nothing.
+
+The copy is made under a name that no server takes for a version and is renamed when it is on disk, so that
+a run killed at any moment leaves nothing that could be loaded. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+_INCOMPLETE = ".incomplete"
+_WARMUP_DIR = "assets.extra"
+_CHUNK_BYTES = 2**20
+
+
+def push(source: Path, *, base_dir: Path) -> int:
+    """Copies a SavedModel to a new version folder, atomically.
+
+    Args:
+        source: folder of the SavedModel.
+        base_dir: base path of the served model; made if need be. What killed pushes left is removed.
+
+    Returns:
+        The version: seconds since 1970, or one more than the newest where the clock went back.
+    """
+    base_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in base_dir.glob(f".*{_INCOMPLETE}"):
+        shutil.rmtree(leftover)
+    version = max(int(time.time()), (newest_version(base_dir) or 0) + 1)
+    incomplete = base_dir / f".{version}{_INCOMPLETE}"
+    shutil.copytree(source, incomplete, copy_function=_copy_file)
+    for folder in (incomplete, *(path for path in incomplete.rglob("*") if path.is_dir())):
+        _sync_folder(folder)
+    os.rename(incomplete, base_dir / str(version))
+    _sync_folder(base_dir)
+    return version
+
+
+def newest_version(base_dir: Path) -> int | None:
+    """The highest version in the folder, as a server sees it; None: there is none."""
+    if not base_dir.is_dir():
+        return None
+    names = (path.name for path in base_dir.iterdir() if path.is_dir())
+    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=None)
+
+
+def fingerprint(saved_model_dir: Path) -> str:
+    """SHA-256 over the names and contents of a SavedModel's files, warm-up requests left out."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in saved_model_dir.rglob("*") if p.is_file()):
+        name = path.relative_to(saved_model_dir)
+        if name.parts[0] != _WARMUP_DIR:
+            digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode())
+            with open(path, "rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _copy_file(source: str, destination: str) -> str:
+    """Copies a file and waits until it is on disk: the rename must not get there first."""
+    shutil.copyfile(source, destination)
+    with open(destination, "rb") as file:
+        os.fsync(file.fileno())
+    return destination
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

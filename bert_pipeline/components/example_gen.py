@@ -1,0 +1,156 @@
+"""ExampleGen for text tables: CSV or Parquet with every column kept as bytes.
+
+TFX's own CsvExampleGen infers a type per column, so that a text column of numbers turns into
+integers in one span and stays text in the next, and it stops at bytes that are not UTF-8 without
+naming the row. Here every cell becomes a bytes feature, an empty cell a missing value, and what is
+wrong with the text is left to ExampleValidator, which can say where. Splits, hash buckets, spans
+and versions are FileBasedExampleGen's.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+import tensorflow as tf
+from tfx import v1 as tfx
+from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.components.example_gen.component import FileBasedExampleGen
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
+from tfx.proto import range_config_pb2
+
+from bert_pipeline.errors import UserError
+
+# Longest cell accepted, in characters; csv's own default of 131,072 is below long documents.
+csv.field_size_limit(1 << 28)
+
+
+def to_example(row: Mapping[str, bytes]) -> tf.train.Example:
+    """One row as a tf.Example; an empty cell is a feature without a value.
+
+    Example: {"text": b"good", "label": b""} -> text: bytes_list ["good"], label: bytes_list [].
+    """
+    example = tf.train.Example()
+    for name, cell in row.items():
+        values = example.features.feature[name].bytes_list.value
+        if cell:
+            values.append(cell)
+    return example
+
+
+def read_csv(path: str) -> Iterator[dict[str, bytes]]:
+    """Rows of one RFC 4180 file with a header, cells as the bytes that stand in the file.
+
+    Args:
+        path: a CSV file, UTF-8 with or without a byte-order mark. Bytes that are not UTF-8 are kept.
+
+    Raises:
+        UserError: no header, a row with another number of cells, an unclosed quote; with its line.
+    """
+    with fileio.open(path, "rb") as raw:
+        text = io.StringIO(raw.read().decode("utf-8", "surrogateescape").removeprefix("\ufeff"), newline="")
+    rows = csv.reader(text, strict=True)
+    header = next(rows, None)
+    if not header or len(set(header)) != len(header):
+        raise UserError(f"{path}:1: the header is {header}; it must name every column, each once")
+    try:
+        for cells in rows:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise UserError(
+                    f"{path}:{rows.line_num}: {len(cells)} cells, but the header names {len(header)} columns "
+                    f"({', '.join(header)}); quote cells that hold a comma or a line break"
+                )
+            yield {
+                name: cell.encode("utf-8", "surrogateescape")
+                for name, cell in zip(header, cells, strict=True)
+            }
+    except csv.Error as error:
+        raise UserError(
+            f"{path}:{rows.line_num}: {error}; write quotes inside a quoted cell twice (RFC 4180)"
+        ) from error
+
+
+def read_parquet(path: str) -> Iterator[dict[str, bytes]]:
+    """Rows of one Parquet file; values that are no strings are written as `str` writes them."""
+    for batch in pq.ParquetFile(path).iter_batches():
+        for row in batch.to_pylist():
+            yield {name: _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> bytes:
+    if value is None:
+        return b""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8")
+
+
+_READERS = {"csv": read_csv, "parquet": read_parquet}
+
+
+@beam.typehints.with_output_types(tf.train.Example)
+class _ReadTable(beam.PTransform):
+    """Files of a pattern -> tf.Examples; the shape that BaseExampleGenExecutor asks for."""
+
+    def __init__(self, exec_properties: dict[str, Any], split_pattern: str) -> None:
+        super().__init__()
+        self._pattern = os.path.join(exec_properties["input_base"], split_pattern)
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        paths = sorted(fileio.glob(self._pattern))
+        if not paths:
+            raise UserError(f"data.files: no file matches {self._pattern}")
+        reader = _READERS["parquet" if self._pattern.endswith(".parquet") else "csv"]
+        return pipeline | beam.Create(paths) | beam.FlatMap(reader) | beam.Map(to_example)
+
+
+class TableExecutor(BaseExampleGenExecutor):
+    """Writes the rows of CSV or Parquet files as tf.Examples of bytes features."""
+
+    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
+        """TFX's hook: what reads one split."""
+        return _ReadTable
+
+
+def text_example_gen(
+    *, data_dir: Path, files: Mapping[str, str], data_format: str, hash_buckets: Mapping[str, int], span: int
+) -> FileBasedExampleGen:
+    """The ExampleGen of a task.
+
+    Args:
+        data_dir: folder of the data.
+        files: split to pattern; a single pattern is split by hash, several splits are taken as they are.
+        data_format: csv, parquet or tfrecord.
+        hash_buckets: buckets of each split, where `files` holds a single pattern.
+        span: number of the span where the pattern holds {SPAN}; 0 is the newest.
+    """
+    proto = tfx.proto
+    input_config = proto.Input(
+        splits=[proto.Input.Split(name=name, pattern=pattern) for name, pattern in files.items()]
+    )
+    output_config = None
+    if len(files) == 1:  # without buckets TFX would split it 2:1
+        splits = [proto.SplitConfig.Split(name=name, hash_buckets=n) for name, n in hash_buckets.items()]
+        output_config = proto.Output(split_config=proto.SplitConfig(splits=splits))
+    range_config = None
+    if span and any("{SPAN}" in pattern for pattern in files.values()):
+        static = range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+        range_config = range_config_pb2.RangeConfig(static_range=static)
+    arguments: dict[str, Any] = {
+        "input_base": str(data_dir),
+        "input_config": input_config,
+        "output_config": output_config,
+        "range_config": range_config,
+    }
+    if data_format == "tfrecord":
+        return tfx.components.ImportExampleGen(**arguments)
+    return FileBasedExampleGen(
+        custom_executor_spec=executor_spec.BeamExecutorSpec(TableExecutor), **arguments
+    )

@@ -1,0 +1,120 @@
+"""The schema: inferred from the first data, tightened by the task, then kept and curated by people."""
+
+from pathlib import Path
+
+import bert_task
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import v1 as tfx
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from bert_pipeline.errors import UserError
+
+SCHEMA_FILE = "schema.pbtxt"
+
+_HEADER = """\
+# The schema of the data of task {name}: inferred from the first data it saw, then yours to edit.
+# Each run validates its data against this file before it trains. Fields: tensorflow_metadata's schema.proto.
+"""
+
+
+# No `from __future__ import annotations` in this file: TFX's decorator reads the annotations themselves.
+@component
+def CuratedSchema(
+    schema_pbtxt: tfx.dsl.components.Parameter[str],
+    schema: tfx.dsl.components.OutputArtifact[standard_artifacts.Schema],
+) -> None:
+    """Brings the curated schema into the graph.
+
+    TFX's ImportSchemaGen is keyed by the file's path and does not see an edit; here the text itself is
+    the parameter, so an edited schema is a new one.
+    """
+    Path(schema.uri).mkdir(parents=True, exist_ok=True)
+    (Path(schema.uri) / SCHEMA_FILE).write_text(schema_pbtxt, encoding="utf-8")
+
+
+def tighten(schema: schema_pb2.Schema, *, data: bert_task.DataConfig) -> schema_pb2.Schema:
+    """What the task knows and inference cannot: texts are free, labels are closed, neither may be missing.
+
+    Args:
+        schema: as TFDV inferred it.
+        data: section [data] of the task.
+
+    Raises:
+        UserError: the data lacks a column that the task names.
+    """
+    result = schema_pb2.Schema()
+    result.CopyFrom(schema)
+    features = {feature.name: feature for feature in result.feature}
+    for key, column in [*(("data.text", c) for c in data.text), ("data.label", data.label)]:
+        if column not in features:
+            raise UserError(f"{key}: the data has no column {column!r}; it has {', '.join(sorted(features))}")
+        _require_one_string(features[column])
+    for column in data.text:
+        features[column].ClearField("domain_info")
+    for feature in features.values():
+        _drop_wide_domain(feature, schema=result)
+    features[data.label].ClearField("domain_info")
+    features[data.label].string_domain.CopyFrom(schema_pb2.StringDomain(name=data.label, value=data.labels))
+    used = {f.domain for f in result.feature if f.WhichOneof("domain_info") == "domain"}
+    kept = [domain for domain in result.string_domain if domain.name in used]
+    del result.string_domain[:]
+    result.string_domain.extend(kept)
+    return result
+
+
+def _require_one_string(feature: schema_pb2.Feature) -> None:
+    feature.type = schema_pb2.BYTES
+    feature.presence.min_fraction = 1.0
+    feature.presence.min_count = 1
+    feature.ClearField("value_count")
+    feature.ClearField("shape")
+    feature.shape.dim.add(size=1)
+
+
+def _drop_wide_domain(feature: schema_pb2.Feature, *, schema: schema_pb2.Schema) -> None:
+    """Dates, ids and the like are no closed sets: a domain of over 50 values is not kept."""
+    if feature.WhichOneof("domain_info") != "domain":
+        return
+    domain = next(d for d in schema.string_domain if d.name == feature.domain)
+    if len(domain.value) > 50 or _looks_like_date(feature.name, domain.value):
+        feature.ClearField("domain_info")
+
+
+def _looks_like_date(name: str, values: list[str]) -> bool:
+    return all(len(v) >= 8 and v[:4].isdigit() for v in values)
+
+
+def write_curated_schema(
+    inferred_dir: str, *, path: Path, data: bert_task.DataConfig, task_name: str
+) -> None:
+    """Writes the first curated schema beside the task file.
+
+    Args:
+        inferred_dir: uri of SchemaGen's artifact.
+        path: the file to write.
+        data: section [data].
+        task_name: for the file's header.
+    """
+    text = (Path(inferred_dir) / SCHEMA_FILE).read_text(encoding="utf-8")
+    schema = tighten(text_format.Parse(text, schema_pb2.Schema()), data=data)
+    partial = path.with_suffix(".partial")
+    partial.write_text(_HEADER.format(name=task_name) + text_format.MessageToString(schema), encoding="utf-8")
+    partial.replace(path)
+
+
+def read_curated_schema(path: Path) -> str:
+    """The text of a curated schema.
+
+    Raises:
+        UserError: the file is no schema.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        text_format.Parse(text, schema_pb2.Schema())
+    except text_format.ParseError as error:
+        raise UserError(
+            f"{path}: not a schema: {error}; mend the line, or delete the file to infer it anew"
+        ) from error
+    return text

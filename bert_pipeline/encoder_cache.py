@@ -1,0 +1,68 @@
+"""The encoder cache: folders that are whole or not there, and hashes of files."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Where a long step reports, a line of text at a time.
+Progress = Callable[[str], None]
+
+
+def publish(path: Path, build: Callable[[Path], None]) -> None:
+    """Makes the folder `path`, unless it is there.
+
+    `build` fills a sibling, which is renamed when it is whole: a process that is killed leaves no `path`.
+    Of two processes the second waits for the first and finds its work done; the lock of one that dies is
+    released by the system, and the next removes what was left.
+
+    Args:
+        path: folder to make.
+        build: fills the empty folder it is given.
+    """
+    if path.is_dir():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path.parent / f".{path.name}.lock"):
+        if path.is_dir():
+            return
+        partial = path.parent / f".{path.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            build(partial)
+            os.rename(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with open(path, "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of one file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def files_sha256(folder: Path, names: Iterable[str]) -> str:
+    """Hash of the names and contents of those files of a folder that are there."""
+    present = [name for name in sorted(names) if (folder / name).is_file()]
+    return text_sha256("\n".join(f"{name} {file_sha256(folder / name)}" for name in present))
+
+
+def text_sha256(text: str) -> str:
+    """Hash of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

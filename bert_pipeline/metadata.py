@@ -1,0 +1,45 @@
+"""Where ML Metadata lies: a sqlite file by default, MySQL or PostgreSQL by address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from bert_pipeline.errors import UserError
+
+_DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
+
+
+def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.ConnectionConfig:
+    """The connection of a run.
+
+    Args:
+        address: empty or `sqlite` for the file; `mysql://user:password@host:port/database` or
+            `postgresql://user:password@host:port/database`.
+        sqlite_path: the sqlite file.
+
+    Raises:
+        UserError: the address is of neither form.
+    """
+    if address in ("", "sqlite"):
+        return metadata.sqlite_metadata_connection_config(str(sqlite_path))
+    url = urlsplit(address)
+    database = url.path.lstrip("/")
+    if url.scheme not in _DEFAULT_PORTS or not url.hostname or not database or not url.username:
+        shown = f"{url.scheme}://{url.hostname}{url.path}"  # never a password
+        raise UserError(
+            f"METADATA is {shown!r}; write sqlite, mysql://user:password@host:port/database "
+            "or postgresql://user:password@host:port/database"
+        )
+    port = url.port or _DEFAULT_PORTS[url.scheme]
+    user, password = unquote(url.username), unquote(url.password or "")
+    if url.scheme == "mysql":
+        return metadata.mysql_metadata_connection_config(url.hostname, port, database, user, password)
+    return metadata_store_pb2.ConnectionConfig(
+        postgresql=metadata_store_pb2.PostgreSQLDatabaseConfig(
+            host=url.hostname, port=str(port), dbname=database, user=user, password=password
+        )
+    )

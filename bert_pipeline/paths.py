@@ -1,0 +1,41 @@
+"""Where the runs of a task write."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPaths:
+    """Where one task's runs write; nothing is written anywhere else."""
+
+    root: Path
+    """out/<task>."""
+
+    task_name: str
+
+    @property
+    def pipeline_root(self) -> Path:
+        """Artifacts of every component."""
+        return self.root / "artifacts"
+
+    @property
+    def metadata(self) -> Path:
+        """ML Metadata's sqlite file."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def push_destination(self) -> Path:
+        """Base path of the served model: one folder per version."""
+        return self.root / "serving" / self.task_name
+
+    @property
+    def logs(self) -> Path:
+        """One log file per run."""
+        return self.root / "logs"
+
+
+def run_paths(task_name: str, *, out: str | Path) -> RunPaths:
+    """Paths of a task's runs under the output folder `out`."""
+    return RunPaths(root=Path(out).resolve() / task_name, task_name=task_name)

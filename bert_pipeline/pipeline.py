@@ -1,0 +1,213 @@
+"""The whole graph, top to bottom: from a table of labelled texts to a model in service.
+
+Nothing is computed here. Each component is given only the sections of the task that it reads,
+because TFX makes what a component is given part of its cache key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import bert_task
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_node import BaseNode
+
+from bert_pipeline import evaluation
+from bert_pipeline.components import baseline_resolver
+from bert_pipeline.components.example_gen import text_example_gen
+from bert_pipeline.components.example_validator import TextExampleValidator
+from bert_pipeline.components.infra_validator import infra_validator
+from bert_pipeline.components.pusher import AtomicPusher
+from bert_pipeline.components.schema import CuratedSchema
+from bert_pipeline.config import PROJECT_ROOT, LoadedTask
+from bert_pipeline.encoders import Encoder
+from bert_pipeline.paths import RunPaths
+
+MODULES_DIR = PROJECT_ROOT / "modules"
+
+# Beam's DirectRunner tries to download another engine first, and so differs online and offline.
+BEAM_ARGS = ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",)
+
+UNLABELLED = "unlabelled"
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a graph is made of, resolved before it is built."""
+
+    loaded: LoadedTask
+    encoder: Encoder
+    paths: RunPaths
+    schema_pbtxt: str
+    """Text of the curated schema."""
+
+    server: str = "process"
+    """What InfraValidator loads the candidate in: `process` (our server) or `docker` (TF Serving)."""
+
+
+def data_components(loaded: LoadedTask) -> tuple[BaseNode, BaseNode]:
+    """ExampleGen and StatisticsGen, with which every run begins."""
+    data = loaded.task.data
+    example_gen = text_example_gen(
+        data_dir=loaded.data_dir,
+        files=data.files,
+        data_format=data.format,
+        hash_buckets=data.hash_buckets,
+        span=data.span,
+    ).with_id("ExampleGen")
+    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    return example_gen, statistics_gen
+
+
+def schema_components(loaded: LoadedTask) -> list[BaseNode]:
+    """The first pass over a task that has no schema yet: infers one, to be kept beside the task file."""
+    example_gen, statistics_gen = data_components(loaded)
+    schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"])
+    return [example_gen, statistics_gen, schema_gen]
+
+
+def task_components(parts: Parts) -> list[BaseNode]:
+    """Every component of a run, in order."""
+    loaded, task, encoder = parts.loaded, parts.loaded.task, parts.encoder
+
+    example_gen, statistics_gen = data_components(loaded)
+    examples = example_gen.outputs["examples"]
+
+    schema = CuratedSchema(schema_pbtxt=parts.schema_pbtxt).with_id("Schema")
+
+    example_validator = TextExampleValidator(
+        examples=examples,
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        data=task.data,
+        task_file=loaded.path,
+        schema_file=loaded.schema_path,
+    ).with_id("ExampleValidator")
+
+    transform = tfx.components.Transform(
+        examples=examples,
+        schema=schema.outputs["schema"],
+        module_file=str(MODULES_DIR / "bert_transform.py"),
+        custom_config={
+            "data": bert_task.to_json(task.data),
+            "text": bert_task.to_json(task.text),
+            "vocab_path": encoder.vocab_path,
+            "lower_case": encoder.lower_case,
+            "encoder_sha256": encoder.sha256,  # a folder's path says nothing of its content
+        },
+        disable_statistics=True,  # TFDV over token ids: most of Transform's time, and nobody reads it
+    )
+    transform.add_upstream_node(example_validator)  # nothing is computed on data that does not fit
+
+    trainer = tfx.components.Trainer(
+        module_file=str(MODULES_DIR / "bert_trainer.py"),
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        custom_config={
+            "data": bert_task.to_json(task.data),
+            "encoder": bert_task.to_json(task.encoder),
+            "training": bert_task.to_json(task.training),
+            "encoder_path": encoder.path,
+            "encoder_sha256": encoder.sha256,
+            "progress": True,
+        },
+    )
+    model = trainer.outputs["model"]
+
+    baseline = tfx.dsl.Resolver(
+        strategy_class=baseline_resolver.ModelInServiceStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
+        candidate=model,
+    ).with_id("Baseline")
+
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        eval_config=evaluation.eval_config(task),
+    )
+
+    validator = infra_validator(
+        model=model, examples=examples, data=task.data, serving=task.serving, server=parts.server
+    )
+
+    pusher = AtomicPusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=validator.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(parts.paths.push_destination))
+        ),
+    ).with_id("Pusher")
+
+    components = [
+        example_gen,
+        statistics_gen,
+        schema,
+        example_validator,
+        transform,
+        trainer,
+        baseline,
+        evaluator,
+        validator,
+        pusher,
+    ]
+    if task.bulk_inference.files:
+        components += bulk_inference(parts, model=model, blessing=evaluator.outputs["blessing"], after=pusher)
+    return components
+
+
+def bulk_inference(
+    parts: Parts, *, model: tfx.dsl.Channel, blessing: tfx.dsl.Channel, after: BaseNode
+) -> list[BaseNode]:
+    """Labels the task's unlabelled texts; it comes after the push, so that it cannot hold one back."""
+    task = parts.loaded.task
+    example_gen = text_example_gen(
+        data_dir=parts.loaded.data_dir,
+        files={UNLABELLED: task.bulk_inference.files},
+        data_format=task.data.format,
+        hash_buckets={UNLABELLED: 1},
+        span=0,
+    ).with_id("UnlabelledExampleGen")
+    example_gen.add_upstream_node(after)
+    inferrer = tfx.components.BulkInferrer(
+        examples=example_gen.outputs["examples"],
+        model=model,
+        model_blessing=blessing,
+        data_spec=tfx.proto.DataSpec(example_splits=[UNLABELLED]),
+        model_spec=tfx.proto.ModelSpec(model_signature_name=["serve_examples"]),
+    )
+    return [example_gen, inferrer]
+
+
+def create_pipeline(
+    task_name: str,
+    *,
+    components: Sequence[BaseNode],
+    pipeline_root: Path,
+    metadata: object | None,
+    enable_cache: bool = True,
+) -> tfx.dsl.Pipeline:
+    """Puts components together.
+
+    Args:
+        task_name: names the pipeline in ML Metadata.
+        components: of `task_components` or `schema_components`.
+        pipeline_root: where artifacts are written.
+        metadata: ML Metadata's connection configuration; None where the orchestrator brings its own.
+        enable_cache: whether components with unchanged inputs are skipped.
+    """
+    return tfx.dsl.Pipeline(
+        pipeline_name=task_name,
+        pipeline_root=str(pipeline_root),
+        components=list(components),
+        metadata_connection_config=metadata,
+        enable_cache=enable_cache,
+        beam_pipeline_args=list(BEAM_ARGS),
+    )

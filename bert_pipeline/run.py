@@ -1,0 +1,169 @@
+"""One run of a task on this machine: resolves the parts, runs the graph, prints the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bert_pipeline import config
+from bert_pipeline.errors import UserError
+from bert_pipeline.paths import RunPaths, run_paths
+from bert_pipeline.run_log import quiet_library_loggers, run_log
+
+if TYPE_CHECKING:
+    from bert_pipeline.encoders import Encoder
+    from bert_pipeline.runners.local import LocalRunner, NodeResult
+
+# Bulk inference that fails never holds back a push.
+_OPTIONAL = ("UnlabelledExampleGen", "BulkInferrer")
+
+# What is in service may have changed since (another run, a person): the Pusher looks each time.
+_NEVER_CACHED = ("Pusher",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    task: str
+    data: str
+    span: int | None
+    overrides: tuple[str, ...]
+    out: Path
+    metadata: str
+    server: str
+    verbose: bool
+
+
+def run(request: Request) -> int:
+    """Runs a task's pipeline.
+
+    Returns:
+        0 when the model was pushed or is in service already, 1 when it was refused.
+
+    Raises:
+        UserError: anything that stopped the run and that a user can mend.
+    """
+    started = time.monotonic()
+    loaded = config.load_task(request.task, data=request.data, span=request.span, overrides=request.overrides)
+    paths = run_paths(loaded.task.name, out=request.out)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
+    with _exclusive(paths), run_log(log, verbose=request.verbose):
+        try:
+            return _run(request, loaded, paths, started=started)
+        except UserError:
+            raise
+        except Exception as error:
+            if request.verbose:
+                raise
+            raise UserError(f"{type(error).__name__}: {error}\nthe whole log is in {log}") from error
+
+
+def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, started: float) -> int:
+    _say(f"task {loaded.task.name}: {loaded.task.description}")
+    with _timed("loading TensorFlow and TFX"):
+        from bert_pipeline import metadata, pipeline, summary
+        from bert_pipeline.components import schema
+
+        quiet_library_loggers()
+    connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
+    encoder = _resolve_encoder(loaded)
+    if not loaded.schema_path.exists():
+        _infer_schema(loaded, paths, connection)
+    parts = pipeline.Parts(
+        loaded=loaded,
+        encoder=encoder,
+        paths=paths,
+        schema_pbtxt=schema.read_curated_schema(loaded.schema_path),
+        server=request.server,
+    )
+    graph = pipeline.create_pipeline(
+        loaded.task.name,
+        components=pipeline.task_components(parts),
+        pipeline_root=paths.pipeline_root,
+        metadata=connection,
+    )
+    results: list[NodeResult] = _runner().run(graph)
+    report = summary.collect(
+        results, connection=connection, loaded=loaded, paths=paths, seconds=time.monotonic() - started
+    )
+    summary.write_json(report, path=paths.root / "summary.json")
+    print(summary.as_text(report), file=sys.stdout, flush=True)
+    return 0 if report.in_service else 1
+
+
+def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
+    from bert_pipeline.encoders import check_max_seq_length, default_cache_dir, resolve_encoder
+
+    encoder = resolve_encoder(
+        loaded.task.encoder, cache_dir=default_cache_dir(), base_dir=config.PROJECT_ROOT, progress=_say
+    )
+    check_max_seq_length(loaded.task.text.max_seq_length, encoder=encoder)
+    return encoder
+
+
+def _infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object) -> None:
+    """The first pass over a task without a schema: infers one and keeps it beside the task file."""
+    from bert_pipeline import pipeline
+    from bert_pipeline.components import schema
+
+    components = pipeline.schema_components(loaded)
+    graph = pipeline.create_pipeline(
+        loaded.task.name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
+    )
+    _runner().run(graph)
+    newest = max((paths.pipeline_root / "SchemaGen" / "schema").iterdir(), key=lambda p: int(p.name))
+    schema.write_curated_schema(
+        str(newest), path=loaded.schema_path, data=loaded.task.data, task_name=loaded.task.name
+    )
+    _say(f"the task had no schema; inferred one into {loaded.schema_path}: read it, edit it, commit it")
+
+
+def _runner() -> LocalRunner:
+    from bert_pipeline.runners.local import LocalRunner
+
+    return LocalRunner(on_start=_on_start, on_end=_on_end, optional=_OPTIONAL, never_cached=_NEVER_CACHED)
+
+
+def _on_start(node_id: str) -> None:
+    if sys.stdout.isatty():
+        print(f"  {node_id} ...", end="\r", flush=True)
+
+
+def _on_end(result: NodeResult) -> None:
+    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
+    note = {"failed": f"  FAILED: {result.error}", "skipped": "  skipped"}.get(result.state, "")
+    _say(f"  {result.node_id:<24}{took:>9}{note}")
+
+
+def _say(line: str) -> None:
+    clear = "\033[K" if sys.stdout.isatty() else ""
+    print(f"{line}{clear}", flush=True)
+
+
+@contextlib.contextmanager
+def _timed(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    _say(f"  {what:<24}{time.monotonic() - started:>7.1f} s")
+
+
+@contextlib.contextmanager
+def _exclusive(paths: RunPaths) -> Iterator[None]:
+    """Two runs of one task at once would race for the version that is pushed; the kernel frees the lock."""
+    with open(paths.root / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another run of task {paths.task_name} is writing to {paths.root}; wait for it, or give OUT=..."
+            ) from None
+        yield

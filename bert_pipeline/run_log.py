@@ -1,0 +1,70 @@
+"""Keeps the terminal for what a user can act on: everything that libraries print goes to a file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@contextlib.contextmanager
+def run_log(path: Path, *, verbose: bool) -> Iterator[None]:
+    """Redirects the file descriptors 1 and 2, logging and warnings into a file.
+
+    `sys.stdout` and `sys.stderr` go on to the terminal, for this program's own lines; C++ code and child
+    processes write to the descriptors. Begin it before TensorFlow is imported.
+
+    Args:
+        path: the log file.
+        verbose: nothing is redirected, and logging goes to the terminal as well.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
+    if verbose:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    logging.basicConfig(level=logging.INFO, format=_FORMAT, handlers=handlers, force=True)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    with contextlib.ExitStack() as stack:
+        if not verbose:
+            stack.enter_context(_descriptors_to(path))
+        yield
+
+
+@contextlib.contextmanager
+def _descriptors_to(path: Path) -> Iterator[None]:
+    terminal = {number: os.dup(number) for number in (1, 2)}
+    streams = sys.stdout, sys.stderr
+    sys.stdout = os.fdopen(os.dup(terminal[1]), "w", buffering=1, encoding="utf-8", errors="replace")
+    sys.stderr = os.fdopen(os.dup(terminal[2]), "w", buffering=1, encoding="utf-8", errors="replace")
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for number in terminal:
+        os.dup2(log, number)
+    os.close(log)
+    try:
+        yield
+    finally:
+        sys.stdout.close()
+        sys.stderr.close()
+        sys.stdout, sys.stderr = streams
+        for number, saved in terminal.items():
+            os.dup2(saved, number)
+            os.close(saved)
+
+
+def quiet_library_loggers() -> None:
+    """Takes away the handlers that libraries gave their own loggers; call it after importing them."""
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        if logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True
+    absl_handlers = [h for h in logging.root.handlers if type(h).__module__.startswith("absl")]
+    for handler in absl_handlers:
+        logging.root.removeHandler(handler)

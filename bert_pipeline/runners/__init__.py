@@ -1,0 +1,1 @@
+"""The places a graph can run, one file each."""

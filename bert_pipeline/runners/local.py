@@ -1,0 +1,142 @@
+"""Runs the graph on this machine, one component after the other, and tells how each one went."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
+from tfx.proto.orchestration import pipeline_pb2
+
+from bert_pipeline.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeResult:
+    """How one component went."""
+
+    node_id: str
+    state: str
+    """`ran`, `cached`, `failed`, or `skipped` (something that it needs failed)."""
+
+    seconds: float
+    execution_id: int = 0
+    """Id in ML Metadata; 0 where there is none."""
+
+    error: str = ""
+
+
+class LocalRunner(tfx_runner.IrBasedRunner):
+    """TFX's LocalDagRunner, plus: results per component, optional components, components never cached.
+
+    An optional component may fail without failing the run. A component that is never cached must find
+    out by itself that there is nothing to do: what is in service can change behind ML Metadata's back.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_start: Callable[[str], None],
+        on_end: Callable[[NodeResult], None],
+        optional: Collection[str] = (),
+        never_cached: Collection[str] = (),
+    ) -> None:
+        """Sets up the runner.
+
+        Args:
+            on_start: called with a component's id before it runs.
+            on_end: called with its result.
+            optional: ids of components whose failure does not stop the run.
+            never_cached: ids of components that run each time.
+        """
+        self._on_start = on_start
+        self._on_end = on_end
+        self._optional = frozenset(optional)
+        self._never_cached = frozenset(never_cached)
+
+    def run_with_ir(
+        self,
+        pipeline: pipeline_pb2.Pipeline,
+        run_options: pipeline_pb2.RunOptions | None = None,
+        **kwargs: Any,
+    ) -> list[NodeResult]:
+        """Runs a compiled pipeline.
+
+        Returns:
+            One result per component, in the order they ran.
+
+        Raises:
+            UserError: a component that is not optional failed; the message says why.
+        """
+        run_id = datetime.now().isoformat()
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+        )
+        results: list[NodeResult] = []
+        for node in pipeline.nodes:
+            pipeline_node = node.pipeline_node
+            node_id = pipeline_node.node_info.id
+            if node_id in self._never_cached:
+                pipeline_node.execution_options.caching_options.enable_cache = False
+            lost = {r.node_id for r in results if r.state in ("failed", "skipped")}
+            if lost & set(pipeline_node.upstream_nodes):
+                result = NodeResult(node_id, "skipped", 0.0)
+            else:
+                self._on_start(node_id)
+                result = self._run_node(pipeline, pipeline_node)
+            results.append(result)
+            self._on_end(result)
+            if result.state == "failed" and node_id not in self._optional:
+                raise UserError(f"{node_id} stopped the run: {result.error}")
+        return results
+
+    def _run_node(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> NodeResult:
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        wrapped = deployment.metadata_connection_config
+        connection = getattr(wrapped, wrapped.WhichOneof("connection_config"))
+        node_id = node.node_info.id
+        started = time.monotonic()
+        try:
+            info = launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(connection),
+                pipeline_info=pipeline.pipeline_info,
+                pipeline_runtime_spec=pipeline.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+            ).launch()
+        except Exception as error:  # any executor may raise anything; the launcher has recorded it
+            return NodeResult(node_id, "failed", time.monotonic() - started, error=_message(error))
+        execution_id = info.execution_id if info else 0
+        state = _state(connection, execution_id)
+        return NodeResult(node_id, state, time.monotonic() - started, execution_id)
+
+
+def _state(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> str:
+    with metadata.Metadata(connection) as handle:
+        executions = handle.store.get_executions_by_id([execution_id])
+    cached = executions and executions[0].last_known_state == metadata_store_pb2.Execution.CACHED
+    return "cached" if cached else "ran"
+
+
+def _message(error: BaseException) -> str:
+    """What a user can act on; Beam re-raises a worker's error as text with its traceback inside."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, UserError):
+            return str(link).partition(" [while running")[0]
+        link = link.__cause__
+    inner = re.findall(
+        r"bert_pipeline\.errors\.UserError: (.+?)(?: \[while running|\n\n|\Z)", str(error), re.S
+    )
+    if inner:
+        return str(inner[-1])
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,195 @@
+"""What a run tells at its end: components, metrics beside the baseline's, the verdict, what to type next."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from bert_pipeline.config import LoadedTask
+from bert_pipeline.evaluation_report import EvaluationReport, SliceMetrics, read_report
+from bert_pipeline.paths import RunPaths
+from bert_pipeline.runners.local import NodeResult
+
+# Metrics of the table; all of them are in summary.json.
+_COLUMNS = ("accuracy", "macro_f1")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunReport:
+    """Everything that the summary prints."""
+
+    task: str
+    results: tuple[NodeResult, ...]
+    evaluation: EvaluationReport
+    pushed: bool
+    """This run copied a version."""
+
+    in_service: bool
+    """The candidate is what is served now, pushed by this run or before."""
+
+    version: str
+    """Version in service; empty: none."""
+
+    model_dir: str
+    reasons: tuple[str, ...]
+    """Why the candidate was refused, or why nothing was pushed."""
+
+    predictions_dir: str
+    """Where BulkInferrer wrote; empty where it did not."""
+
+    wall_seconds: float
+
+
+def collect(
+    results: Sequence[NodeResult],
+    *,
+    connection: metadata_store_pb2.ConnectionConfig,
+    loaded: LoadedTask,
+    paths: RunPaths,
+    seconds: float,
+) -> RunReport:
+    """Reads the artifacts of a run.
+
+    Args:
+        results: of the runner.
+        connection: of ML Metadata.
+        loaded: the task.
+        paths: of the run.
+        seconds: wall time of the run so far.
+    """
+    by_id = {result.node_id: result for result in results}
+    with metadata.Metadata(connection) as handle:
+        evaluator = _outputs(handle.store, by_id["Evaluator"])
+        validator = _outputs(handle.store, by_id["InfraValidator"])
+        push = _outputs(handle.store, by_id["Pusher"])["pushed_model"]
+        inferrer = _outputs(handle.store, by_id.get("BulkInferrer"))
+    evaluation = read_report(evaluator["evaluation"].uri, task=loaded.task)
+    version, reason = _text(push, "pushed_version"), _text(push, "reason")
+    pushed = _number(push, "pushed") == 1
+    reasons = list(evaluation.refusals)
+    if _number(validator["blessing"], "blessed") != 1:
+        reasons.append(_text(validator["blessing"], "reason"))
+    inferred = inferrer.get("inference_result") if by_id.get("BulkInferrer") else None
+    return RunReport(
+        task=loaded.task.name,
+        results=tuple(results),
+        evaluation=evaluation,
+        pushed=pushed,
+        in_service=_number(push, "in_service") == 1,
+        version=version,
+        model_dir=str(paths.push_destination / version) if version else "",
+        reasons=tuple(reasons) if reasons or pushed else (reason,),
+        predictions_dir=inferred.uri if inferred else "",
+        wall_seconds=seconds,
+    )
+
+
+def _outputs(store: MetadataStore, result: NodeResult | None) -> dict[str, metadata_store_pb2.Artifact]:
+    """Output key to artifact, of an execution that ran or was cached."""
+    if result is None or not result.execution_id:
+        return {}
+    outputs = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+    events = [e for e in store.get_events_by_execution_ids([result.execution_id]) if e.type in outputs]
+    artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in events])}
+    return {
+        next(step.key for step in event.path.steps if step.key): artifacts[event.artifact_id]
+        for event in events
+    }
+
+
+def _text(artifact: metadata_store_pb2.Artifact, key: str) -> str:
+    return artifact.custom_properties[key].string_value if key in artifact.custom_properties else ""
+
+
+def _number(artifact: metadata_store_pb2.Artifact, key: str) -> int:
+    return artifact.custom_properties[key].int_value if key in artifact.custom_properties else 0
+
+
+def write_json(report: RunReport, *, path: Path) -> None:
+    """Writes the summary for programs; NaN becomes null."""
+    overall = report.evaluation.overall
+    values = {
+        "task": report.task,
+        "verdict": _verdict(report),
+        "in_service": report.in_service,
+        "version": report.version,
+        "reasons": report.reasons,
+        "metrics": _without_nan(overall.metrics),
+        "baseline": _without_nan(overall.baseline),
+        "num_examples": overall.num_examples,
+        "slices": {
+            s.slice: {"num_examples": s.num_examples, "metrics": _without_nan(s.metrics)}
+            for s in report.evaluation.slices
+        },
+        "components": {r.node_id: {"state": r.state, "seconds": round(r.seconds, 3)} for r in report.results},
+        "wall_seconds": round(report.wall_seconds, 3),
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
+    return {key: None if math.isnan(value) else value for key, value in sorted(values.items())}
+
+
+def as_text(report: RunReport) -> str:
+    """The summary for people."""
+    return "\n".join(["", *_metric_lines(report.evaluation), "", *_verdict_lines(report)])
+
+
+def _metric_lines(evaluation: EvaluationReport) -> Iterator[str]:
+    rows = [evaluation.overall, *evaluation.slices]
+    width = max(len(row.slice) for row in rows) + 2
+    heads = [name + (" (baseline)" if evaluation.has_baseline else "") for name in _COLUMNS]
+    yield f"{'slice':<{max(width, 12)}}{'examples':>9}" + "".join(f"{head:>22}" for head in heads)
+    for row in rows:
+        cells = "".join(f"{_cell(row, name):>22}" for name in _COLUMNS)
+        yield f"{row.slice or 'all data':<{max(width, 12)}}{row.num_examples:>9}{cells}"
+
+
+def _cell(row: SliceMetrics, name: str) -> str:
+    text = f"{row.metrics.get(name, math.nan):.3f}"
+    return f"{text} ({row.baseline[name]:.3f})" if name in row.baseline else text
+
+
+def _verdict(report: RunReport) -> str:
+    if report.pushed:
+        return "pushed"
+    return "in service already" if report.in_service else "refused"
+
+
+def _verdict_lines(report: RunReport) -> Iterator[str]:
+    ran = [r.node_id for r in report.results if r.state == "ran" and r.node_id not in ("Baseline", "Pusher")]
+    if report.pushed:
+        beside = "also beside the baseline" if report.evaluation.has_baseline else "there was no baseline yet"
+        yield f"verdict   blessed: every gate held, {beside}; pushed as version {report.version}"
+    elif report.in_service:
+        what = "nothing was trained, evaluated or pushed" if not ran else "nothing was pushed"
+        yield f"verdict   unchanged: version {report.version} in service is this very model; {what}"
+    else:
+        yield "verdict   REFUSED; what was in service stays"
+        yield from (f"          {reason}" for reason in report.reasons)
+    yield from (f"note      {note}" for note in report.evaluation.notes)
+    yield from (
+        f"warning   {r.node_id} {r.state}: {r.error or 'what it needs failed'}; the push is not affected"
+        for r in report.results
+        if r.state in ("failed", "skipped")
+    )
+    if report.model_dir:
+        yield f"model     {report.model_dir}"
+    if report.predictions_dir:
+        yield f"labelled  {report.predictions_dir}"
+    yield f"time      {report.wall_seconds:.1f} s, {len(ran)} of {len(report.results)} components ran"
+    task = "" if report.task == "shoes" else f" TASK={report.task}"
+    if report.in_service:
+        yield f"next      make serve{task}"
+    else:
+        yield f"next      change the task or the data, then: make pipeline{task}"

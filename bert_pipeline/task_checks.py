@@ -1,0 +1,105 @@
+"""What the values of a task may be, beyond their types."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import bert_task
+
+from bert_pipeline.errors import UserError
+
+_CHOICES = {
+    "data.format": ("csv", "parquet", "tfrecord"),
+    "encoder.computation": ("real_tokens", "padded"),
+    "encoder.pooling": ("pooled_output", "mean"),
+    "training.best_epoch_by": ("accuracy", "loss"),
+    "training.class_weights": ("none", "balanced"),
+    "training.precision": ("float32", "bfloat16", "float16"),
+}
+
+# Inclusive bounds of numbers; None is unbounded.
+_RANGES: dict[str, tuple[float | None, float | None]] = {
+    "data.span": (0, None),
+    "data.label_share_tolerance": (0, 1),
+    "text.max_seq_length": (3, 512),
+    "training.epochs": (1, None),
+    "training.batch_size": (1, None),
+    "training.learning_rate": (0, 1),
+    "training.warmup_fraction": (0, 1),
+    "training.weight_decay": (0, 1),
+    "training.dropout": (0, 0.99),
+    "training.clip_norm": (0, None),
+    "training.early_stopping_patience": (0, None),
+    "serving.num_warmup_requests": (1, 1000),
+}
+
+
+def check_task(task: bert_task.TaskConfig) -> None:
+    """Refuses values that fit their type and make no sense.
+
+    Raises:
+        UserError: names the key, the value and the fix.
+    """
+    for key, choices in _CHOICES.items():
+        value = _get(task, key)
+        if value not in choices:
+            raise UserError(f"{key} is {value!r}; it must be one of {', '.join(choices)}")
+    for key, (low, high) in _RANGES.items():
+        value = _get(task, key)
+        if (low is not None and value < low) or (high is not None and value > high):
+            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise UserError(f"{key} is {value}; it must be {bounds}")
+    _check_name(task.name)
+    _check_data(task.data)
+    _check_evaluation(task)
+
+
+def _get(task: bert_task.TaskConfig, key: str) -> Any:
+    section, name = key.split(".")
+    return getattr(getattr(task, section), name)
+
+
+def _check_name(name: str) -> None:
+    # The name becomes a folder and a model name in TensorFlow Serving's paths.
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise UserError(f"name is {name!r}; use letters, digits and _, and begin with a letter")
+
+
+def _check_data(data: bert_task.DataConfig) -> None:
+    if not 1 <= len(data.text) <= 2:
+        raise UserError(
+            f"data.text names {len(data.text)} columns {list(data.text)}; name one, or two for a pair"
+        )
+    if len(set(data.labels)) != len(data.labels) or len(data.labels) < 2:
+        raise UserError(f"data.labels is {list(data.labels)}; name at least two labels, each once")
+    if set(data.files) not in ({"all"}, {"train", "eval"}):
+        raise UserError(
+            f"data.files has the splits {sorted(data.files)}; it must have train and eval, "
+            "or all (which is then split by hash)"
+        )
+    if set(data.hash_buckets) != {"train", "eval"} or min(data.hash_buckets.values()) < 1:
+        raise UserError(
+            f"data.hash_buckets is {data.hash_buckets}; give train and eval at least one bucket each"
+        )
+    unknown = set(data.label_shares) - set(data.labels)
+    if unknown:
+        raise UserError(f"data.label_shares.{min(unknown)} is not one of data.labels {list(data.labels)}")
+    columns = [*data.text, data.label]
+    if len(set(columns)) != len(columns):
+        raise UserError(f"data.text {list(data.text)} and data.label {data.label!r} name a column twice")
+
+
+def _check_evaluation(task: bert_task.TaskConfig) -> None:
+    for i, gate in enumerate(task.evaluation.gates):
+        if all(bound is None for bound in (gate.min, gate.max, gate.max_drop, gate.max_rise)):
+            raise UserError(
+                f"evaluation.gates[{i}] ({gate.metric}) has no bound and can refuse nothing; "
+                "give min, max, max_drop or max_rise"
+            )
+        column = gate.slice.partition("=")[0]
+        if column and column not in task.evaluation.slices:
+            raise UserError(
+                f"evaluation.gates[{i}].slice is {gate.slice!r}, but {column!r} is not in evaluation.slices "
+                f"{list(task.evaluation.slices)}; add it there"
+            )

@@ -1,0 +1,97 @@
+"""What a training is given, and what it reports: the settings, the data and the traces it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import bert_batches
+import bert_model
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras
+from bert_task import DataConfig, EncoderConfig, TrainingConfig, from_json
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+WEIGHTS_FILE = "best_weights.h5"
+REPORT_FILE = "training.json"
+
+# Keras's names of what the history holds, one value an epoch.
+REPORTED = ("cross_entropy", "accuracy", "val_cross_entropy", "val_accuracy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is trained, on what, and where the traces of it go."""
+
+    data: DataConfig
+    encoder: EncoderConfig
+    training: TrainingConfig
+    encoder_path: str
+    """Folder of the encoder's SavedModel."""
+    train_split: bert_batches.Split
+    eval_split: bert_batches.Split
+    model_run_dir: str
+    show_progress: bool = True
+
+    @property
+    def weights_path(self) -> str:
+        """File of the best weights."""
+        return os.path.join(self.model_run_dir, WEIGHTS_FILE)
+
+    def build_model(self) -> tf_keras.Model:
+        """The classifier, untrained."""
+        return bert_model.build_model(
+            self.encoder_path,
+            num_labels=len(self.data.labels),
+            pooling=self.encoder.pooling,
+            training=self.training,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a training did; written as training.json."""
+
+    training: dict[str, Any]
+    """Section [training] of the task."""
+    encoder: dict[str, Any]
+    """Section [encoder] of the task."""
+    encoder_path: str
+    num_labels: int
+    num_replicas: int
+    num_train_examples: int
+    num_eval_examples: int
+    num_steps: int
+    """Steps made, over all epochs."""
+    seconds: float
+    """Wall time of training and evaluation, tracing included."""
+    examples_per_second: float
+    """Mean of the training steps but the first."""
+    best_epoch: int
+    """1, 2, ...: the epoch whose weights were kept."""
+    history: dict[str, list[float]]
+    """Means over the split, one an epoch: cross_entropy and accuracy, of eval with val_ before."""
+
+    def write(self, model_run_dir: str) -> None:
+        """Writes it as JSON."""
+        with tf.io.gfile.GFile(os.path.join(model_run_dir, REPORT_FILE), "w") as file:
+            file.write(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def make_job(fn_args: FnArgs) -> Job:
+    """Reads what TFX gives to `run_fn`."""
+    config = fn_args.custom_config
+    schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
+    return Job(
+        data=from_json(DataConfig, config["data"]),
+        encoder=from_json(EncoderConfig, config["encoder"]),
+        training=from_json(TrainingConfig, config["training"]),
+        encoder_path=config["encoder_path"],
+        train_split=bert_batches.Split("train", tuple(fn_args.train_files), fn_args.data_accessor, schema),
+        eval_split=bert_batches.Split("eval", tuple(fn_args.eval_files), fn_args.data_accessor, schema),
+        model_run_dir=fn_args.model_run_dir,
+        show_progress=config.get("progress", True),
+    )

@@ -1,0 +1,223 @@
+"""What one task is: the sections of a task file as frozen dataclasses.
+
+Standard library only, because every worker loads it. `bert_pipeline/config.py` reads a task file
+into these classes and refuses what does not fit; here nothing is checked a second time.
+Components receive single sections, never the whole tree: TFX hashes what a component is given
+into its cache key, and a changed threshold must not retrain a BERT.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, TypeVar
+
+# The names of the encoder's inputs, as TF Hub's BERT modules have them
+# (https://www.tensorflow.org/hub/common_saved_model_apis/text).
+INPUT_WORD_IDS = "input_word_ids"
+INPUT_MASK = "input_mask"
+INPUT_TYPE_IDS = "input_type_ids"
+ENCODER_INPUTS = (INPUT_WORD_IDS, INPUT_MASK, INPUT_TYPE_IDS)
+
+# The transformed label: int64, the position of the label in `DataConfig.labels`.
+LABEL_ID = "label_id"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Section [data]: where the labelled texts lie and what their columns mean."""
+
+    path: str
+    """Folder of the data, relative to the project root or absolute. `DATA=` overrides it."""
+
+    text: tuple[str, ...]
+    """Name of the text column, or of two (a pair: [CLS] a [SEP] b [SEP])."""
+
+    label: str
+    """Name of the label column."""
+
+    labels: tuple[str, ...]
+    """Every label, in the order of the label ids (0, 1, ...)."""
+
+    files: dict[str, str]
+    """Split name to file pattern under `path`: {train = ..., eval = ...}, or {all = ...} to be split by
+    hash. A pattern may hold {SPAN} and {VERSION}, as TFX's ExampleGen understands them
+    (https://www.tensorflow.org/tfx/guide/examplegen#span_version_and_split)."""
+
+    format: str = "csv"
+    """`csv` (RFC 4180, UTF-8, header), `parquet`, or `tfrecord` (serialized tf.Examples)."""
+
+    hash_buckets: dict[str, int] = dataclasses.field(default_factory=lambda: {"train": 4, "eval": 1})
+    """Share of each split where `files` has only `all`: buckets of a hash of the whole row."""
+
+    span: int = 0
+    """Number of the span to read where the pattern holds {SPAN}; 0 is the newest. `SPAN=` overrides it."""
+
+    label_shares: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Expected share (0 to 1) of each label; empty: not checked."""
+
+    label_share_tolerance: float = 0.15
+    """How far (absolute) a label's share may lie from `label_shares` before the run stops."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Section [text]: how text becomes token ids. Casing and vocabulary come from the encoder."""
+
+    max_seq_length: int = 128
+    """Tokens, [CLS] and [SEP] counted; at most 512 (Devlin et al. 2018, position embeddings)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """Section [encoder]: the pretrained BERT."""
+
+    handle: str = "all-MiniLM-L6-v2"
+    """A TF Hub or Kaggle handle (https://...), a SavedModel folder, a Hugging Face checkpoint folder
+    (config.json, model.safetensors, vocab.txt), or the name of a checkpoint that `encoders.py` knows."""
+
+    computation: str = "real_tokens"
+    """`real_tokens`: dense layers run over [num_tokens, hidden], no work on padding; `padded`: the usual
+    [batch, length, hidden], which XLA on an accelerator may prefer. Read when a checkpoint is converted."""
+
+    pooling: str = "pooled_output"
+    """What the head sees: `pooled_output` (BERT's tanh layer over [CLS]) or `mean` (mean over the real
+    tokens of the last layer, as Sentence-BERT pools; Reimers and Gurevych 2019)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Section [training]: how the encoder is fine-tuned. Defaults follow Devlin et al. 2018, A.3."""
+
+    epochs: int = 3
+    """Passes over the train split."""
+
+    batch_size: int = 32
+    """Global batch size in examples: over all replicas together."""
+
+    learning_rate: float = 5e-5
+    """Peak learning rate of AdamW."""
+
+    warmup_fraction: float = 0.1
+    """Share of all steps over which the rate rises linearly from 0; then it falls linearly to 0."""
+
+    weight_decay: float = 0.01
+    """Decoupled weight decay (Loshchilov and Hutter 2019); not on biases and layer norms."""
+
+    dropout: float = 0.1
+    """Dropout rate before the head; the encoder's own rates are in its checkpoint."""
+
+    clip_norm: float = 1.0
+    """Global norm to which gradients are clipped; 0 switches clipping off."""
+
+    class_weights: str = "none"
+    """`none`, or `balanced`: num_examples / (num_labels * count of the label)."""
+
+    early_stopping_patience: int = 0
+    """Epochs without a better one before training stops; 0: never. The best epoch's weights are kept
+    either way."""
+
+    best_epoch_by: str = "accuracy"
+    """What makes an epoch the best, on the eval split: `accuracy` (of equal ones the lower loss), or `loss`,
+    which prefers calibrated probabilities to right answers."""
+
+    freeze_encoder: bool = False
+    """Train the head only."""
+
+    length_buckets: bool = True
+    """Batches of similar length: less padding. No example is dropped and none is seen twice."""
+
+    precision: str = "float32"
+    """`float32`; `bfloat16` (CPU with oneDNN); `float16` (GPU, with loss scaling)."""
+
+    seed: int = 13
+    """Seeds weights of the head, dropout and shuffling."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GateConfig:
+    """One of [[evaluation.gates]]: a bound that a model must keep to be blessed."""
+
+    metric: str
+    """Name of a metric, as the summary prints it: accuracy, macro_f1, recall/negative, auc, ..."""
+
+    slice: str = ""
+    """Empty: all data; `category=boots`: that slice; `category`: each value of the column."""
+
+    min: float | None = None
+    """The metric must be at least this."""
+
+    max: float | None = None
+    """The metric must be at most this (for errors: loss, calibration_error)."""
+
+    max_drop: float | None = None
+    """The metric may lie at most this far (absolute) below the baseline's."""
+
+    max_rise: float | None = None
+    """The metric may lie at most this far (absolute) above the baseline's (for errors)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Section [evaluation]: what is measured, on which slices, and what refuses a model."""
+
+    slices: tuple[str, ...] = ()
+    """Columns by whose values every metric is also reported; `a+b` crosses two columns."""
+
+    gates: tuple[GateConfig, ...] = ()
+    """Bounds; a model that breaks one is not blessed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingConfig:
+    """Section [serving]: what the pushed model must run on."""
+
+    tf_serving_version: str = "2.16.1"
+    """TensorFlow Serving release whose op list the exported graph is audited against."""
+
+    num_warmup_requests: int = 8
+    """Real requests that the candidate must answer, and that travel with it as warm-up (at most 1000)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BulkInferenceConfig:
+    """Section [bulk_inference]: unlabelled texts to be labelled after each push."""
+
+    files: str = ""
+    """File pattern under `data.path`; empty: none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """A whole task file."""
+
+    name: str
+    """Letters, digits and _; names the output folder and the served model."""
+
+    description: str
+    data: DataConfig
+    text: TextConfig = TextConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
+    bulk_inference: BulkInferenceConfig = BulkInferenceConfig()
+
+
+Section = TypeVar("Section")
+
+
+def to_json(section: Any) -> str:
+    """Writes one section as JSON, for a component's `custom_config`."""
+    return json.dumps(dataclasses.asdict(section), sort_keys=True)
+
+
+def from_json(cls: type[Section], text: str) -> Section:
+    """Reads what `to_json` wrote; lists become tuples again.
+
+    Args:
+        cls: a flat section class, such as `TrainingConfig`.
+        text: JSON object with exactly the fields of `cls`.
+    """
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+    return cls(**values)

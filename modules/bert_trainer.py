@@ -1,0 +1,200 @@
+"""Trainer's entry: fine-tunes a BERT on Transform's output and exports it.
+
+Left in `model_run_dir`, beside the TensorBoard logs: `best_weights.h5` (with `bert_model.build_model`
+it gives the trained Keras model again) and `training.json` (settings, speed, history).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import bert_batches
+import bert_callbacks
+import bert_optimizer
+import bert_progress
+import bert_signatures
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras
+from absl import logging
+from bert_job import REPORTED, Job, Report, make_job
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Called by TFX's Trainer; see https://www.tensorflow.org/tfx/guide/trainer.
+
+    Args:
+        fn_args: `custom_config` holds the sections `data`, `encoder` and `training` (as
+            `bert_task.to_json` wrote them), `encoder_path` and `progress` (bool).
+    """
+    job = make_job(fn_args)
+    train(job, strategy=make_strategy())
+    # Built anew outside the strategy: plain variables, and no trace of training in what is exported.
+    model = job.build_model()
+    model.load_weights(job.weights_path)
+    bert_signatures.export(
+        model,
+        transform_output=tft.TFTransformOutput(fn_args.transform_graph_path),
+        data=job.data,
+        export_dir=fn_args.serving_model_dir,
+    )
+
+
+def make_strategy() -> tf.distribute.Strategy:
+    """A replica on each GPU that TensorFlow sees, else one on the CPU."""
+    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    return tf.distribute.MirroredStrategy(gpus or ["/cpu:0"])
+
+
+def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
+    """Trains, and writes the best weights and the report.
+
+    Args:
+        job: what to train.
+        strategy: over which devices. Any number of them gives the same weights but for rounding (and
+            for dropout, which is drawn on each).
+
+    Returns:
+        The model with the weights of the best epoch (`TrainingConfig.best_epoch_by`).
+
+    Raises:
+        ValueError: a setting or the data do not fit; the message names the key.
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    tf_keras.utils.set_random_seed(job.training.seed)
+    tf.io.gfile.makedirs(job.model_run_dir)
+    sizes = {
+        s.name: bert_batches.measure(s, labels=job.data.labels) for s in (job.train_split, job.eval_split)
+    }
+    logging.info("training on %s", sizes)
+    plan = bert_progress.Plan(
+        num_epochs=job.training.epochs,
+        num_steps=sizes["train"].num_steps(job.training.batch_size),
+        num_examples=sizes["train"].num_examples,
+        batch_size=job.training.batch_size,
+    )
+    schedule = bert_optimizer.WarmupLinearDecay(
+        job.training.learning_rate,
+        num_steps=plan.num_epochs * plan.num_steps,
+        warmup_fraction=job.training.warmup_fraction,
+    )
+    clock = bert_progress.Clock(plan)
+    best = bert_callbacks.KeepBestWeights(
+        job.weights_path,
+        patience=job.training.early_stopping_patience,
+        by=job.training.best_epoch_by,
+    )
+    with bert_optimizer.arithmetic(job.training.precision):
+        with strategy.scope():
+            model = _compiled_model(job, schedule=schedule)
+        start = time.monotonic()
+        history = model.fit(
+            _train_batches(job, size=sizes["train"], strategy=strategy),
+            epochs=plan.num_epochs,
+            steps_per_epoch=plan.num_steps,
+            validation_data=_eval_batches(job, size=sizes["eval"], strategy=strategy),
+            validation_steps=sizes["eval"].num_steps(job.training.batch_size),
+            callbacks=_callbacks(job, clock=clock, schedule=schedule, best=best),
+            verbose=0,
+        ).history
+        seconds = time.monotonic() - start
+    _report(
+        job, sizes=sizes, clock=clock, best=best, history=history, seconds=seconds, strategy=strategy
+    ).write(job.model_run_dir)
+    return model
+
+
+def _report(
+    job: Job,
+    *,
+    sizes: dict[str, bert_batches.SplitSize],
+    clock: bert_progress.Clock,
+    best: bert_callbacks.KeepBestWeights,
+    history: dict[str, list[float]],
+    seconds: float,
+    strategy: tf.distribute.Strategy,
+) -> Report:
+    return Report(
+        training=dataclasses.asdict(job.training),
+        encoder=dataclasses.asdict(job.encoder),
+        encoder_path=job.encoder_path,
+        num_labels=len(job.data.labels),
+        num_replicas=strategy.num_replicas_in_sync,
+        num_train_examples=sizes["train"].num_examples,
+        num_eval_examples=sizes["eval"].num_examples,
+        num_steps=clock.num_steps_done,
+        seconds=round(seconds, 3),
+        examples_per_second=round(clock.examples_per_second, 1),
+        best_epoch=best.best_epoch + 1,
+        history={name: [float(v) for v in history[name]] for name in REPORTED if name in history},
+    )
+
+
+def _compiled_model(job: Job, *, schedule: bert_optimizer.WarmupLinearDecay) -> tf_keras.Model:
+    """Compiles with a summed loss: the batches' weights make the sum a mean (`make_batches`)."""
+    model = job.build_model()
+    cross_entropy = tf_keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction=tf_keras.losses.Reduction.SUM
+    )
+    model.compile(
+        optimizer=bert_optimizer.make_optimizer(model, training=job.training, schedule=schedule),
+        loss=cross_entropy,
+        metrics=[
+            tf_keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name=bert_progress.LOSS),
+            tf_keras.metrics.SparseCategoricalAccuracy(name=bert_progress.ACCURACY),
+        ],
+    )
+    return model
+
+
+def _callbacks(
+    job: Job,
+    *,
+    clock: bert_progress.Clock,
+    schedule: bert_optimizer.WarmupLinearDecay,
+    best: bert_callbacks.KeepBestWeights,
+) -> list[tf_keras.callbacks.Callback]:
+    def rate_of_step(step: int) -> float:
+        return float(schedule(step))
+
+    callbacks = [
+        bert_progress.TimeSteps(clock),
+        # Before the weights are kept: those of a broken epoch must not be.
+        bert_callbacks.StopAtNonFiniteLoss(clock.plan, rate_of_step=rate_of_step),
+        best,
+        bert_callbacks.TensorBoardLogs(job.model_run_dir, clock=clock, rate_of_step=rate_of_step),
+    ]
+    return [*callbacks, bert_progress.Progress(clock)] if job.show_progress else callbacks
+
+
+def _train_batches(
+    job: Job, *, size: bert_batches.SplitSize, strategy: tf.distribute.Strategy
+) -> tf.distribute.DistributedDataset:
+    training = job.training
+    weights = bert_batches.balanced_class_weights(size) if training.class_weights == "balanced" else None
+    batches = bert_batches.make_batches(
+        job.train_split,
+        size=size,
+        batch_size=training.batch_size,
+        num_epochs=training.epochs,
+        num_replicas=strategy.num_replicas_in_sync,
+        shuffle_seed=training.seed,
+        length_buckets=training.length_buckets,
+        class_weights=weights,
+    )
+    return strategy.distribute_datasets_from_function(lambda _: batches)
+
+
+def _eval_batches(
+    job: Job, *, size: bert_batches.SplitSize, strategy: tf.distribute.Strategy
+) -> tf.distribute.DistributedDataset:
+    batches = bert_batches.make_batches(
+        job.eval_split,
+        size=size,
+        batch_size=job.training.batch_size,
+        num_replicas=strategy.num_replicas_in_sync,
+        length_buckets=job.training.length_buckets,
+    )
+    return strategy.distribute_datasets_from_function(lambda _: batches)

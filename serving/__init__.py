@@ -1,0 +1,1 @@
+"""What runs a pushed model and talks to it; stands alone and imports nothing else of the project."""

@@ -1,0 +1,1 @@
+"""A server for SavedModels that speaks TensorFlow Serving's API: `python -m serving.model_server`."""

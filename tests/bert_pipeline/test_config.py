@@ -1,0 +1,146 @@
+"""Task files are read strictly: a wrong key, type or value is named with its fix."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bert_pipeline import config
+from bert_pipeline.errors import UserError
+
+MINIMAL = """
+name = "demo"
+description = "a demo"
+
+[data]
+path = "data/demo"
+text = ["text"]
+label = "label"
+labels = ["a", "b"]
+files = { train = "train.csv", eval = "eval.csv" }
+"""
+
+
+def load(tmp_path: Path, text: str, **arguments):
+    path = tmp_path / "demo.toml"
+    path.write_text(text, encoding="utf-8")
+    return config.load_task(str(path), data=str(tmp_path), **arguments)
+
+
+def test_minimal_task_has_the_documented_defaults(tmp_path):
+    task = load(tmp_path, MINIMAL).task
+    assert task.data.labels == ("a", "b")
+    assert task.text.max_seq_length == 128
+    assert task.training.learning_rate == 5e-5
+    assert task.evaluation.gates == ()
+
+
+@pytest.mark.parametrize(
+    ("addition", "message"),
+    [
+        (
+            "[training]\nlearning_rte = 1e-4\n",
+            r"unknown key training.learning_rte; did you mean training.learning_rate",
+        ),
+        ("[trainnig]\nepochs = 2\n", r"unknown key trainnig; did you mean training"),
+        ('[training]\nlearning_rate = "2e-5"\n', r"training.learning_rate must be a number, and is '2e-5'"),
+        ("[training]\nepochs = 2.5\n", r"training.epochs must be an integer, and is 2.5"),
+        ("[training]\nepochs = true\n", r"training.epochs must be an integer, and is True"),
+        ("[training]\nepochs = 0\n", r"training.epochs is 0; it must be at least 1"),
+        ("[text]\nmax_seq_length = 513\n", r"text.max_seq_length is 513; it must be from 3 to 512"),
+        (
+            '[training]\nprecision = "fp16"\n',
+            r"training.precision is 'fp16'; it must be one of float32, bfloat16, float16",
+        ),
+        ('[[evaluation.gates]]\nmetric = "accuracy"\n', r"evaluation.gates\[0\] \(accuracy\) has no bound"),
+        (
+            '[[evaluation.gates]]\nmetric = "accuracy"\nslice = "city=Ulm"\nmin = 0.5\n',
+            r"evaluation.gates\[0\].slice is 'city=Ulm', but 'city' is not in evaluation.slices",
+        ),
+        (
+            "[serving]\nnum_warmup_requests = 1001\n",
+            r"serving.num_warmup_requests is 1001; it must be from 1 to 1000",
+        ),
+    ],
+)
+def test_wrong_setting_is_named_with_its_fix(tmp_path, addition, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, MINIMAL + addition)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('text = ["text"]', 'text = ["a", "b", "c"]', r"data.text names 3 columns"),
+        ('text = ["text"]', 'text = "text"', r"data.text must be a list, and is 'text'"),
+        ('text = ["text"]', 'text = ["label"]', r"name a column twice"),
+        (
+            'labels = ["a", "b"]',
+            'labels = ["a", "a"]',
+            r"data.labels is \['a', 'a'\]; name at least two labels",
+        ),
+        (
+            'train = "train.csv", eval',
+            "eval",
+            r"data.files has the splits \['eval'\]; it must have train and eval",
+        ),
+        ('name = "demo"', 'name = "de mo"', r"name is 'de mo'; use letters"),
+        ('label = "label"\n', "", r"missing key data.label;"),
+        ('label = "label"\n', 'label = "label\n', r"not a TOML file"),
+    ],
+)
+def test_broken_data_section_is_refused(tmp_path, old, new, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, MINIMAL.replace(old, new))
+
+
+def test_error_names_the_task_file(tmp_path):
+    with pytest.raises(UserError, match=r"demo\.toml: unknown key colour"):
+        load(tmp_path, 'colour = "red"\n' + MINIMAL)
+
+
+def test_override_replaces_one_setting_with_its_type(tmp_path):
+    task = load(tmp_path, MINIMAL, overrides=["training.epochs=7", "data.label=mood"], span=3).task
+    assert (task.training.epochs, task.data.label, task.data.span) == (7, "mood", 3)
+
+
+def test_override_of_an_unknown_key_is_refused(tmp_path):
+    with pytest.raises(UserError, match="unknown key training.epoch; did you mean training.epochs"):
+        load(tmp_path, MINIMAL, overrides=["training.epoch=7"])
+
+
+def test_unknown_task_lists_the_known_ones():
+    with pytest.raises(UserError, match="there is no task 'shoos'.*did you mean shoes"):
+        config.load_task("shoos")
+
+
+def test_missing_data_folder_is_named_with_the_files_it_must_hold(tmp_path):
+    with pytest.raises(UserError, match=r"there is no folder .*nowhere.*train\.csv, eval\.csv"):
+        path = tmp_path / "demo.toml"
+        path.write_text(MINIMAL, encoding="utf-8")
+        config.load_task(str(path), data=str(tmp_path / "nowhere"))
+
+
+def test_line_of_finds_a_key_in_its_own_section(tmp_path):
+    path = tmp_path / "demo.toml"
+    path.write_text('name = "x"\n[data]\nlabel = "l"\n[other]\nlabel = "m"\n', encoding="utf-8")
+    assert config.line_of(path, "data.label").endswith("demo.toml:3 (data.label)")
+    assert config.line_of(path, "other.label").endswith("demo.toml:5 (other.label)")
+    assert config.line_of(path, "data.labels").endswith("(data.labels, not set there)")
+
+
+@pytest.mark.parametrize("path", sorted(config.TASKS_DIR.glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_task_loads_and_can_refuse_a_model(path, tmp_path):
+    task = config.load_task(path.stem, data=str(tmp_path)).task
+    assert task.name == path.stem
+    assert task.evaluation.gates, "a shipped task must have a gate"
+
+
+def test_every_numeric_bound_names_a_real_field():
+    from bert_pipeline import task_checks
+
+    sections = {f.name: f for f in dataclasses.fields(config.bert_task.TaskConfig)}
+    for key in [*task_checks._RANGES, *task_checks._CHOICES]:
+        assert key.split(".")[0] in sections

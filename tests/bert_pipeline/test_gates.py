@@ -1,0 +1,290 @@
+"""Gates through TFX's own Evaluator: bad models are refused, good ones blessed, and the report says why."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from tfx.components.evaluator import executor
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import proto_utils
+
+from bert_pipeline import evaluation, evaluation_report
+
+LABELS = ("negative", "neutral", "positive")
+CATEGORIES = ("boots", "men's dress shoes")
+BEAM_ARGS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
+
+# 60 examples: text, label, category. Each label 10 times in each category.
+ROWS = [
+    (f"{category} {label} {i}", label, category)
+    for category in CATEGORIES
+    for label in LABELS
+    for i in range(10)
+]
+
+
+class LookupModel(tf.Module):
+    """A model that knows its answers by heart: text -> label, with probability 0.8."""
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        super().__init__()
+        ids = [LABELS.index(label) for label in answers.values()]
+        self._answer_ids = _table(list(answers), ids)
+        self._label_ids = _table(list(LABELS), list(range(len(LABELS))))
+
+    def _parse(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = {name: tf.io.FixedLenFeature([], tf.string, default_value="") for name in ("text", "label")}
+        return tf.io.parse_example(examples, spec)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def serving_default(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        ids = self._answer_ids.lookup(text)
+        probabilities = tf.one_hot(ids, len(LABELS)) * 0.7 + 0.1
+        label = tf.gather(tf.constant(LABELS), ids)
+        labels = tf.tile([LABELS], [tf.size(text), 1])
+        return {"label": label, "labels": labels, "probabilities": probabilities}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = self.serving_default(self._parse(examples)["text"])
+        return {**outputs, "label": outputs["label"][:, tf.newaxis]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def transform_features(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = self._parse(examples)
+        ids = tf.fill([tf.size(examples), 3], tf.constant(1, tf.int64))
+        label_id = self._label_ids.lookup(parsed["label"])
+        return {"input_word_ids": ids, "input_mask": ids, "input_type_ids": ids, "label_id": label_id}
+
+
+def _table(keys: list[str], values: list[int]) -> tf.lookup.StaticHashTable:
+    pairs = tf.lookup.KeyValueTensorInitializer(keys, tf.constant(values, tf.int64))
+    return tf.lookup.StaticHashTable(pairs, default_value=-1)
+
+
+def _right_but(wrong: dict[str, str]) -> dict[str, str]:
+    return {text: wrong.get(text, label) for text, label, _ in ROWS}
+
+
+GOOD = _right_but({f"{CATEGORIES[0]} neutral 0": "positive", f"{CATEGORIES[1]} neutral 0": "positive"})
+BETTER = _right_but({})
+SHUFFLED = {text: LABELS[(LABELS.index(label) + 1) % 3] for text, label, _ in ROWS}
+ONE_CLASS = {text: "positive" for text, _, _ in ROWS}
+# 5 of the 30 dress shoes are wrong: 0.917 of all and 0.833 of the slice.
+WORSE_ON_SLICE = _right_but({f"men's dress shoes negative {i}": "positive" for i in range(5)})
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Exported models, as TFX lays them out."""
+    answers = {
+        "good": GOOD,
+        "better": BETTER,
+        "shuffled": SHUFFLED,
+        "one_class": ONE_CLASS,
+        "worse_on_slice": WORSE_ON_SLICE,
+    }
+    root = tmp_path_factory.mktemp("models")
+    for name, table in answers.items():
+        model = LookupModel(table)
+        names = ("serving_default", "serve_examples", "transform_features")
+        signatures = {signature: getattr(model, signature).get_concrete_function() for signature in names}
+        tf.saved_model.save(model, str(root / name / "Format-Serving"), signatures)
+    return {name: root / name for name in answers}
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw examples as ExampleGen writes them."""
+    root = tmp_path_factory.mktemp("examples")
+    split = root / "Split-eval"
+    split.mkdir()
+    with tf.io.TFRecordWriter(str(split / "data-00000-of-00001.gz"), "GZIP") as writer:
+        for row in ROWS:
+            values = dict(zip(("text", "label", "category"), row, strict=True))
+            feature = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+                for name, value in values.items()
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    return root
+
+
+def _task(*gates: GateConfig) -> TaskConfig:
+    data = DataConfig(path=".", text=("text",), label="label", labels=LABELS, files={"all": "x.csv"})
+    return TaskConfig(
+        name="gates",
+        description="",
+        data=data,
+        evaluation=EvaluationConfig(slices=("category",), gates=gates),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the Evaluator left behind."""
+
+    blessed_file: bool
+    report: evaluation_report.EvaluationReport
+
+
+def _evaluate(
+    task: TaskConfig, model: Path, *, examples: Path, out: Path, baseline: Path | None = None
+) -> Outcome:
+    """Runs TFX's Evaluator executor."""
+    inputs = {"examples": [_artifact(standard_artifacts.Examples(), examples)]}
+    inputs["examples"][0].split_names = artifact_utils.encode_split_names(["eval"])
+    inputs["model"] = [_artifact(standard_artifacts.Model(), model)]
+    if baseline:
+        inputs["baseline_model"] = [_artifact(standard_artifacts.Model(), baseline)]
+    outputs = {
+        "evaluation": [_artifact(standard_artifacts.ModelEvaluation(), out / "evaluation")],
+        "blessing": [_artifact(standard_artifacts.ModelBlessing(), out / "blessing")],
+    }
+    properties = {
+        "eval_config": proto_utils.proto_to_json(evaluation.eval_config(task)),
+        "feature_slicing_spec": None,
+        "example_splits": "null",
+        "fairness_indicator_thresholds": "null",
+    }
+    context = executor.Executor.Context(beam_pipeline_args=BEAM_ARGS, tmp_dir=str(out / "tmp"), unique_id="1")
+    executor.Executor(context).Do(inputs, outputs, properties)
+    report = evaluation_report.read_report(str(out / "evaluation"), task=task)
+    return Outcome(blessed_file=(out / "blessing" / "BLESSED").exists(), report=report)
+
+
+def _artifact(artifact, path: Path):
+    artifact.uri = str(path)
+    return artifact
+
+
+class Trial:
+    """Evaluates a named model under gates."""
+
+    def __init__(self, models: dict[str, Path], examples: Path, tmp_path: Path) -> None:
+        self._models, self._examples, self._out = models, examples, tmp_path
+
+    def __call__(self, model: str, *gates: GateConfig, baseline: str = "") -> Outcome:
+        return _evaluate(
+            _task(*gates),
+            self._models[model],
+            examples=self._examples,
+            out=self._out,
+            baseline=self._models[baseline] if baseline else None,
+        )
+
+
+@pytest.fixture
+def evaluate(models: dict[str, Path], examples: Path, tmp_path: Path) -> Trial:
+    """`evaluate(model, *gates, baseline=...)`."""
+    return Trial(models, examples, tmp_path)
+
+
+def test_a_good_model_is_blessed_and_its_metrics_are_those_of_the_hand_computed_matrix(
+    evaluate: Trial,
+) -> None:
+    outcome = evaluate(
+        "good", GateConfig("accuracy", min=0.9), GateConfig("macro_f1", slice="category", min=0.9)
+    )
+
+    assert outcome.blessed_file
+    report = outcome.report
+    assert report.blessed and report.refusals == () and not report.has_baseline
+    # 20 negative, 20 neutral of which 2 are called positive, 20 positive.
+    assert report.overall.confusion == ((20, 0, 0), (0, 18, 2), (0, 0, 20))
+    expected = {
+        "example_count": 60.0,
+        "accuracy": 58 / 60,
+        "precision/positive": 20 / 22,
+        "precision/neutral": 1.0,
+        "recall/neutral": 0.9,
+        "recall/positive": 1.0,
+        "macro_f1": (1.0 + 36 / 38 + 40 / 42) / 3,
+        # 58 answers right with 0.8, 2 wrong with 0.1 for the truth: -(58 ln 0.8 + 2 ln 0.1) / 60.
+        "loss": 0.292461,
+        # One bin of confidence 0.8, where 0.9667 are right.
+        "calibration_error": 58 / 60 - 0.8,
+    }
+    assert {name: report.overall.metrics[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+    assert [(s.slice, s.num_examples) for s in report.slices] == [
+        ("category=boots", 30),
+        ("category=men's dress shoes", 30),
+    ]
+
+
+def test_a_model_of_shuffled_labels_is_refused(evaluate: Trial) -> None:
+    outcome = evaluate("shuffled", GateConfig("accuracy", min=0.7), GateConfig("recall/negative", min=0.5))
+
+    assert not outcome.blessed_file and not outcome.report.blessed
+    assert sorted(outcome.report.refusals) == [
+        "accuracy on all data is 0.00, below the bound 0.70 (by 0.70)",
+        "recall/negative on all data is 0.00, below the bound 0.50 (by 0.50)",
+    ]
+
+
+def test_a_model_that_answers_one_class_only_is_refused_by_the_default_gates(evaluate: Trial) -> None:
+    outcome = evaluate("one_class")
+
+    assert not outcome.blessed_file
+    # F1 of positive is 2 * 20 / (20 + 60) = 0.5, of the others 0.
+    assert outcome.report.refusals == ("macro_f1 on all data is 0.17, below the bound 0.38 (by 0.22)",)
+    assert "the default ones hold" in outcome.report.notes[0]
+    assert "no model is in service yet" in outcome.report.notes[1]
+
+
+def test_a_metric_that_is_not_defined_and_a_slice_without_examples_never_pass(evaluate: Trial) -> None:
+    outcome = evaluate(
+        "one_class",
+        GateConfig("precision/negative", max=1.0),
+        GateConfig("accuracy", slice="category=sandals", min=0.5),
+        GateConfig("loss", slice="category=slippers", max_rise=0.1),
+    )
+
+    assert not outcome.blessed_file
+    assert sorted(outcome.report.refusals) == [
+        "no evaluated example has category=sandals, and a gate bounds that slice",
+        "no evaluated example has category=slippers, and a gate bounds that slice",
+        "precision/negative on all data is not defined (the model never answers negative), and must be at most 1.00",
+    ]
+
+
+def test_a_model_that_is_worse_on_a_slice_only_is_refused_by_bound_and_by_baseline(evaluate: Trial) -> None:
+    outcome = evaluate(
+        "worse_on_slice",
+        GateConfig("accuracy", min=0.9, max_drop=0.1),
+        GateConfig("accuracy", slice="category=men's dress shoes", min=0.85),
+        GateConfig("accuracy", slice="category", max_drop=0.1),
+        GateConfig("loss", max_rise=0.05),
+        baseline="better",
+    )
+
+    assert not outcome.blessed_file and outcome.report.has_baseline
+    assert outcome.report.overall.baseline["accuracy"] == 1.0
+    assert outcome.report.overall.metrics["accuracy"] == pytest.approx(55 / 60)
+    assert sorted(outcome.report.refusals) == [
+        "accuracy on category=men's dress shoes is 0.83, 0.17 below the baseline's 1.00 (allowed 0.10)",
+        "accuracy on category=men's dress shoes is 0.83, below the bound 0.85 (by 0.02)",
+        # 55 * -ln 0.8 and 5 * -ln 0.1, over 60, against -ln 0.8.
+        "loss on all data is 0.40, 0.17 above the baseline's 0.22 (allowed 0.05)",
+    ]
+
+
+def test_a_model_as_good_as_the_baseline_is_blessed(evaluate: Trial) -> None:
+    outcome = evaluate("better", GateConfig("accuracy", slice="category", max_drop=0.0), baseline="good")
+
+    assert outcome.blessed_file and outcome.report.refusals == () and outcome.report.notes == ()
+
+
+def test_a_first_model_is_blessed_where_only_a_baseline_bounds_it_and_the_report_says_so(
+    evaluate: Trial,
+) -> None:
+    outcome = evaluate("shuffled", GateConfig("accuracy", max_drop=0.02))
+
+    assert outcome.blessed_file
+    assert outcome.report.notes == (
+        "no model is in service yet, so no bound against one was checked: accuracy on all data: max_drop 0.02",
+    )

@@ -1,0 +1,263 @@
+"""The converted BERT: it computes what torch computes, in both forms, and trains under hub.KerasLayer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_hub as hub
+from bert_task import ENCODER_INPUTS
+from tensorflow.core.protobuf import saved_model_pb2
+
+from bert_pipeline import encoders, hf_bert, hf_checkpoint, known_encoders
+from bert_pipeline.bert_graph import PADDED, REAL_TOKENS
+
+FORMS = (REAL_TOKENS, PADDED)
+
+LAYER_0_NAMES = [
+    "layer_0/attention/qkv/kernel:0",
+    "layer_0/attention/qkv/bias:0",
+    "layer_0/attention/output/kernel:0",
+    "layer_0/attention/output/bias:0",
+    "layer_0/attention/LayerNorm/gamma:0",
+    "layer_0/attention/LayerNorm/beta:0",
+    "layer_0/intermediate/kernel:0",
+    "layer_0/intermediate/bias:0",
+    "layer_0/output/kernel:0",
+    "layer_0/output/bias:0",
+    "layer_0/LayerNorm/gamma:0",
+    "layer_0/LayerNorm/beta:0",
+]
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_checkpoint: Path) -> dict[str, np.ndarray]:
+    """Inputs and torch's outputs; 4 rows of 1, 7, 24 and 12 tokens."""
+    return dict(np.load(tiny_checkpoint / "reference.npz"))
+
+
+@pytest.fixture(scope="module")
+def modules(tiny_checkpoint: Path) -> dict[str, tf.train.Checkpoint]:
+    """The tiny BERT in both forms, without dropout, not saved."""
+    checkpoint = _without_dropout(hf_checkpoint.read_checkpoint(tiny_checkpoint))
+    return {form: hf_bert.build_module(checkpoint, computation=form) for form in FORMS}
+
+
+def _without_dropout(checkpoint: hf_checkpoint.HfCheckpoint) -> hf_checkpoint.HfCheckpoint:
+    shape = dataclasses.replace(checkpoint.shape, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return dataclasses.replace(checkpoint, shape=shape)
+
+
+def _inputs(source: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(source[name]) for name in ENCODER_INPUTS}
+
+
+def _filled(batch: int, length: int, *, mask: int) -> dict[str, tf.Tensor]:
+    values = dict(zip(ENCODER_INPUTS, (7 * mask, mask, 0), strict=True))
+    return {name: tf.fill([batch, length], value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_outputs_equal_torch(form, modules, reference):
+    outputs = modules[form].__call__(_inputs(reference), training=False)
+    real = reference["input_mask"] > 0
+    np.testing.assert_allclose(outputs["pooled_output"], reference["pooled_output"], atol=1e-5)
+    np.testing.assert_allclose(
+        outputs["sequence_output"].numpy()[real], reference["sequence_output"][real], atol=1e-5
+    )
+    assert outputs["default"] is outputs["pooled_output"] or np.array_equal(
+        outputs["default"], outputs["pooled_output"]
+    )
+
+
+def test_real_tokens_form_gives_zero_at_padding(modules, reference):
+    sequence = modules[REAL_TOKENS].__call__(_inputs(reference), training=False)["sequence_output"].numpy()
+    assert np.all(sequence[reference["input_mask"] == 0] == 0.0)
+
+
+def test_both_forms_have_equal_gradients(modules, reference):
+    gradients = {}
+    for form, module in modules.items():
+        with tf.GradientTape() as tape:
+            outputs = module.__call__(_inputs(reference), training=True)
+            real = tf.cast(reference["input_mask"], tf.float32)[:, :, None]
+            loss = tf.reduce_sum(tf.sin(outputs["sequence_output"]) * real)
+            loss += tf.reduce_sum(tf.square(outputs["pooled_output"]))
+        gradients[form] = tape.gradient(loss, module.trainable_variables)
+    for variable, real, padded in zip(
+        modules[PADDED].trainable_variables, gradients[REAL_TOKENS], gradients[PADDED], strict=True
+    ):
+        real, padded = tf.convert_to_tensor(real), tf.convert_to_tensor(padded)
+        assert float(tf.reduce_max(tf.abs(padded))) > 1e-3 or "qkv/bias" in variable.name, variable.name
+        np.testing.assert_allclose(real, padded, atol=2e-5, rtol=1e-4, err_msg=variable.name)
+
+
+def test_a_masked_hole_keeps_the_positions_of_what_follows(modules, reference):
+    inputs = _inputs(reference)
+    inputs["input_mask"] = tf.tensor_scatter_nd_update(inputs["input_mask"], [[2, 5]], [0])
+    real, padded = (modules[form].__call__(inputs, training=False)["pooled_output"] for form in FORMS)
+    np.testing.assert_allclose(real, padded, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_odd_batches(form, modules):
+    call = modules[form].__call__
+    only_padding = call(_filled(2, 5, mask=0), training=False)
+    assert np.all(np.isfinite(only_padding["pooled_output"]))
+    assert call(_filled(0, 5, mask=1), training=False)["sequence_output"].shape == (0, 5, 32)
+    assert call(_filled(1, 64, mask=1), training=False)["pooled_output"].shape == (1, 32)
+    with pytest.raises(tf.errors.InvalidArgumentError):  # position 64 of 64
+        call(_filled(1, 65, mask=1), training=False)
+
+
+def test_keras_layer_trains_every_weight(tiny_encoder: encoders.Encoder, reference):
+    layer = hub.KerasLayer(tiny_encoder.path, trainable=True)
+    with tf.GradientTape() as tape:
+        outputs = layer(_inputs(reference), training=True)
+        loss = tf.reduce_sum(outputs["pooled_output"] ** 2) + tf.reduce_sum(outputs["sequence_output"] ** 2)
+    gradients = tape.gradient(loss, layer.trainable_weights)
+    assert len(gradients) == 31
+    assert all(gradient is not None for gradient in gradients)
+
+
+def test_dropout_is_on_in_training_only_and_repeats_after_loading(tiny_encoder: encoders.Encoder, reference):
+    def outputs(training: bool, calls: int) -> list[np.ndarray]:
+        model = tf.saved_model.load(tiny_encoder.path)
+        return [model(_inputs(reference), training=training)["pooled_output"].numpy() for _ in range(calls)]
+
+    first, second = outputs(True, 2)
+    plain, again = outputs(False, 2)
+    np.testing.assert_array_equal(plain, again)
+    assert np.abs(first - plain).max() > 0.01
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_array_equal(outputs(True, 1)[0], first)
+
+
+def test_saved_model_is_a_hub_text_encoder(tiny_encoder: encoders.Encoder):
+    model = tf.saved_model.load(tiny_encoder.path)
+    assert model.vocab_file.asset_path.numpy().decode() == tiny_encoder.vocab_path
+    assert bool(model.do_lower_case.numpy()) is True
+    assert model.regularization_losses == []
+    assert [v.name for v in model.variables if v.name.startswith("layer_0/")] == LAYER_0_NAMES
+    assert len(model.trainable_variables) == len(model.variables) == 31
+
+
+def test_few_functions_are_traced(tiny_encoder: encoders.Encoder):
+    # Each is restored and traced again by every load: 2 calls, saving and restoring, and their wrappers.
+    proto = saved_model_pb2.SavedModel.FromString((Path(tiny_encoder.path) / "saved_model.pb").read_bytes())
+    assert len(proto.meta_graphs[0].graph_def.library.function) <= 8
+
+
+def test_without_a_pooler_position_zero_is_pooled(tiny_checkpoint: Path, reference):
+    checkpoint = hf_checkpoint.read_checkpoint(tiny_checkpoint)
+    headless = dataclasses.replace(checkpoint, has_pooler=False)
+    module = hf_bert.build_module(headless, computation=REAL_TOKENS)
+    outputs = module.__call__(_inputs(reference), training=False)
+    np.testing.assert_array_equal(outputs["pooled_output"], outputs["sequence_output"][:, 0])
+
+
+REPLICAS = """
+import sys
+import numpy as np, tensorflow as tf, tensorflow_hub as hub
+from bert_task import ENCODER_INPUTS
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+source = np.load(sys.argv[1])
+
+def gradients(path, devices):
+    strategy = tf.distribute.MirroredStrategy(devices)
+    with strategy.scope():
+        layer = hub.KerasLayer(path, trainable=True)
+    size = 4 // len(devices)
+
+    def share(context):
+        start = context.replica_id_in_sync_group * size
+        return {name: tf.constant(source[name][start : start + size]) for name in ENCODER_INPUTS}
+
+    def step(batch):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(batch, training=False)["pooled_output"][:, :3])
+        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, layer.trainable_weights)]
+
+    batches = strategy.experimental_distribute_values_from_function(share)
+    sums = [strategy.reduce("SUM", g, axis=None) for g in strategy.run(step, args=(batches,))]
+    assert len(sums) == len(layer.trainable_weights) == 19
+    return [g.numpy() for g in sums]
+
+for path in sys.argv[2:]:
+    one, two = gradients(path, ["CPU:0"]), gradients(path, ["CPU:0", "CPU:1"])
+    assert max(np.abs(g).max() for g in one) > 0.1
+    print("difference", max(float(np.abs(a - b).max()) for a, b in zip(one, two)))
+"""
+
+
+def test_gradients_of_two_replicas_sum_to_those_of_one(tiny_checkpoint: Path, tmp_path: Path):
+    checkpoint = hf_checkpoint.read_checkpoint(tiny_checkpoint)
+    one_layer = dataclasses.replace(checkpoint.shape, num_hidden_layers=1)
+    for form in FORMS:
+        hf_bert.convert(dataclasses.replace(checkpoint, shape=one_layer), tmp_path / form, computation=form)
+    paths = [str(tmp_path / form) for form in FORMS]
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(tiny_checkpoint / "reference.npz"), *paths],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    differences = [
+        float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("difference")
+    ]
+    assert len(differences) == 2
+    assert max(differences) < 1e-5
+
+
+TORCH = """
+import sys
+import numpy as np, torch
+from transformers import BertModel
+
+source = np.load(sys.argv[2])
+model = BertModel.from_pretrained(sys.argv[1]).eval()
+with torch.no_grad():
+    out = model(*(torch.tensor(source[n]).long() for n in ("input_word_ids", "input_mask", "input_type_ids")))
+np.savez(sys.argv[3], sequence=out.last_hidden_state.numpy(), pooled=out.pooler_output.numpy())
+"""
+
+
+def test_the_real_encoder_equals_torch(tmp_path: Path):
+    python = os.environ.get("TORCH_PYTHON", "")
+    if not python:
+        pytest.skip(
+            "NOT RUN: set TORCH_PYTHON to a Python with torch and transformers to compare the real encoder"
+        )
+    known = known_encoders.KNOWN_ENCODERS["all-MiniLM-L6-v2"]
+    folder = known_encoders.fetch(known, cache_dir=encoders.default_cache_dir())
+    random, columns = np.random.default_rng(0), np.arange(96)[None]
+    lengths = random.integers(2, 97, (16, 1))
+    mask = (columns < lengths).astype(np.int32)
+    inputs = {
+        "input_word_ids": (random.integers(1000, 30000, mask.shape) * mask).astype(np.int32),
+        "input_mask": mask,
+        "input_type_ids": ((columns >= lengths // 2) * mask).astype(np.int32),
+    }
+    np.savez(tmp_path / "in.npz", **inputs)
+    command = [python, "-c", TORCH, str(folder), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run(command, check=True, env=clean)
+    expected = np.load(tmp_path / "out.npz")
+    checkpoint = hf_checkpoint.read_checkpoint(folder)
+    for form in FORMS:
+        module = hf_bert.build_module(checkpoint, computation=form)
+        outputs = module.__call__({k: tf.constant(v) for k, v in inputs.items()}, training=False)
+        sequence = np.abs(outputs["sequence_output"].numpy() - expected["sequence"])[mask > 0].max()
+        pooled = np.abs(outputs["pooled_output"].numpy() - expected["pooled"]).max()
+        print(json.dumps({"form": form, "sequence": float(sequence), "pooled": float(pooled)}))
+        assert sequence < 1e-4
+        assert pooled < 1e-4

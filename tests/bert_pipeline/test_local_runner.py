@@ -1,0 +1,88 @@
+"""The local runner tells how each component went, and what a user can act on when one fails."""
+
+# No `from __future__ import annotations`: TFX's decorator reads the annotations themselves.
+
+import pytest
+from tfx import v1 as tfx
+from tfx.dsl.component.experimental.decorators import component
+
+from bert_pipeline import metadata
+from bert_pipeline.errors import UserError
+from bert_pipeline.runners import local
+
+RAN: list[str] = []
+
+
+@component
+def Count(number: tfx.dsl.components.Parameter[int]) -> tfx.dsl.components.OutputDict(count=int):
+    RAN.append(f"count {number}")
+    return {"count": number + 1}
+
+
+@component
+def Fail(count: int) -> tfx.dsl.components.OutputDict(result=int):
+    raise UserError(f"count is {count}; give another")
+
+
+@component
+def After(result: int):
+    RAN.append(f"after {result}")
+
+
+@pytest.fixture
+def run(tmp_path):
+    RAN.clear()
+
+    def run_components(components, **options):
+        pipeline = tfx.dsl.Pipeline(
+            pipeline_name="demo",
+            pipeline_root=str(tmp_path / "artifacts"),
+            components=components,
+            enable_cache=True,
+            metadata_connection_config=metadata.connection_config(
+                "", sqlite_path=tmp_path / "metadata.sqlite"
+            ),
+        )
+        runner = local.LocalRunner(on_start=lambda _: None, on_end=lambda _: None, **options)
+        return {r.node_id: r for r in runner.run(pipeline)}
+
+    return run_components
+
+
+def test_second_run_is_cached_and_says_so(run):
+    assert run([Count(number=1)])["Count"].state == "ran"
+    assert run([Count(number=1)])["Count"].state == "cached"
+    assert run([Count(number=2)])["Count"].state == "ran"
+    assert RAN == ["count 1", "count 2"]
+
+
+def test_component_that_is_never_cached_runs_each_time(run):
+    for _ in range(2):
+        assert run([Count(number=1)], never_cached=["Count"])["Count"].state == "ran"
+    assert RAN == ["count 1", "count 1"]
+
+
+def test_failed_component_stops_the_run_with_its_own_message(run):
+    count = Count(number=1)
+    fail = Fail(count=count.outputs["count"])
+    with pytest.raises(UserError, match=r"^Fail stopped the run: count is 2; give another$"):
+        run([count, fail, After(result=fail.outputs["result"])])
+    assert RAN == ["count 1"]
+
+
+def test_optional_component_that_fails_lets_the_run_end_and_skips_what_needs_it(run):
+    count = Count(number=1)
+    fail = Fail(count=count.outputs["count"])
+    after = After(result=fail.outputs["result"])
+    results = run([count, fail, after], optional=["Fail", "After"])
+    assert [results[n].state for n in ("Count", "Fail", "After")] == ["ran", "failed", "skipped"]
+    assert results["Fail"].error == "count is 2; give another"
+    assert RAN == ["count 1"]
+
+
+def test_user_error_is_found_inside_the_text_of_a_beam_worker():
+    text = (
+        "Traceback (most recent call last):\n  File x\n"
+        "bert_pipeline.errors.UserError: rows.csv:3: 1 cells [while running 'FlatMap']\n\nmore"
+    )
+    assert local._message(RuntimeError(text)) == "rows.csv:3: 1 cells"

@@ -1,0 +1,253 @@
+"""The graph end to end, on the toy, by the command that people type.
+
+Each fixture is one run of the command in a copy of the project; they follow each other on one output folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("bert_pipeline", "modules", "serving", "data/toy")
+
+EVERY_COMPONENT = [
+    "ExampleGen", "StatisticsGen", "Schema", "ExampleValidator", "Transform", "Trainer", "Baseline",
+    "Evaluator", "InfraValidator", "Pusher", "UnlabelledExampleGen", "BulkInferrer",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """What a run printed and left."""
+
+    status: int
+    text: str
+    versions: list[str]
+
+    def state(self, node: str) -> str:
+        line = re.search(rf"^  {node} +(cached|[\d.]+ s)(.*)$", self.text, re.MULTILINE)
+        assert line, f"{node} is not in:\n{self.text}"
+        return "failed" if "FAILED" in line[2] else "cached" if line[1] == "cached" else "ran"
+
+
+class Project:
+    """A copy of the project with an output folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in COPIED:
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        self.task_file = folder / "bert_pipeline" / "tasks" / "toy.toml"
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": f"{folder / 'modules'}:{folder}",
+            "BERT_PIPELINE_CACHE": str(folder / "cache"),
+            "PIP_NO_INDEX": "1",  # packaging the user modules must need no index
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "bert_pipeline",
+            "pipeline",
+            "--task",
+            "toy",
+            *arguments,
+        ]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self._environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> Ended:
+        process = self.start(*arguments)
+        text, _ = process.communicate(timeout=600)
+        return Ended(process.returncode, text, self.versions())
+
+    def run_until(self, pattern: str, *arguments: str) -> str:
+        """Runs until a line matches, then kills the whole process group with SIGKILL."""
+        process = self.start(*arguments)
+        lines = []
+        for line in process.stdout or ():
+            lines.append(line)
+            if re.search(pattern, line):
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return "".join(lines)
+
+    def versions(self) -> list[str]:
+        base = self.folder / "out" / "toy" / "serving" / "toy"
+        return sorted(p.name for p in base.iterdir()) if base.exists() else []
+
+    def edit(self, name: str, change: Callable[[str], str]) -> None:
+        path = self.folder / name
+        old = path.read_text(encoding="utf-8")
+        new = change(old)
+        assert new != old
+        path.write_text(new, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def first(project: Project) -> Ended:
+    return project.run()
+
+
+@pytest.fixture(scope="module")
+def second(project: Project, first: Ended) -> Ended:
+    return project.run()
+
+
+@pytest.fixture(scope="module")
+def stricter(project: Project, second: Ended) -> Ended:
+    """The same model under a bound that it cannot keep, with unlabelled texts that cannot be read."""
+    project.edit("bert_pipeline/tasks/toy.toml", lambda text: text.replace("min = 0.8\n", "min = 0.999\n"))
+    project.edit("data/toy/unlabelled.csv", lambda text: text + "one,two,three\n")
+    ended = project.run()
+    project.edit("bert_pipeline/tasks/toy.toml", lambda text: text.replace("min = 0.999\n", "min = 0.8\n"))
+    return ended
+
+
+def test_first_run_passes_through_every_component_and_pushes(first):
+    assert first.status == 0, first.text
+    assert [first.state(node) for node in EVERY_COMPONENT] == ["ran"] * len(EVERY_COMPONENT)
+    assert len(first.versions) == 1
+    assert f"pushed as version {first.versions[0]}" in first.text
+
+
+def test_summary_names_slices_the_model_and_the_next_command(first):
+    assert re.search(r"^all data +50 +0\.\d{3} +0\.\d{3}$", first.text, re.MULTILINE)
+    assert re.search(r"^part=sole +\d+ +[01]\.\d{3}", first.text, re.MULTILINE)
+    assert f"serving/toy/{first.versions[0]}" in first.text
+    assert "next      make serve TASK=toy" in first.text
+
+
+def test_terminal_shows_no_log_of_a_library(first):
+    noise = [
+        line for line in first.text.splitlines() if re.match(r"(WARNING|INFO|[IWE]\d{4}|\d{4}-\d\d-)", line)
+    ]
+    assert noise == []
+
+
+def test_pushed_model_holds_its_warm_up_requests(project, first):
+    pushed = project.folder / "out/toy/serving/toy" / first.versions[0]
+    assert (pushed / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
+
+
+def test_summary_is_written_for_programs(project, second):
+    summary = json.loads((project.folder / "out/toy/summary.json").read_text())
+    assert summary["task"] == "toy"
+    assert 0.8 <= summary["metrics"]["accuracy"] <= 1
+
+
+def test_identical_second_run_does_nothing_and_says_so(first, second):
+    assert second.status == 0, second.text
+    done = [node for node in EVERY_COMPONENT if node not in ("Baseline", "Pusher")]
+    assert [second.state(node) for node in done] == ["cached"] * len(done)
+    assert second.versions == first.versions
+    assert "nothing was trained, evaluated or pushed" in second.text
+
+
+def test_changed_bound_evaluates_again_and_trains_nothing(stricter):
+    assert [stricter.state(node) for node in ("Transform", "Trainer", "Evaluator")] == [
+        "cached",
+        "cached",
+        "ran",
+    ]
+
+
+def test_refused_model_leaves_what_is_in_service_and_names_the_bound(first, stricter):
+    assert stricter.status == 1, stricter.text
+    assert stricter.versions == first.versions
+    assert "verdict   REFUSED" in stricter.text
+    assert re.search(r"accuracy on all data is 0\.\d+, below the bound 0\.999 \(by 0\.\d+\)", stricter.text)
+
+
+def test_bulk_inference_that_fails_is_told_and_stops_nothing(stricter):
+    assert stricter.state("UnlabelledExampleGen") == "failed"
+    assert "3 cells, but the header names 2 columns" in stricter.text
+    assert stricter.state("Pusher") == "ran"
+
+
+BROKEN_DATA = {
+    "unknown label": (
+        lambda text: re.sub("positive", "positiv", text, count=30),
+        r"column label: label that the task does not know in 30 of \d+ examples .* for example 'positiv'\n"
+        r"    fix at .*toy\.toml:\d+ \(data\.labels\)",
+    ),
+    "missing column": (
+        lambda text: text.replace("text,label,part", "body,label,part"),
+        r"column text: .*(?i:missing|dropped)",
+    ),
+    "share far off": (
+        lambda text: "".join(line for line in text.splitlines(True) if ",negative," not in line),
+        r"label 'negative' has a share of 0\.0% .* 50\.0% is expected.*\n"
+        r"    fix at .*toy\.toml:\d+ \(data\.label_shares\)",
+    ),
+    "empty text": (
+        lambda text: text + ",positive,sole\n" * 3,
+        r"column text: empty text in 3 of \d+ examples",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(k, marks=[] if k == "unknown label" else pytest.mark.slow) for k in BROKEN_DATA]
+)
+def test_data_that_does_not_fit_stops_before_training(project, stricter, what, tmp_path):
+    change, message = BROKEN_DATA[what]
+    shutil.copytree(project.folder / "data" / "toy", tmp_path / "toy")
+    train = tmp_path / "toy" / "train.csv"
+    train.write_text(change(train.read_text()))
+    ended = project.run("--data", str(tmp_path / "toy"))
+    assert ended.status == 2
+    assert re.search(message, ended.text), ended.text
+    assert "Transform  " not in ended.text
+    assert ended.versions == stricter.versions
+
+
+@pytest.mark.slow
+def test_killed_runs_are_continued_from_the_last_finished_component(tmp_path):
+    project = Project(tmp_path / "killed")
+    project.run_until("^  ExampleValidator +[0-9.]+ s")  # in Transform
+    text = project.run_until("^epoch 1/")  # in training
+    assert re.search("^  ExampleGen +cached", text, re.MULTILINE)
+    text = project.run_until("^  (InfraValidator|Evaluator) +[0-9.]+ s")
+    assert re.search("^  Transform +cached", text, re.MULTILINE)
+    assert project.versions() == []
+    ended = project.run()
+    assert ended.status == 0, ended.text
+    assert ended.state("Trainer") == "cached"
+    assert len(ended.versions) == 1
+
+
+@pytest.mark.slow
+def test_edited_tokenizer_reruns_transform_and_what_follows(project, stricter):
+    project.edit("modules/bert_text.py", lambda text: text + "\n# edited\n")
+    ended = project.run()
+    assert ended.state("ExampleGen") == "cached"
+    assert [ended.state(node) for node in ("Transform", "Trainer", "Evaluator")] == ["ran"] * 3

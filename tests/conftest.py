@@ -1,0 +1,37 @@
+"""What all tests share: the environment that TensorFlow needs, and a BERT of 2 layers."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports TensorFlow: Keras 2, no start-up chatter, and no GPU, so that tests mean the same
+# everywhere.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+from pathlib import Path
+
+import pytest
+from bert_task import EncoderConfig
+
+from bert_pipeline import encoders
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint() -> Path:
+    """A Hugging Face checkpoint, read only: 2 layers, hidden 32, 64 wordpieces, 64 positions, uncased.
+
+    How it was made, and torch's answers beside it: `data/tiny_bert/make_reference.py`.
+    """
+    return Path(__file__).parent / "data" / "tiny_bert"
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> encoders.Encoder:
+    """`tiny_checkpoint`, converted, computing real tokens only."""
+    return encoders.resolve_encoder(
+        EncoderConfig(handle=str(tiny_checkpoint)),
+        cache_dir=tmp_path_factory.mktemp("encoder_cache"),
+        base_dir=tiny_checkpoint,
+    )

@@ -1,0 +1,178 @@
+"""Training end to end on a real Transform output, with a tiny BERT."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import bert_job
+import bert_model
+import bert_task
+import bert_trainer
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_pipeline import encoders
+
+# `toy` and `trained` come from conftest.py, and so do their types.
+
+
+def _train(toy: Any, folder: pathlib.Path, encoder: encoders.Encoder, **training: Any) -> dict[str, Any]:
+    """Trains without export; gives the report."""
+    config = bert_task.TrainingConfig(**{"epochs": 2, "batch_size": 41, "learning_rate": 1e-3} | training)
+    fn_args = toy.fn_args(folder, encoder_path=encoder.path, training=config)
+    bert_trainer.train(bert_job.make_job(fn_args), strategy=bert_trainer.make_strategy())
+    return json.loads((folder / "model_run" / "training.json").read_text())
+
+
+def test_a_task_that_can_be_told_apart_is_learnt(trained: Any) -> None:
+    report = json.loads((trained.model_run_dir / "training.json").read_text())
+    history = report["history"]
+    assert history["val_accuracy"][report["best_epoch"] - 1] == 1.0
+    assert history["val_cross_entropy"][-1] < 0.1 < 0.9 < history["cross_entropy"][0]
+    assert report["best_epoch"] == 1 + int(np.argmin(history["val_cross_entropy"]))
+    assert (report["num_train_examples"], report["num_eval_examples"], report["num_steps"]) == (
+        83,
+        21,
+        15 * 6,
+    )
+    assert report["training"]["learning_rate"] == 5e-3
+    assert report["examples_per_second"] > 0
+
+
+def test_exported_model_is_the_trained_one(trained: Any) -> None:
+    texts = ["i love the shoe", "it was very, very not the sole", "hate", "a", "love " * 40]
+    served = tf.saved_model.load(trained.fn_args.serving_model_dir).signatures
+    examples = []
+    for text in texts:
+        row = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
+        examples.append(
+            tf.train.Example(features=tf.train.Features(feature={"review": row})).SerializeToString()
+        )
+    ids = served["transform_features"](examples=tf.constant(examples))
+    model = bert_model.build_model(
+        trained.encoder.path, num_labels=3, pooling="pooled_output", training=trained.training
+    )
+    model.load_weights(trained.model_run_dir / "best_weights.h5")
+    logits = model({name: tf.cast(ids[name], tf.int32) for name in bert_task.ENCODER_INPUTS})
+    answers = served["serving_default"](review=tf.constant(texts))
+    np.testing.assert_allclose(answers["probabilities"], tf.nn.softmax(logits), atol=1e-5)
+    assert [label.decode() for label in answers["label"].numpy()[:3]] == ["good", "so so", "bad"]
+
+
+def test_progress_is_shown_and_curves_are_written(trained: Any) -> None:
+    lines = trained.stderr.splitlines()
+    assert re.fullmatch(r"epoch 1/15  step 1/6  loss \S+  accuracy \S+", lines[0])
+    assert re.fullmatch(
+        r"epoch 15/15  train:  loss \S+  accuracy 1.000  eval:  loss \S+  accuracy 1.000", lines[-1]
+    )
+    assert list((trained.model_run_dir / "train").glob("events*"))
+    assert list((trained.model_run_dir / "eval").glob("events*"))
+
+
+def test_same_seed_gives_the_same_losses(
+    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one, two = (
+        _train(toy, tmp_path / name, tiny_encoder, class_weights="balanced")["history"] for name in "ab"
+    )
+    assert one == two
+    assert "epoch" not in capfd.readouterr().err  # progress=False
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(
+        FloatingPointError, match=r"became nan at step \d/6 of epoch 1, .*training\.learning_rate"
+    ):
+        _train(toy, tmp_path, tiny_encoder, batch_size=16, learning_rate=1e30, freeze_encoder=True)
+    assert not (tmp_path / "model_run" / "best_weights.h5").exists()
+
+
+def test_early_stopping_keeps_the_best_epoch(
+    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path
+) -> None:
+    report = _train(
+        toy,
+        tmp_path,
+        tiny_encoder,
+        epochs=9,
+        learning_rate=0.5,
+        freeze_encoder=True,
+        early_stopping_patience=1,
+    )
+    losses = report["history"]["val_cross_entropy"]
+    assert len(losses) < 9
+    assert report["best_epoch"] == len(losses) - 1 == 1 + int(np.argmin(losses))
+
+
+def test_float16_without_a_gpu_is_refused(
+    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(ValueError, match=r"training\.precision = 'float16' needs a GPU"):
+        _train(toy, tmp_path, tiny_encoder, precision="float16")
+
+
+# Two replicas need two devices, which are set before TensorFlow starts: a process of its own.
+REPLICAS = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import bert_batches, bert_job, bert_task, bert_trainer
+import tensorflow_transform as tft
+from tfx_bsl.public import tfxio
+
+class Accessor:
+    def tf_dataset_factory(self, files, options, schema):
+        return tfxio.TFExampleRecord(files, schema=schema, telemetry_descriptors=[]).TensorFlowDataset(options)
+
+given = json.loads(sys.argv[1])
+schema = tft.TFTransformOutput(given["transform"]).transformed_metadata.schema
+splits = [bert_batches.Split(name, (given[name],), Accessor(), schema) for name in ("train", "eval")]
+training = bert_task.TrainingConfig(
+    epochs=2, batch_size=41, learning_rate=1e-3, dropout=0.0, class_weights="balanced"
+)
+for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
+    folder = f"{given['folder']}/{len(devices)}"
+    job = bert_job.Job(
+        data=bert_task.DataConfig(path="", text=("review",), label="label", labels=("bad", "good", "so so"), files={}),
+        encoder=bert_task.EncoderConfig(), training=training, encoder_path=given["encoder"],
+        train_split=splits[0], eval_split=splits[1], model_run_dir=folder, show_progress=False)
+    strategy = tf.distribute.MirroredStrategy(devices)
+    model = bert_trainer.train(job, strategy=strategy)
+    np.savez(f"{folder}/weights.npz", **{v.name: v.numpy() for v in model.trainable_variables})
+"""
+
+
+def test_two_replicas_train_as_one(toy: Any, tiny_checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Batches of 41 of 83 examples: shards of 20 and 21, and a last batch of 1, whose other shard is empty."""
+    shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
+    config = json.loads((tmp_path / "checkpoint" / "config.json").read_text())
+    # No dropout, which each replica draws for itself; one layer, to be quick.
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": 1}
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(config))
+    encoder = encoders.resolve_encoder(
+        bert_task.EncoderConfig(handle=str(tmp_path / "checkpoint")), cache_dir=tmp_path, base_dir=tmp_path
+    )
+    given = toy.splits | {"transform": toy.path, "encoder": encoder.path, "folder": str(tmp_path / "runs")}
+    done = subprocess.run([sys.executable, "-c", REPLICAS, json.dumps(given)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    reports = [json.loads((tmp_path / "runs" / n / "training.json").read_text()) for n in "12"]
+    assert [report["num_replicas"] for report in reports] == [1, 2]
+    assert [report["num_steps"] for report in reports] == [6, 6]
+    for name, values in reports[0]["history"].items():
+        np.testing.assert_allclose(reports[1]["history"][name], values, rtol=1e-5)
+    one, two = (np.load(tmp_path / "runs" / n / "weights.npz") for n in "12")
+    assert len(one.files) > 20
+    for name in one.files:
+        np.testing.assert_allclose(two[name], one[name], atol=2e-6, err_msg=name)

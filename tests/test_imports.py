@@ -1,0 +1,141 @@
+"""Who may import what: the table of the design, held by reading the imports."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STANDARD = sys.stdlib_module_names
+TENSORFLOW_STACK = {
+    "absl",
+    "apache_beam",
+    "google",  # protobuf
+    "ml_metadata",
+    "numpy",
+    "pyarrow",
+    "tensorflow",
+    "tensorflow_hub",
+    "tensorflow_metadata",
+    "tensorflow_model_analysis",
+    "tensorflow_text",
+    "tensorflow_transform",
+    "tf_keras",
+    "tfx",
+    "tfx_bsl",
+}
+MODULES = {path.stem for path in (ROOT / "modules").glob("*.py")}
+# What one file or folder of bert_pipeline/ may import beyond the rest of it.
+EXCEPTIONS = {
+    "bert_pipeline/config.py": {"tomllib", "tomli"},  # tomli stands in before Python 3.11
+    "bert_pipeline/hf_checkpoint.py": {"safetensors"},
+    "bert_pipeline/doctor.py": {"packaging"},
+    "bert_pipeline/skew_sides.py": {
+        "bert_model"
+    },  # rebuilds the Trainer's model to compare it with the export
+    "bert_pipeline/runners/kubeflow.py": {"kfp"},
+    "bert_pipeline/runners/airflow.py": {"airflow"},
+}
+# The web framework, gRPC and the API of TensorFlow Serving.
+SERVING = {"aiohttp", "google", "grpc", "tensorflow_serving"}
+SERVER_ONLY = {"numpy", "tensorflow", "tensorflow_text"}
+
+
+def python_files(folder: str) -> list[str]:
+    """Paths of a folder's Python files, relative to the project."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The first name of every import; "." for a relative one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." if node.level else str(node.module).split(".")[0]
+
+
+def foreign(source: str, allowed: set[str]) -> set[str]:
+    """What a source imports beyond the standard library and `allowed`."""
+    return set(imported(ast.parse(source))) - STANDARD - allowed
+
+
+def notebook_code(path: Path) -> str:
+    """The code cells of a notebook as one source; lines of shell and magic left out."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    lines = [line for c in cells if c["cell_type"] == "code" for line in "".join(c["source"]).splitlines()]
+    return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
+
+
+def inner_imports(source: str) -> list[int]:
+    """Lines of the imports inside functions."""
+    functions = [
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    imports = (ast.Import, ast.ImportFrom)
+    return sorted({n.lineno for f in functions for n in ast.walk(f) if isinstance(n, imports)})
+
+
+@pytest.mark.parametrize("path", python_files("modules"))
+def test_user_modules_import_the_tensorflow_stack_and_flat_siblings_only(path: str) -> None:
+    assert foreign((ROOT / path).read_text(encoding="utf-8"), TENSORFLOW_STACK | MODULES) == set()
+
+
+@pytest.mark.parametrize("path", python_files("modules"))
+def test_user_modules_import_nothing_inside_functions(path: str) -> None:
+    """TFX restores sys.path after loading: such an import finds no sibling."""
+    assert inner_imports((ROOT / path).read_text(encoding="utf-8")) == []
+
+
+def test_settings_module_is_standard_library_only() -> None:
+    assert foreign((ROOT / "modules/bert_task.py").read_text(encoding="utf-8"), set()) == set()
+
+
+def test_user_modules_lie_flat_with_names_of_their_own() -> None:
+    """TFX packages *.py beside the module file and drops everything else without a word."""
+    entries = {path.name for path in (ROOT / "modules").iterdir()} - {"__pycache__", "README.md"}
+    assert [name for name in entries if not (name.startswith("bert_") and name.endswith(".py"))] == []
+
+
+@pytest.mark.parametrize("path", python_files("bert_pipeline"))
+def test_the_graph_imports_the_settings_but_not_the_user_modules(path: str) -> None:
+    own = {"bert_pipeline", "bert_task", "datasets", "grpc", "tensorflow_serving"}
+    allowed = TENSORFLOW_STACK | own | EXCEPTIONS.get(path, set())
+    assert foreign((ROOT / path).read_text(encoding="utf-8"), allowed) == set()
+
+
+def test_datasets_is_imported_by_one_file_at_most() -> None:
+    files = python_files("bert_pipeline")
+    users = [
+        path for path in files if "datasets" in imported(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+    ]
+    assert len(users) <= 1, users
+
+
+def test_the_set_up_imports_the_standard_library_only() -> None:
+    assert foreign((ROOT / "bert_pipeline/bootstrap.py").read_text(encoding="utf-8"), set()) == set()
+
+
+@pytest.mark.parametrize("path", python_files("serving"))
+def test_serving_stands_alone(path: str) -> None:
+    server = SERVER_ONLY if path.startswith("serving/model_server/") else set()
+    assert foreign((ROOT / path).read_text(encoding="utf-8"), SERVING | server | {"serving"}) == set()
+
+
+def test_notebooks_import_the_graph_the_viewers_and_the_client() -> None:
+    viewers = {"IPython", "pandas", "matplotlib", "tensorflow_data_validation", "serving", "bert_pipeline"}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        source = notebook_code(path)
+        assert foreign(source, TENSORFLOW_STACK | viewers) == set(), path.name
+        assert "serving.model_server" not in source, path.name
+
+
+def test_reading_imports_finds_every_kind() -> None:
+    source = "import a.b\nfrom c.d import e\nfrom . import f\ndef g():\n    import h\n"
+    assert foreign(source, {"c"}) == {"a", ".", "h"}
+    assert inner_imports(source) == [5]
