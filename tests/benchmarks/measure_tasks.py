@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tasks", nargs="+", help="names of task files")
+    parser.add_argument("tasks", nargs="+", help="names of task files, or paths")
     parser.add_argument("--data-root", type=Path, required=True, help="holds a folder with each task's name")
     parser.add_argument("--out", type=Path, required=True, help="runs, logs and results.json")
     parser.add_argument("--table", type=Path, help="Markdown file to write; default: print only")
@@ -247,7 +247,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results_path = arguments.out / "results.json"
     results = json.loads(results_path.read_text(encoding="utf-8")) if results_path.exists() else {}
     for name in arguments.tasks:
-        results[name] = results.get(name, {}) | _measure(name, arguments)
+        key = Path(name).stem
+        results[key] = results.get(key, {}) | _measure(name, arguments)
         _write(results_path, json.dumps(results, indent=2) + "\n")
         if arguments.table:
             _write(arguments.table, as_table(results))
@@ -256,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    data_dir = (arguments.data_root / name).resolve()
+    data_dir = (arguments.data_root / Path(name).stem).resolve()
     task = config.load_task(name, data=str(data_dir)).task
     result: dict[str, Any] = {"date": date.today().isoformat(), "machine": machine()}
     if not arguments.skip_pipeline:
