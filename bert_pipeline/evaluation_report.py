@@ -121,7 +121,7 @@ def _notes(task: bert_task.TaskConfig, *, slices: list[SliceMetrics], has_baseli
         yield f"the task names no gates; the default ones hold: {'; '.join(map(_gate_text, gates))}"
     changes = [gate for gate in gates if gate.max_drop is not None or gate.max_rise is not None]
     if changes and not has_baseline:
-        yield f"no model was in service when this one was evaluated, so no bound against one was checked: {'; '.join(map(_gate_text, changes))}"
+        yield f"no model was in service at this evaluation; bounds not checked: {'; '.join(map(_gate_text, changes))}"
     seen = {slice_metrics.columns for slice_metrics in slices}
     for spec in task.evaluation.slices:
         if _columns(spec) not in seen:

@@ -36,7 +36,8 @@ def refusal_sentence(
     if math.isnan(value):
         return f"{subject} is {_undefined(metric)}, and must be at {'least' if is_lower else 'most'} {_plain(bound)}"
     shown, limit, amount = _format(metric, value, bound, abs(value - bound))
-    if float(limit) != round(bound, 6):  # 0.999 must not be told as 1.00
+    typed = round(bound, 6)
+    if float(limit) != typed == round(typed, 3):  # a bound that somebody wrote: 0.999 must not become 1.00
         limit = _plain(bound)
     return f"{subject} is {shown}, {'below' if is_lower else 'above'} the bound {limit} (by {amount})"
 

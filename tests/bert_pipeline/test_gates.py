@@ -286,5 +286,5 @@ def test_a_first_model_is_blessed_where_only_a_baseline_bounds_it_and_the_report
 
     assert outcome.blessed_file
     assert outcome.report.notes == (
-        "no model was in service when this one was evaluated, so no bound against one was checked: accuracy on all data: max_drop 0.02",
+        "no model was in service at this evaluation; bounds not checked: accuracy on all data: max_drop 0.02",
     )

@@ -140,7 +140,7 @@ def test_first_run_passes_through_every_component_and_pushes(first):
 
 
 def test_summary_names_slices_the_model_and_the_next_command(first):
-    assert re.search(r"^all data +50 +0\.\d{3} +0\.\d{3}$", first.text, re.MULTILINE)
+    assert re.search(r"^all data +50 +[01]\.\d{3} +[01]\.\d{3}$", first.text, re.MULTILINE)
     assert re.search(r"^part=sole +\d+ +[01]\.\d{3}", first.text, re.MULTILINE)
     assert f"serving/toy/{first.versions[0]}" in first.text
     assert "next      make serve TASK=toy" in first.text
