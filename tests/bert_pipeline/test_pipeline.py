@@ -92,7 +92,7 @@ class Project:
             if re.search(pattern, line):
                 break
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
         return "".join(lines)
 
     def versions(self) -> list[str]:
