@@ -4,6 +4,7 @@ TASK ?= shoes
 OUT ?= out
 DATA ?=
 SPAN ?=
+ADDRESS ?=
 METADATA ?=
 ARGS ?=
 EXTRAS ?=
@@ -26,10 +27,10 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline skew serve predict test test-all bench lint format doctor lock clean
+.PHONY: help setup pipeline skew serve predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXTRAS=none drops them
 	@$(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras "$(EXTRAS)"
@@ -51,10 +52,16 @@ test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 
 test-all: setup ## run the slow tests as well
-	@$(VENV_PYTHON) -m pytest -m "slow or not slow" $(ARGS)
+	@$(VENV_PYTHON) -m pytest -m "not soak" $(ARGS)
+
+test-serving: setup ## run TF Serving's contract against a server: ADDRESS=host:8500,host:8501 (its models: serving/README.md)
+	@$(VENV_PYTHON) -m pytest tests/serving/contract $(if $(ADDRESS),--serving-address "$(ADDRESS)") $(ARGS)
+
+soak: setup ## put the server under load for an hour: swaps, overload, deadlines, fuzzed bodies, memory
+	@$(VENV_PYTHON) -m pytest tests/serving -m soak -s $(ARGS)
 
 bench: setup ## run the measurements
-	@$(VENV_PYTHON) -m pytest tests/benchmarks -m "slow or not slow" -s $(ARGS)
+	@$(VENV_PYTHON) -m pytest tests/benchmarks -m "not soak" -s $(ARGS)
 
 lint: setup ## check style (ruff) and types (mypy)
 	@$(VENV_PYTHON) -m ruff check . && $(VENV_PYTHON) -m ruff format --check . && $(VENV_PYTHON) -m mypy
