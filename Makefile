@@ -9,6 +9,7 @@ METADATA ?=
 ARGS ?=
 EXTRAS ?=
 CSV ?=
+FILE ?=
 TEXT ?= These loafers fell apart after two weeks.
 GRPC_PORT ?= 8500
 REST_PORT ?= 8501
@@ -43,10 +44,11 @@ skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
 
 serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes REST_PORT=8501 GRPC_PORT=8500
 	@$(VENV_PYTHON) -m serving.model_server --model_name "$(TASK)" --model_base_path "$(OUT)/$(TASK)/serving/$(TASK)" \
-	  --port $(GRPC_PORT) --rest_api_port $(REST_PORT) $(ARGS)
+	  --host 127.0.0.1 --port $(GRPC_PORT) --rest_api_port $(REST_PORT) --enable_batching $(ARGS)
 
-predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."
-	@$(VENV_PYTHON) -m serving.client --model "$(TASK)" --address localhost:$(REST_PORT) --text "$(TEXT)" $(ARGS)
+predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ARGS="--out out.csv"
+	@$(VENV_PYTHON) -m serving.client --model "$(TASK)" --address localhost:$(REST_PORT) \
+	  $(if $(FILE),--file "$(FILE)",--text "$(TEXT)") $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(ARGS)

@@ -1,27 +1,34 @@
 """A client: texts in, labels and probabilities out; over REST or gRPC.
 
-    python -m serving.client --text "the heel broke after a week"
+    with Client("localhost:8501", model="shoes") as client:
+        for prediction in client.classify(["the heel broke after a week", "so comfortable!"]):
+            print(prediction.label, prediction.probabilities)
 
-The labels come from the model. REST is the default on the command line, because the stubs of gRPC load
-the whole of TensorFlow first; a program that keeps its connection does better with gRPC.
+or `python -m serving.client --text "the heel broke after a week"`. The labels come from the model. REST is the
+default, because the stubs of gRPC load the whole of TensorFlow first; a program that runs long does better with gRPC.
 """
 
 from __future__ import annotations
 
-import argparse
+import collections
 import dataclasses
+import itertools
 import json
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import Any
 
-_TIMEOUT_SECONDS = 30.0
-_PORTS = {"rest": 8501, "grpc": 8500}
+from serving.client_grpc import GrpcTransport
+from serving.client_retries import ClientError, Retries, RetryableError
+from serving.client_transports import RestTransport, Target, Tls, Transport
 
-# tensorflow.DataType.DT_STRING: the client must not import TensorFlow for one number.
-_DT_STRING = 7
+__all__ = ["Client", "ClientError", "Prediction", "Retries", "RetryableError", "Text", "Tls"]
+
+PORTS = {"rest": 8501, "grpc": 8500}
+
+Text = str | Mapping[str, str]
+"""A string where the model has one text column; else, text by column name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,187 +41,144 @@ class Prediction:
     probabilities: dict[str, float]
     """Probability (0 to 1) by class name, in the order of the model."""
 
-
-class ClientError(Exception):
-    """The server could not be reached, or answered with an error; the message says which."""
-
-
-class Transport(Protocol):
-    """One way to reach a server."""
-
-    def text_columns(self) -> list[str]:
-        """The inputs of the model's default signature, sorted."""
-
-    def predict(self, columns: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
-        """Calls the default signature in column form; outputs by name, as nested lists."""
+    version: int | None = None
+    """Of the model that answered; None where the server does not tell it (REST)."""
 
 
-def classify(texts: Sequence[str | Mapping[str, str]], *, transport: Transport) -> list[Prediction]:
-    """Classifies texts.
+class Client:
+    """Asks one model; threads may share it."""
 
-    Args:
-        texts: strings where the model has one text column; else, text by column name.
-        transport: a `RestTransport` or a `GrpcTransport`.
-
-    Returns:
-        One prediction for each text, in order.
-
-    Raises:
-        ClientError: no answer, an error as the answer, or texts that do not have the model's columns.
-    """
-    if not texts:
-        return []
-    columns = transport.text_columns()
-    rows = [_as_row(text, columns=columns) for text in texts]
-    outputs = transport.predict({column: [row[column] for row in rows] for column in columns})
-    triples = zip(outputs["label"], outputs["labels"], outputs["probabilities"], strict=True)
-    return [Prediction(label, dict(zip(names, values, strict=True))) for label, names, values in triples]
-
-
-def _as_row(text: str | Mapping[str, str], *, columns: Sequence[str]) -> Mapping[str, str]:
-    """Text by column name."""
-    if isinstance(text, str) and len(columns) == 1:
-        return {columns[0]: text}
-    if isinstance(text, str) or sorted(text) != list(columns):
-        example = json.dumps(dict.fromkeys(columns, "..."))
-        raise ClientError(f"the model takes the columns {', '.join(columns)}; give each text as {example}")
-    return text
-
-
-class RestTransport:
-    """Over HTTP, with the standard library alone."""
-
-    def __init__(self, address: str, *, model: str) -> None:
-        """Connects to nothing yet.
-
-        Args:
-            address: host:port.
-            model: name under which it is served.
-        """
-        self._url = f"http://{address}/v1/models/{model}"
-
-    def text_columns(self) -> list[str]:
-        """See `Transport`."""
-        metadata = self._call("/metadata", None)["metadata"]
-        return sorted(metadata["signature_def"]["signature_def"]["serving_default"]["inputs"])
-
-    def predict(self, columns: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
-        """See `Transport`."""
-        return dict(self._call(":predict", {"inputs": columns})["outputs"])
-
-    def _call(self, path: str, body: Any) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data=data)
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            raise ClientError(f"{self._url}{path} answered {error.code}: {error.read().decode()}") from error
-        except OSError as error:
-            raise ClientError(
-                f"no server answers at {self._url}: {error}; start one, or give --address"
-            ) from error
-
-
-class GrpcTransport:
-    """Over gRPC; keeps its connection."""
-
-    def __init__(self, address: str, *, model: str) -> None:
+    def __init__(
+        self,
+        address: str = "",
+        *,
+        model: str,
+        protocol: str = "rest",
+        version: int | None = None,
+        version_label: str = "",
+        signature_name: str = "serving_default",
+        tls: Tls | None = None,
+        timeout_seconds: float = 30.0,
+        retries: Retries | None = None,
+        batch_size: int = 32,
+        num_connections: int = 4,
+    ) -> None:
         """Connects when first used.
 
         Args:
-            address: host:port.
+            address: host:port; "" is this machine and the usual port.
             model: name under which it is served.
+            protocol: rest or grpc.
+            version: None is the latest.
+            version_label: instead of a version.
+            signature_name: whose inputs are texts and whose outputs are label, labels and probabilities.
+            tls: None is no encryption.
+            timeout_seconds: for each call with all its retries; over gRPC the server knows it, too.
+            retries: of calls that may succeed in a moment.
+            batch_size: texts in one call.
+            num_connections: calls at the same time.
+
+        Raises:
+            ClientError: protocol, version or TLS files cannot be used.
         """
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
+        if protocol not in PORTS:
+            raise ClientError(f"protocol is {protocol!r}; give one of {', '.join(PORTS)}")
+        if version is not None and version_label:
+            raise ClientError("both a version and a version label are given; give one of them")
+        address = address or f"localhost:{PORTS[protocol]}"
+        target = Target(address, model, version, version_label, signature_name, tls)
+        self._transport: Transport = (GrpcTransport if protocol == "grpc" else RestTransport)(target)
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries or Retries()
+        self._batch_size = batch_size
+        self._num_connections = num_connections
+        self._columns: list[str] = []
 
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(address))
-        self._model = model
+    def __enter__(self) -> Client:
+        """Itself."""
+        return self
 
-    def text_columns(self) -> list[str]:
-        """See `Transport`."""
-        from tensorflow_serving.apis import get_model_metadata_pb2 as pb2
+    def __exit__(self, *exception: object) -> None:
+        """Closes it."""
+        self.close()
 
-        request = pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = self._model
-        response = self._call(self._stub.GetModelMetadata, request)
-        signatures = pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return sorted(signatures.signature_def["serving_default"].inputs)
+    def close(self) -> None:
+        """Closes its connections."""
+        self._transport.close()
 
-    def predict(self, columns: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
-        """See `Transport`."""
-        from tensorflow_serving.apis import predict_pb2
+    @property
+    def columns(self) -> list[str]:
+        """The model's text columns, sorted; asked once.
 
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self._model
-        for column, texts in columns.items():
-            tensor = request.inputs[column]
-            tensor.dtype = _DT_STRING
-            tensor.tensor_shape.dim.add(size=len(texts))
-            tensor.string_val.extend(text.encode("utf-8") for text in texts)
-        outputs = self._call(self._stub.Predict, request).outputs
-        num_texts = len(outputs["label"].string_val)
-        return {
-            "label": [value.decode("utf-8", "replace") for value in outputs["label"].string_val],
-            "labels": _rows([v.decode("utf-8", "replace") for v in outputs["labels"].string_val], num_texts),
-            "probabilities": _rows(list(outputs["probabilities"].float_val), num_texts),
-        }
+        Raises:
+            ClientError: no answer, or an error as the answer.
+        """
+        if not self._columns:
+            self._columns = self._retries.call(
+                lambda seconds: self._transport.text_columns(timeout_seconds=seconds),
+                timeout_seconds=self._timeout_seconds,
+            )
+        return self._columns
 
-    def _call(self, method: Any, request: Any) -> Any:
-        import grpc
+    def classify(self, texts: Text | Sequence[Text]) -> list[Prediction]:
+        """Classifies one text or many.
 
-        try:
-            return method(request, timeout=_TIMEOUT_SECONDS)
-        except grpc.RpcError as error:
-            raise ClientError(f"the server answered {error.code().name}: {error.details()}") from error
+        Returns:
+            One prediction for each text, in order.
 
+        Raises:
+            ClientError: no answer, an error as the answer, or texts that do not have the model's columns.
+        """
+        return list(self.stream([texts] if isinstance(texts, (str, Mapping)) else texts))
 
-def _rows(values: list[Any], num_rows: int) -> list[list[Any]]:
-    """The flat values of a TensorProto as rows of equal width."""
-    width = len(values) // num_rows
-    return [values[i * width : (i + 1) * width] for i in range(num_rows)]
+    def stream(self, texts: Iterable[Text]) -> Iterator[Prediction]:
+        """Classifies texts as they come: a few batches are under way at a time, and no more are held.
 
+        Yields:
+            One prediction for each text, in order.
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; prints one JSON object for each text."""
-    parser = argparse.ArgumentParser(prog="serving.client", description="Asks a served model for labels.")
-    parser.add_argument(
-        "--text", action="append", required=True, help='a text, or {"column": "text", ...}; repeatable'
-    )
-    parser.add_argument("--model", default="shoes", help="name under which the model is served")
-    parser.add_argument("--address", default="", help="host:port; default: localhost and the usual port")
-    parser.add_argument("--protocol", choices=sorted(_PORTS), default="rest")
-    flags = parser.parse_args(arguments)
-    address = flags.address or f"localhost:{_PORTS[flags.protocol]}"
-    texts = [_parse_text(text) for text in flags.text]
-    try:
-        predictions = classify(texts, transport=_transport(flags.protocol, address, model=flags.model))
-    except ClientError as error:
-        print(error, file=sys.stderr)
-        return 1
-    for prediction in predictions:
-        print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False))
-    return 0
+        Raises:
+            ClientError: as `classify`.
+        """
+        texts = iter(texts)
+        waiting: collections.deque[futures.Future[list[Prediction]]] = collections.deque()
+        with futures.ThreadPoolExecutor(self._num_connections) as pool:
+            while True:
+                while len(waiting) < self._num_connections + 1:
+                    batch = list(itertools.islice(texts, self._batch_size))
+                    if not batch:
+                        break
+                    waiting.append(pool.submit(self._ask, [self._row(text) for text in batch]))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
 
-
-def _transport(protocol: str, address: str, *, model: str) -> Transport:
-    if protocol == "grpc":
-        return GrpcTransport(address, model=model)
-    return RestTransport(address, model=model)
-
-
-def _parse_text(text: str) -> str | dict[str, str]:
-    """A text of several columns comes as a JSON object of strings; anything else is the text itself."""
-    try:
-        value = json.loads(text)
-    except ValueError:
+    def _row(self, text: Text) -> Mapping[str, str]:
+        """Text by column name."""
+        if isinstance(text, str) and len(self.columns) == 1:
+            return {self.columns[0]: text}
+        if isinstance(text, str) or sorted(text) != self.columns:
+            example = json.dumps(dict.fromkeys(self.columns, "..."))
+            raise ClientError(
+                f"the model takes the columns {', '.join(self.columns)}; give each text as {example}"
+            )
         return text
-    if isinstance(value, dict) and value and all(isinstance(v, str) for v in value.values()):
-        return value
-    return text
+
+    def _ask(self, rows: Sequence[Mapping[str, str]]) -> list[Prediction]:
+        columns = {column: [row[column] for row in rows] for column in self.columns}
+        outputs: dict[str, Any] = self._retries.call(
+            lambda seconds: self._transport.predict(columns, timeout_seconds=seconds),
+            timeout_seconds=self._timeout_seconds,
+        )
+        answers = zip(outputs["label"], outputs["labels"], outputs["probabilities"], strict=True)
+        version = outputs["version"]
+        return [
+            Prediction(label, dict(zip(names, values, strict=True)), version)
+            for label, names, values in answers
+        ]
 
 
 if __name__ == "__main__":
+    from serving.client_cli import main
+
     sys.exit(main())

@@ -18,6 +18,16 @@ from bert_task import EncoderConfig
 from bert_pipeline import encoders
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options must be declared in the first conftest that pytest reads, whatever folder they are for."""
+    parser.addoption(
+        "--serving-address",
+        default="",
+        metavar="HOST:GRPC_PORT,HOST:REST_PORT",
+        help="the server that tests/serving/contract asks; without it, a process of ours",
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint() -> Path:
     """A Hugging Face checkpoint, read only: 2 layers, hidden 32, 64 wordpieces, 64 positions, uncased.

@@ -42,7 +42,7 @@ EXCEPTIONS = {
     "bert_pipeline/runners/airflow.py": {"airflow"},
 }
 # The web framework, gRPC and the API of TensorFlow Serving.
-SERVING = {"aiohttp", "google", "grpc", "tensorflow_serving"}
+SERVING = {"aiohttp", "google", "grpc", "grpc_health", "prometheus_client", "tensorflow_serving"}
 SERVER_ONLY = {"numpy", "tensorflow", "tensorflow_text"}
 
 

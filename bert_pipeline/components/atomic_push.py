@@ -7,22 +7,27 @@ a run killed at any moment leaves nothing that could be loaded. Standard library
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 _INCOMPLETE = ".incomplete"
-_WARMUP_DIR = "assets.extra"
+_EXTRA_DIR = "assets.extra"
+# Read by the server's demo page, and by whoever finds the folder.
+_PROVENANCE_FILE = "provenance.json"
 _CHUNK_BYTES = 2**20
 
 
-def push(source: Path, *, base_dir: Path) -> int:
+def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None = None) -> int:
     """Copies a SavedModel to a new version folder, atomically.
 
     Args:
         source: folder of the SavedModel.
         base_dir: base path of the served model; made if need be. What killed pushes left is removed.
+        provenance: where the model comes from; written beside it, and no part of its fingerprint.
 
     Returns:
         The version: seconds since 1970, or one more than the newest where the clock went back.
@@ -33,6 +38,8 @@ def push(source: Path, *, base_dir: Path) -> int:
     version = max(int(time.time()), (newest_version(base_dir) or 0) + 1)
     incomplete = base_dir / f".{version}{_INCOMPLETE}"
     shutil.copytree(source, incomplete, copy_function=_copy_file)
+    if provenance:
+        _write_provenance(incomplete / _EXTRA_DIR, provenance)
     for folder in (incomplete, *(path for path in incomplete.rglob("*") if path.is_dir())):
         _sync_folder(folder)
     os.rename(incomplete, base_dir / str(version))
@@ -49,11 +56,11 @@ def newest_version(base_dir: Path) -> int | None:
 
 
 def fingerprint(saved_model_dir: Path) -> str:
-    """SHA-256 over the names and contents of a SavedModel's files, warm-up requests left out."""
+    """SHA-256 over the names and contents of a SavedModel's files, without warm-up requests and provenance."""
     digest = hashlib.sha256()
     for path in sorted(p for p in saved_model_dir.rglob("*") if p.is_file()):
         name = path.relative_to(saved_model_dir)
-        if name.parts[0] != _WARMUP_DIR:
+        if name.parts[0] != _EXTRA_DIR:
             digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode())
             with open(path, "rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
@@ -67,6 +74,14 @@ def _copy_file(source: str, destination: str) -> str:
     with open(destination, "rb") as file:
         os.fsync(file.fileno())
     return destination
+
+
+def _write_provenance(folder: Path, provenance: Mapping[str, str]) -> None:
+    folder.mkdir(exist_ok=True)
+    with open(folder / _PROVENANCE_FILE, "w", encoding="utf-8") as file:
+        json.dump(dict(provenance), file, indent=2, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Executor(stock.Executor):
             self._MarkNotPushed(pushed)
             _note(pushed, f"not pushed: it is in service already, as version {current}", in_service=True)
             return
-        version = push(source, base_dir=base_dir)
+        version = push(source, base_dir=base_dir, provenance=self._provenance(input_dict))
         self._MarkPushed(pushed, str(base_dir / str(version)), str(version))
         _note(pushed, f"pushed as version {version}", in_service=True)
 
@@ -66,6 +67,16 @@ class Executor(stock.Executor):
         if infra_blessing.get_int_custom_property(_HAS_MODEL):
             return path_utils.stamped_model_path(infra_blessing.uri)
         return super().GetModelPath(input_dict)
+
+    def _provenance(self, input_dict: dict[str, list[types.Artifact]]) -> dict[str, str]:
+        """What leads from a pushed version back into ML Metadata."""
+        model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        found = {"pushed": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+        if model.id:
+            found["model artifact"] = str(model.id)
+        if self._context and self._context.pipeline_run_id:
+            found["pipeline run"] = self._context.pipeline_run_id
+        return found
 
     def _refusal(self, input_dict: dict[str, list[types.Artifact]]) -> str:
         """Why the model may not be pushed; empty: it may. No blessing at all is a refusal too."""

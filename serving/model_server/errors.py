@@ -55,6 +55,16 @@ def invalid_argument(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
+def failed_precondition(message: str) -> ServingError:
+    """The model is not made for what the client asks."""
+    return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
+def unimplemented(message: str) -> ServingError:
+    """The client asks for something that there is not."""
+    return ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+
 def not_found(message: str) -> ServingError:
     """The client asked for what is not there."""
     return ServingError(grpc.StatusCode.NOT_FOUND, message)

@@ -1,94 +1,221 @@
-"""The gRPC front: PredictionService and ModelService over `predictions.Models`."""
+"""The gRPC front: PredictionService and ModelService over `predictions.Models`, and grpc.health.v1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent import futures
-from typing import Any, TypeVar
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.model_server.errors import ServingError
+from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
 
-Response = TypeVar("Response")
+logger = logging.getLogger(__name__)
 
 # TF Serving's bound; gRPC's own default of 4 MB is less than a batch of images.
 _MAX_MESSAGE_BYTES = 2**31 - 1
-_NUM_THREADS = 16
+_SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the base class answers UNIMPLEMENTED to the rest."""
+    """All five calls."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, *, metrics: Metrics | None = None) -> None:
         """Serves `models`."""
         self._models = models
+        self._metrics = metrics
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Runs one request."""
-        return _answer(context, lambda: self._models.predict(request))
+    async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """Tensors in, tensors out."""
+        return await self._infer("Predict", self._models.predict, request, context)
 
-    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+    async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """Examples in, labels and scores out."""
+        return await self._infer("Classify", self._models.classify, request, context)
+
+    async def Regress(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """Examples in, values out."""
+        return await self._infer("Regress", self._models.regress, request, context)
+
+    async def MultiInference(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """Examples in, results of several signatures out."""
+        return await self._infer("MultiInference", self._models.multi_inference, request, context)
+
+    async def GetModelMetadata(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The signatures of a version."""
-        return _answer(context, lambda: self._models.metadata(request))
+        async with _errors_told(context):
+            return self._models.metadata(request)
+
+    async def _infer(
+        self, api: str, infer: Callable[..., Awaitable[Any]], request: Any, context: grpc.aio.ServicerContext
+    ) -> Any:
+        start = time.monotonic()
+        remaining = context.time_remaining()
+        deadline = None if remaining is None else start + remaining
+        code = grpc.StatusCode.OK
+        try:
+            if remaining is not None and remaining <= 0:
+                raise asyncio.CancelledError  # its client has given up: under overload, one of many
+            async with _errors_told(context):
+                return await infer(request, deadline=deadline)
+        except grpc.aio.AbortError:
+            code = context.code()
+            raise
+        except asyncio.CancelledError:
+            late = deadline is not None and time.monotonic() >= deadline
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            if self._metrics:
+                seconds = time.monotonic() - start
+                self._metrics.observe(_model_name(request), api, "GRPC", code.name, seconds)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; the base class answers UNIMPLEMENTED to the rest."""
+    """Both calls."""
 
     def __init__(self, models: Models) -> None:
         """Serves `models`."""
         self._models = models
 
-    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
+    async def GetModelStatus(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The states of a model's versions."""
-        return _answer(context, lambda: self._models.status_response(request.model_spec))
+        async with _errors_told(context):
+            return self._models.status_response(request)
+
+    async def HandleReloadConfigRequest(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """Another set of models; answers when it is available."""
+        async with _errors_told(context):
+            return await self._models.reload(request)
 
 
-def _answer(context: grpc.ServicerContext, call: Callable[[], Response]) -> Response:
+@contextlib.asynccontextmanager
+async def _errors_told(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """Ends a call with the error's code and message."""
     try:
-        return call()
+        yield
     except ServingError as error:
-        return context.abort(error.code, error.message)  # it raises
+        await _abort(context, error.code, error.message)
+    except Exception as error:
+        logger.exception("a call failed in an unforeseen way")
+        await _abort(context, grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"[:1024])
+
+
+async def _abort(context: grpc.aio.ServicerContext, code: grpc.StatusCode, message: str) -> None:
+    try:
+        await context.abort(code, message)
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:  # the call is over: its client has gone, or gave up at its deadline
+        raise asyncio.CancelledError from error
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for grpc's tracebacks, one a request, of answers whose client had gone before they were sent."""
+    return "ExecuteBatchError" not in str(record.msg)
+
+
+def _model_name(request: Any) -> str:
+    if hasattr(request, "tasks"):
+        return str(request.tasks[0].model_spec.name) if request.tasks else ""
+    return str(request.model_spec.name)
 
 
 class GrpcServer:
-    """Listens on one port."""
+    """Listens on one port; all of it runs in the event loop that starts it."""
 
-    def __init__(self, models: Models, *, host: str, port: int) -> None:
-        """Binds the port, and answers nothing yet.
+    def __init__(
+        self,
+        models: Models,
+        *,
+        host: str,
+        port: int,
+        credentials: grpc.ServerCredentials | None = None,
+        health: bool | None = None,
+        metrics: Metrics | None = None,
+        options: Sequence[tuple[str, int | str]] = (),
+    ) -> None:
+        """Binds nothing yet.
 
         Args:
             models: what is served.
             host: address to listen on.
             port: 0 is any free one.
+            credentials: for TLS; None is plain text.
+            health: whether to answer grpc.health.v1 as well.
+            metrics: counts the calls of PredictionService.
+            options: gRPC's channel arguments, which win over the server's own.
+        """
+        self.port = port
+        self._models = models
+        self._host = host
+        self._credentials = credentials
+        self._metrics = metrics
+        self._options = options
+        self._health = health_aio.HealthServicer() if health else None
+        self._server: grpc.aio.Server | None = None
+
+    async def bind(self) -> grpc.aio.Server:
+        """Takes the port, and answers nothing yet.
 
         Raises:
-            OSError: the port is taken.
+            OSError: it is taken.
         """
         options = [
+            *self._options,  # of two values for one name gRPC takes the first
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not load balancing
         ]
-        self._server = grpc.server(futures.ThreadPoolExecutor(_NUM_THREADS), options=options)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(models), self._server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), self._server)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+        server = grpc.aio.server(options=options)
+        prediction_service = PredictionService(self._models, metrics=self._metrics)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction_service, server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._models), server)
+        if self._health:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            await self.set_ready(False)
+        address = f"{self._host}:{self.port}"
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{port}")
+            if self._credentials:
+                port = server.add_secure_port(address, self._credentials)
+            else:
+                port = server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on gRPC port {port}: {error}") from error
-        if not self.port:
-            raise OSError(f"cannot listen on gRPC port {port}")
+            raise OSError(f"cannot listen on gRPC port {self.port}: {error}") from error
+        if not port:
+            raise OSError(f"cannot listen on gRPC port {self.port}")
+        self.port, self._server = port, server
+        return server
 
-    def start(self) -> None:
-        """Begins to answer."""
-        self._server.start()
+    async def start(self) -> None:
+        """Begins to answer; takes the port if `bind` has not.
 
-    def stop(self, grace_seconds: float) -> None:
-        """Takes no new requests and waits for those under way."""
-        self._server.stop(grace_seconds).wait()
+        Raises:
+            OSError: the port is taken.
+        """
+        server = self._server or await self.bind()
+        await server.start()
+        await self.set_ready(True)
+
+    async def set_ready(self, ready: bool) -> None:
+        """What grpc.health.v1 says of the server as a whole ("") and of each service."""
+        if self._health is None:
+            return
+        state = health_pb2.HealthCheckResponse
+        for service in _SERVICES:
+            await self._health.set(service, state.SERVING if ready else state.NOT_SERVING)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes no new requests (UNAVAILABLE) and waits for those under way, at most so long."""
+        await self.set_ready(False)
+        if self._server:
+            await self._server.stop(grace_seconds)

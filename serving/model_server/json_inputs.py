@@ -1,49 +1,16 @@
-"""JSON of predict requests, as TF Serving reads it."""
+"""JSON of predict requests, as TF Serving reads it: rows (`instances`) or columns (`inputs`)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.model_server import errors, json_numbers
-
-# NumPy's bound; TensorFlow's own is 254, and no model uses half as many.
-_MAX_RANK = 32
+from serving.model_server import errors, json_arrays, json_text
 
 Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Reads a request's body.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT; it is no JSON object.
-    """
-    if not body:
-        raise errors.invalid_argument("JSON Parse error: The document is empty")
-    try:
-        document = json.loads(body)
-    except json.JSONDecodeError as error:
-        raise errors.invalid_argument(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
-    except UnicodeDecodeError as error:
-        raise errors.invalid_argument(f"JSON Parse error: not UTF-8 at offset: {error.start}") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # an integer of thousands of digits; brackets by the thousand
-        raise errors.invalid_argument(
-            "JSON Parse error: a value is too long or too deep at offset: 0"
-        ) from error
-    if not isinstance(document, dict):
-        raise errors.invalid_argument(f"JSON Value: {_text(document)} Is not object")
-    return document
 
 
 def signature_name(document: dict[str, Any]) -> str:
@@ -55,7 +22,8 @@ def signature_name(document: dict[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise errors.invalid_argument(
-            f"JSON Value: {_text(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {json_text.shown(document)} not formatted correctly. "
+            "'signature_name' key must be a string value."
         )
     return name
 
@@ -73,10 +41,17 @@ def read_inputs(document: dict[str, Any], *, inputs: Inputs) -> tuple[dict[str, 
     Raises:
         ServingError: INVALID_ARGUMENT; says which value does not fit and why.
     """
-    if "instances" not in document and "inputs" not in document:
-        raise errors.invalid_argument("Missing 'inputs' or 'instances' key")
-    if "instances" not in document:
+    if not inputs:
+        name = signature_name(document) or "DEFAULT"
+        raise errors.invalid_argument(f"Failed to get input map for signature: {name}")
+    if "instances" in document:
+        return _read_rows(_checked_rows(document), inputs=inputs), True
+    if "inputs" in document:
         return _read_columns(document["inputs"], inputs=inputs), False
+    raise errors.invalid_argument("Missing 'inputs' or 'instances' key")
+
+
+def _checked_rows(document: dict[str, Any]) -> list[Any]:
     rows = document["instances"]
     problem = ""
     if "inputs" in document:
@@ -86,32 +61,54 @@ def read_inputs(document: dict[str, Any], *, inputs: Inputs) -> tuple[dict[str, 
     elif not rows:
         problem = "No values in 'instances' array"
     if problem:
-        raise errors.invalid_argument(f"JSON Value: {_text(document)} {problem}")
-    return _read_rows(rows, inputs=inputs), True
+        raise errors.invalid_argument(f"JSON Value: {json_text.shown(document)} {problem}")
+    return list(rows)
 
 
 def _read_columns(value: Any, *, inputs: Inputs) -> dict[str, np.ndarray]:
-    if not isinstance(value, dict) or _is_b64(value):
+    if not isinstance(value, dict) or json_arrays.is_base64(value):
         if len(inputs) > 1:
             raise errors.invalid_argument(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
                 "required as per tensorinfo_map"
             )
         (alias,) = inputs
-        return {alias: _to_array(value, inputs[alias].dtype)}
+        return {alias: json_arrays.read(value, dtype=inputs[alias].dtype)}
     for alias in sorted(inputs):
         if alias not in value:
             raise errors.invalid_argument(f"Missing named input: {alias} in 'inputs' object.")
-    return {alias: _to_array(value[alias], info.dtype) for alias, info in inputs.items()}
+    return {alias: json_arrays.read(value[alias], dtype=info.dtype) for alias, info in inputs.items()}
 
 
 def _read_rows(rows: list[Any], *, inputs: Inputs) -> dict[str, np.ndarray]:
-    named = _is_named(rows[0])
+    """All rows at once where that goes, else one after the other, which finds the row to blame."""
     if not isinstance(rows[0], dict) and len(inputs) > 1:
         raise errors.invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"
         )
+    arrays = {}
+    for alias, info in inputs.items():
+        column = _column(rows, alias=alias, inputs=inputs)
+        array = None if column is None else json_arrays.read_plain(column, dtype=info.dtype)
+        if array is None:
+            return _read_each_row(rows, inputs=inputs)
+        arrays[alias] = array
+    return arrays
+
+
+def _column(rows: list[Any], *, alias: str, inputs: Inputs) -> list[Any] | None:
+    """The values of one input; None where the rows are not alike."""
+    if not isinstance(rows[0], dict):
+        return rows
+    aliases = inputs.keys()
+    if not all(isinstance(row, dict) and row.keys() == aliases for row in rows):
+        return None
+    return [row[alias] for row in rows]
+
+
+def _read_each_row(rows: list[Any], *, inputs: Inputs) -> dict[str, np.ndarray]:
+    named = _is_named(rows[0])
     columns: dict[str, list[np.ndarray]] = {alias: [] for alias in inputs}
     for item, row in enumerate(rows):
         if named != _is_named(row):
@@ -120,7 +117,7 @@ def _read_rows(rows: list[Any], *, inputs: Inputs) -> dict[str, np.ndarray]:
         if named:
             _add_named(row, item=item, inputs=inputs, columns=columns)
         else:
-            (alias,) = inputs
+            alias = next(iter(inputs))
             _add(row, alias=alias, where=f"element: {item}", dtype=inputs[alias].dtype, columns=columns)
     return {alias: np.stack(arrays) for alias, arrays in columns.items()}
 
@@ -129,97 +126,37 @@ def _add_named(row: Any, *, item: int, inputs: Inputs, columns: dict[str, list[n
     for alias, value in row.items():
         where = f"element: {item} key: {alias}"
         if alias not in inputs:
-            raise _bad_element(where, f"JSON object: does not have named input: {alias}")
+            message = f"JSON object: does not have named input: {alias}"
+            raise _bad_element(where, errors.invalid_argument(message))
         _add(value, alias=alias, where=where, dtype=inputs[alias].dtype, columns=columns)
     if set(row) != set(inputs):
         raise errors.invalid_argument(
-            f"Failed to process element: {item} of 'instances' list. JSON object: {_text(row)} "
+            f"Failed to process element: {item} of 'instances' list. JSON object: {json_text.shown(row)} "
             f"keys must be equal to: {','.join(sorted(inputs))}"
         )
 
 
 def _add(value: Any, *, alias: str, where: str, dtype: int, columns: dict[str, list[np.ndarray]]) -> None:
     try:
-        array = _to_array(value, dtype)
+        array = json_arrays.read(value, dtype=dtype)
     except errors.ServingError as error:
-        raise _bad_element(where, error.message) from error
+        raise _bad_element(where, error) from error
     first = columns[alias][0] if columns[alias] else array
+    problem = ""
     if first.size != array.size:
-        raise _bad_element(where, f"Expecting tensor size: {first.size} but got: {array.size}")
-    if first.shape != array.shape:
-        raise _bad_element(where, f"Expecting shape {_shape(first)} but got: {_shape(array)}")
+        problem = f"Expecting tensor size: {first.size} but got: {array.size}"
+    elif first.shape != array.shape:
+        problem = f"Expecting shape {json_text.shape(first.shape)} but got: {json_text.shape(array.shape)}"
+    if problem:
+        raise _bad_element(where, errors.invalid_argument(problem))
     columns[alias].append(array)
 
 
-def _bad_element(where: str, message: str) -> errors.ServingError:
+def _bad_element(where: str, error: errors.ServingError) -> errors.ServingError:
     return errors.invalid_argument(
-        f"Failed to process {where} of 'instances' list. Error: INVALID_ARGUMENT: {message}"
+        f"Failed to process {where} of 'instances' list. Error: {error.code.name}: {error.message}"
     )
 
 
-def _to_array(value: Any, dtype: int) -> np.ndarray:
-    """A dense array; its shape is read off the first elements, and the others must agree."""
-    shape, first = [], value
-    while isinstance(first, list):
-        shape.append(len(first))
-        first = first[0] if first else None
-    if len(shape) > _MAX_RANK:
-        raise errors.invalid_argument(
-            f"Lists are nested {len(shape)} deep; at most {_MAX_RANK} dimensions are read"
-        )
-    values: list[Any] = []
-    _collect(value, level=0, shape=shape, dtype=dtype, values=values)
-    return np.array(values, dtype=tf.dtypes.as_dtype(dtype).as_numpy_dtype).reshape(shape)
-
-
-def _collect(value: Any, *, level: int, shape: list[int], dtype: int, values: list[Any]) -> None:
-    if not isinstance(value, list):
-        if level != len(shape):
-            raise errors.invalid_argument(
-                f"JSON Value: {_text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
-                f"Expected at level: {len(shape)}"
-            )
-        values.append(_scalar(value, dtype))
-        return
-    if level >= len(shape):
-        raise errors.invalid_argument(
-            f"Encountered list at unexpected level: {level} expected < {len(shape)}"
-        )
-    if len(value) != shape[level]:
-        raise errors.invalid_argument(
-            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
-        )
-    for element in value:
-        _collect(element, level=level + 1, shape=shape, dtype=dtype, values=values)
-
-
-def _scalar(value: Any, dtype: int) -> Any:
-    if dtype != tf.string.as_datatype_enum:
-        return json_numbers.read(value, dtype=dtype, shown=_text(value))
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
-    if not isinstance(value, dict):
-        raise json_numbers.type_error(value, dtype=dtype, shown=_text(value))
-    if not _is_b64(value):
-        raise errors.invalid_argument(f"JSON Value: {_text(value)} not formatted correctly for base64 data")
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise errors.invalid_argument("Unable to base64 decode") from error
-
-
-def _is_b64(value: Any) -> bool:
-    return isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
-
-
 def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_b64(value)
-
-
-def _shape(array: np.ndarray) -> str:
-    return f"[{','.join(map(str, array.shape))}]"
-
-
-def _text(value: Any) -> str:
-    """A value for a message; errors cut what is long."""
-    return json.dumps(value, ensure_ascii=False)
+    return isinstance(value, dict) and not json_arrays.is_base64(value)

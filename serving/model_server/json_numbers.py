@@ -1,104 +1,137 @@
-"""Numbers between JSON and tensors: strict types in, the shortest text that reads back equal out."""
+"""Numbers of a JSON request to those of a tensor: strict types, nothing lost."""
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
-import grpc
 import numpy as np
 import tensorflow as tf
 
-from serving.model_server import errors
+from serving.model_server import errors, json_text
 from serving.model_server.tensors import dtype_name
 
+# What `Infinity` is read as. Another infinite float is what Python makes of a number like 1e999.
+INFINITY = float("inf")
+MINUS_INFINITY = float("-inf")
+
+FLOAT32, FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
+BOOL = tf.bool.as_datatype_enum
 # Largest integer up to which each one has a float of its own.
-_MAX_EXACT = {tf.float32.as_datatype_enum: 2**24 - 1, tf.float64.as_datatype_enum: 2**53 - 1}
-_MAX_FLOAT = {
-    tf.float32.as_datatype_enum: float(np.finfo(np.float32).max),
-    tf.float64.as_datatype_enum: math.inf,
-}
+_MAX_EXACT = {FLOAT32: 2**24 - 1, FLOAT64: 2**53 - 1}
+_MAX_FLOAT = {FLOAT32: float(np.finfo(np.float32).max), FLOAT64: math.inf}
 _INTEGERS = {
     dtype.as_datatype_enum: dtype
-    for dtype in (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint32, tf.uint64)
+    for dtype in (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
 }
+_NAMES = {FLOAT32: "float", FLOAT64: "double"}
 
 
-def read(value: Any, *, dtype: int, shown: str) -> Any:
+def read(value: Any, *, dtype: int) -> Any:
     """Converts one JSON value.
 
     Args:
-        value: as `json.loads` gives it.
+        value: as `json_parse` gives it.
         dtype: number of the wanted DataType.
-        shown: the value as text, for the message.
 
     Raises:
         ServingError: INVALID_ARGUMENT, it has another type or does not fit; UNIMPLEMENTED, no JSON value
             has this type (half, complex).
     """
-    if dtype == tf.bool.as_datatype_enum:
+    if dtype in _MAX_EXACT:
+        if type(value) not in (int, float):
+            raise type_error(value, dtype=dtype)
+        return read_float(value, dtype=dtype)
+    if dtype == BOOL:
         fits = isinstance(value, bool)
     elif dtype in _INTEGERS:
         limits = _INTEGERS[dtype]
         fits = type(value) is int and limits.min <= value <= limits.max
-    elif dtype in _MAX_EXACT:
-        fits = type(value) in (int, float)
     else:
-        message = f"Conversion of JSON Value: {shown} to type: {dtype_name(dtype)}"
-        raise errors.ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
+        raise errors.unimplemented(
+            f"Conversion of JSON Value: {json_text.shown(value)} to type: {dtype_name(dtype)}"
+        )
     if not fits:
-        raise type_error(value, dtype=dtype, shown=shown)
-    if dtype in _MAX_EXACT and _is_lossy(value, dtype):
-        name = "float" if dtype == tf.float32.as_datatype_enum else "double"
+        raise type_error(value, dtype=dtype)
+    return value
+
+
+def read_float(value: float, *, dtype: int) -> float:
+    """A number as a float; an integer must have a float of its own, and nothing but `Infinity` is infinite.
+
+    Args:
+        value: int or float.
+        dtype: FLOAT32 or FLOAT64.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; it would be another number.
+    """
+    if type(value) is int:
+        if is_64_bit(value):
+            lossy = abs(value) > _MAX_EXACT[dtype]
+        else:  # RapidJSON reads it as a double, and so do we
+            lossy = abs(value) > _MAX_FLOAT[dtype]
+            value = float(value) if abs(value) < 10**308 else math.inf
+    else:
+        lossy = math.isfinite(value) and abs(value) > _MAX_FLOAT[dtype]
+    if math.isinf(value) and value is not INFINITY and value is not MINUS_INFINITY:
+        raise errors.invalid_argument("JSON Parse error: Number too big to be stored in double.")
+    if lossy:
         raise errors.invalid_argument(
-            f"Cannot convert JSON value: {shown} to {name} without loss of precision."
+            f"Cannot convert JSON value: {json_text.shown(value)} to {_NAMES[dtype]} without loss of precision."
         )
     return value
 
 
-def type_error(value: Any, *, dtype: int, shown: str) -> errors.ServingError:
+def is_64_bit(value: int) -> bool:
+    """Whether an integer is one of int64 or uint64; RapidJSON reads another as a double."""
+    return -(2**63) <= value < 2**64
+
+
+def type_error(value: Any, *, dtype: int) -> errors.ServingError:
     """The error for a value of another type."""
     return errors.invalid_argument(
-        f"JSON Value: {shown} Type: {_type_name(value)} is not of expected type: {dtype_name(dtype)}"
+        f"JSON Value: {json_text.shown(value)} Type: {json_text.type_name(value)} "
+        f"is not of expected type: {dtype_name(dtype)}"
     )
 
 
-def _is_lossy(value: float, dtype: int) -> bool:
-    if isinstance(value, int):
-        return abs(value) > _MAX_EXACT[dtype]
-    return math.isfinite(value) and abs(value) > _MAX_FLOAT[dtype]
+def read_all(values: list[Any], *, dtype: int) -> np.ndarray | None:
+    """Converts many values at once, where all are plainly right.
 
-
-def _type_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number", type(None): "Null"}
-    return names[type(value)]
-
-
-def write(value: Any) -> str:
-    """Writes one NumPy scalar.
-
-    >>> write(np.float32(0.2)), write(np.float32(3)), write(np.float64("nan")), write(np.int64(7))
-    ('0.2', '3.0', 'NaN', '7')
+    Args:
+        values: as `json_parse` gives them; no lists.
+        dtype: number of the wanted DataType, of numbers or truth values.
 
     Returns:
-        A float in the shortest of %.6g that reads back equal at its own width, else %.9g (float32) or
-        %.17g (float64), with .0 where it would read as an integer.
-
-    Raises:
-        ServingError: UNIMPLEMENTED; complex.
+        [number of values] of the type; None where `read` must look at each one.
     """
-    if isinstance(value, (np.complexfloating, complex)):
-        raise errors.ServingError(grpc.StatusCode.UNIMPLEMENTED, "Complex outputs have no JSON form")
-    if isinstance(value, (bool, np.bool_, int, np.integer)):
-        return json.dumps(value.item() if isinstance(value, np.generic) else value)
-    width = type(value) if isinstance(value, np.floating) else np.float32
-    number = float(value)
-    if not math.isfinite(number):
-        return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-    text = f"{number:.6g}"
-    if width(text) != value:
-        text = f"{number:.17g}" if width is np.float64 else f"{number:.9g}"
-    return text if "." in text or "e" in text else text + ".0"
+    types = set(map(type, values))
+    if dtype in _MAX_EXACT:
+        return _read_floats(values, dtype=dtype, types=types)
+    if dtype == BOOL:
+        return np.array(values, dtype=np.bool_) if types <= {bool} else None
+    if dtype not in _INTEGERS or not types <= {int}:
+        return None
+    try:
+        array = np.array(values, dtype=np.int64)
+    except OverflowError:
+        return None
+    limits = _INTEGERS[dtype]
+    if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
+        return None
+    return array.astype(limits.as_numpy_dtype)
+
+
+def _read_floats(values: list[Any], *, dtype: int, types: set[type]) -> np.ndarray | None:
+    if not types <= {int, float}:
+        return None
+    try:
+        array = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    limit = _MAX_EXACT[dtype] if int in types else min(_MAX_FLOAT[dtype], np.finfo(np.float64).max)
+    # False where it is not a number, which is right as it is.
+    if (np.abs(array) > limit).any():
+        return None
+    return array.astype(tf.dtypes.as_dtype(dtype).as_numpy_dtype)

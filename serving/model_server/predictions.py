@@ -1,58 +1,156 @@
-"""What both protocols ask of a set of models: prediction, metadata, status."""
+"""What both protocols ask of a set of models: inference, metadata, status, another set."""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
+import numpy as np
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_pb2,
+    predict_pb2,
+    prediction_log_pb2,
+    regression_pb2,
+)
 
-from serving.model_server import errors, tensors
-from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
-from serving.model_server.versions import ServedModel, VersionStatus
+from serving.model_server import errors, examples, inference, signatures, tensors
+from serving.model_server.interfaces import Manager, RequestLog
+from serving.model_server.servable import Servable, SignatureCall
+from serving.model_server.versions import VersionStatus
 
 # TF Serving writes the canonical code UNKNOWN where a load failed without one.
 _OK, _UNKNOWN = 0, 2
 
 
 class Models:
-    """The models of one server, by name."""
+    """The models of one server."""
 
-    def __init__(self, models: dict[str, ServedModel]) -> None:
-        """Takes the models that are polled elsewhere."""
-        self._models = models
+    def __init__(self, manager: Manager, *, request_log: RequestLog | None = None) -> None:
+        """Answers from what `manager` holds.
+
+        Args:
+            manager: the models.
+            request_log: is offered every inference that succeeded.
+        """
+        self._manager = manager
+        self._request_log = request_log
 
     def use(self, spec: model_pb2.ModelSpec) -> AbstractContextManager[Servable]:
-        """Holds the version that a request names, for the time of the request.
+        """Holds the version that a request names; the context may last over an await.
 
         Raises:
             ServingError: no name, an unknown label, or not loaded.
         """
-        version = _version(spec)
         if not spec.name:
             raise errors.invalid_argument("ModelSpec has no name specified.")
-        if spec.version_label:
-            raise errors.invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
-        if spec.name not in self._models:
-            wanted = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
-            raise errors.not_found(f"Servable not found for request: {wanted}")
-        return self._models[spec.name].use(version)
+        return self._manager.use(spec)
 
-    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    async def predict(
+        self, request: predict_pb2.PredictRequest, *, deadline: float | None = None
+    ) -> predict_pb2.PredictResponse:
         """Runs one request.
+
+        Args:
+            request: as a client sends it.
+            deadline: second of `time.monotonic` at which to give up; None is never.
 
         Raises:
             ServingError: whatever is wrong with it.
         """
-        if not request.HasField("model_spec"):
-            raise errors.invalid_argument("Missing ModelSpec")
+        _need_spec(request)
         with self.use(request.model_spec) as servable:
-            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            outputs = servable.predict(
-                request.inputs, signature_name=name, output_filter=tuple(request.output_filter)
-            )
-            response = predict_pb2.PredictResponse(model_spec=_resolved(servable, signature_name=name))
-        for alias, array in outputs.items():
-            response.outputs[alias].CopyFrom(tensors.to_proto(array))
+            call = servable.call(request.model_spec.signature_name, tuple(request.output_filter))
+            arrays = signatures.read_inputs(request.inputs, signature=call.signature)
+            outputs = await servable.run(call, arrays, deadline=deadline)
+            spec = servable.spec(call.signature_name)
+        response = predict_pb2.PredictResponse(model_spec=spec)
+        tensors.write_all(outputs, protos=response.outputs)
+        self._log(spec, "predict_log", request, response)
+        return response
+
+    async def predict_arrays(
+        self,
+        servable: Servable,
+        *,
+        signature_name: str,
+        arrays: Mapping[str, np.ndarray],
+        deadline: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs a request that never was a proto.
+
+        Args:
+            servable: from `use`, held until this returns.
+            signature_name: "" is the default one.
+            arrays: array by alias; strings as objects (bytes).
+            deadline: as for `predict`.
+
+        Returns:
+            Array by alias of output.
+
+        Raises:
+            ServingError: whatever is wrong with it.
+        """
+        call = servable.call(signature_name)
+        ordered = signatures.order_arrays(arrays, signature=call.signature)
+        outputs = await servable.run(call, ordered, deadline=deadline)
+        if self._request_log:
+            self._request_log.offer(servable.name, lambda: _predict_log(servable, call, arrays, outputs))
+        return outputs
+
+    async def classify(
+        self, request: classification_pb2.ClassificationRequest, *, deadline: float | None = None
+    ) -> classification_pb2.ClassificationResponse:
+        """Labels and scores of tf.Examples; for the rest as `predict`."""
+        spec, outputs, rows = await self._infer(request, inference.classify_call, deadline=deadline)
+        result = inference.classification_result(outputs, num_examples=rows)
+        response = classification_pb2.ClassificationResponse(model_spec=spec, result=result)
+        self._log(spec, "classify_log", request, response)
+        return response
+
+    async def regress(
+        self, request: regression_pb2.RegressionRequest, *, deadline: float | None = None
+    ) -> regression_pb2.RegressionResponse:
+        """Values of tf.Examples; for the rest as `predict`."""
+        spec, outputs, rows = await self._infer(request, inference.regress_call, deadline=deadline)
+        result = inference.regression_result(outputs, num_examples=rows)
+        response = regression_pb2.RegressionResponse(model_spec=spec, result=result)
+        self._log(spec, "regress_log", request, response)
+        return response
+
+    async def _infer(
+        self, request: Any, find_call: Callable[[Servable, str], SignatureCall], *, deadline: float | None
+    ) -> tuple[model_pb2.ModelSpec, dict[str, np.ndarray], int]:
+        """The resolved spec, the outputs, and the number of examples."""
+        _need_spec(request)
+        with self.use(request.model_spec) as servable:
+            call = find_call(servable, request.model_spec.signature_name)
+            array = examples.serialized(request.input)
+            outputs = await servable.run(call, [array], deadline=deadline)
+            return servable.spec(call.signature_name), outputs, len(array)
+
+    async def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, *, deadline: float | None = None
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Several signatures of one version on the same tf.Examples; for the rest as `predict`."""
+        first = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        response = inference_pb2.MultiInferenceResponse()
+        with self.use(first) as servable:
+            calls = inference.multi_calls(servable, request)
+            array = examples.serialized(request.input)
+            for task, call in zip(request.tasks, calls, strict=True):
+                outputs = await servable.run(call, [array], deadline=deadline)
+                spec = servable.spec(call.signature_name)
+                result = inference.multi_result(task, spec=spec, outputs=outputs, num_examples=len(array))
+                response.results.append(result)
+        self._log(first, "multi_inference_log", request, response)
         return response
 
     def metadata(
@@ -63,21 +161,20 @@ class Models:
         Raises:
             ServingError: no such version, or a field other than `signature_def` is asked for.
         """
-        if not request.HasField("model_spec"):
-            raise errors.invalid_argument("Missing ModelSpec")
+        _need_spec(request)
         if not request.metadata_field:
             raise errors.invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != "signature_def":
                 raise errors.invalid_argument(f"Metadata field {field} is not supported")
         with self.use(request.model_spec) as servable:
-            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signatures)
-            spec = _resolved(servable, signature_name="")
+            found = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signatures)
+            spec = servable.spec("")
         response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=spec)
-        response.metadata["signature_def"].Pack(signatures)
+        response.metadata["signature_def"].Pack(found)
         return response
 
-    def statuses(self, spec: model_pb2.ModelSpec) -> dict[int, VersionStatus]:
+    def statuses(self, spec: model_pb2.ModelSpec) -> Mapping[int, VersionStatus]:
         """The states of the versions that a request names, the highest first; a label is ignored.
 
         Raises:
@@ -85,31 +182,63 @@ class Models:
         """
         if not spec.name:
             raise errors.invalid_argument("ModelSpec has no name specified.")
-        version = _version(spec)
-        known = self._models[spec.name].statuses() if spec.name in self._models else {}
-        if version is None:
-            if not known:
-                raise errors.not_found(f"Could not find any versions of model {spec.name}")
-            return known
-        if version not in known:
-            raise errors.not_found(f"Could not find version {version} of model {spec.name}")
-        return {version: known[version]}
+        return self._manager.statuses(spec)
 
-    def status_response(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
+    def status_response(
+        self, request: get_model_status_pb2.GetModelStatusRequest
+    ) -> get_model_status_pb2.GetModelStatusResponse:
         """`statuses` as a proto."""
+        _need_spec(request)
         response = get_model_status_pb2.GetModelStatusResponse()
-        for version, status in self.statuses(spec).items():
+        for version, status in self.statuses(request.model_spec).items():
             entry = response.model_version_status.add(version=version, state=status.state)
             entry.status.error_code = _UNKNOWN if status.error else _OK
             entry.status.error_message = status.error
         return response
 
+    async def reload(
+        self, request: model_management_pb2.ReloadConfigRequest
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Replaces the set of models, wholly or not at all; answers when the new set is available.
 
-def _version(spec: model_pb2.ModelSpec) -> int | None:
-    return spec.version.value if spec.HasField("version") else None
+        Raises:
+            ServingError: the configuration is refused.
+        """
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise errors.invalid_argument(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        if inspect.iscoroutinefunction(self._manager.reload):
+            await self._manager.reload(request.config)
+        else:
+            await asyncio.to_thread(self._manager.reload, request.config)
+        return model_management_pb2.ReloadConfigResponse(status={})
+
+    def _log(self, spec: model_pb2.ModelSpec, kind: str, request: Any, response: Any) -> None:
+        if self._request_log:
+            self._request_log.offer(
+                spec.name,
+                lambda: prediction_log_pb2.PredictionLog(
+                    **{kind: {"request": request, "response": response}}
+                ),
+            )
 
 
-def _resolved(servable: Servable, *, signature_name: str) -> model_pb2.ModelSpec:
-    spec = model_pb2.ModelSpec(name=servable.name, signature_name=signature_name)
-    spec.version.value = servable.version
-    return spec
+def _need_spec(request: Any) -> None:
+    if not request.HasField("model_spec"):
+        raise errors.invalid_argument("Missing ModelSpec")
+
+
+def _predict_log(
+    servable: Servable,
+    call: SignatureCall,
+    arrays: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictLog()
+    tensors.write_all(arrays, protos=log.request.inputs)
+    tensors.write_all(outputs, protos=log.response.outputs)
+    log.request.model_spec.CopyFrom(servable.spec(call.signature_name))
+    log.response.model_spec.CopyFrom(log.request.model_spec)
+    return prediction_log_pb2.PredictionLog(predict_log=log)

@@ -1,4 +1,4 @@
-"""The REST front: TF Serving's routes over `predictions.Models`.
+"""The REST front: TF Serving's routes under /v1, and pages of our own outside it.
 
 Written on aiohttp: it brings its own HTTP server (Starlette would need one beside it), and TFX's stack
 installs it anyway.
@@ -9,175 +9,200 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import json
-import re
-import threading
-from concurrent import futures
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 from aiohttp import web
-from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
+from aiohttp.http_exceptions import HttpProcessingError
 
-from serving.model_server import json_inputs, json_outputs, tensors
-from serving.model_server.errors import ServingError, invalid_argument
+from serving.model_server import json_outputs, rest_body
+from serving.model_server.errors import ServingError
+from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
-from serving.model_server.versions import State
+from serving.model_server.rest_answers import RestAnswers
+from serving.model_server.rest_routes import Route, find_route
 
-_MAX_BODY_BYTES = 100 * 2**20
-_MAX_INT64 = 2**63 - 1
-_NUM_THREADS = 16
+logger = logging.getLogger(__name__)
 
-_TARGET = r"/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?"
-# The path may be in any case; a verb and the word `metadata` may not.
-_POST = re.compile(rf"(?i:/v1{_TARGET}):(classify|regress|predict)")
-_GET = re.compile(rf"(?i:/v1{_TARGET}(?:/(metadata))?)")
+# Status, content type and body.
+PageAnswer = tuple[int, str, bytes]
+Page = Callable[[], "PageAnswer | Awaitable[PageAnswer]"]
+
+_BACKLOG = 1024
+_DRAIN_LOOK_SECONDS = 0.02
+_CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+_METRIC_NAMES = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
 class RestServer:
-    """Listens on one port, with an event loop in a thread of its own."""
+    """Listens on one port; lives in the event loop that starts it."""
 
-    def __init__(self, models: Models, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        models: Models,
+        *,
+        host: str,
+        port: int,
+        pages: Mapping[str, Page] | None = None,
+        cors: bool = False,
+        metrics: Metrics | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> None:
         """Binds nothing yet.
 
         Args:
             models: what is served.
             host: address to listen on.
             port: 0 is any free one.
+            pages: by exact path outside /v1, for GET and HEAD; they answer while the server drains, too.
+            cors: whether browsers may call from other sites.
+            metrics: counts inference.
+            timeout_seconds: for reading a body, and then for answering.
         """
-        self._models = models
+        self._answers = RestAnswers(models)
         self._address = (host, port)
         self.port = port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
-        self._workers = futures.ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="rest")
-        application = web.Application(client_max_size=_MAX_BODY_BYTES)
-        application.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(application, access_log=None)
+        self._pages = pages or {}
+        self._headers = _CORS_HEADERS if cors else {}
+        self._metrics = metrics
+        self._timeout_seconds = timeout_seconds
+        self._under_way = 0
+        self._draining = False
+        self._runner: web.ServerRunner | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Binds the port and begins to answer.
 
         Raises:
             OSError: the port is taken.
         """
-        self._thread.start()
-        self._wait(self._listen())
-
-    def stop(self, grace_seconds: float) -> None:
-        """Takes no new connections and waits for the requests under way."""
-        self._wait(self._close(grace_seconds))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._workers.shutdown()
-
-    def _wait(self, coroutine: Any) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    async def _listen(self) -> None:
+        server = web.Server(
+            self._handle,
+            request_factory=functools.partial(_bounded_request, loop=asyncio.get_running_loop()),
+            handler_cancellation=True,  # a client that goes takes its queued work with it
+            auto_decompress=False,  # aiohttp takes a gzip body that ends too early for a whole one
+            access_log=None,
+            logger=_http_logger(),
+        )
+        self._runner = web.ServerRunner(server)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, *self._address)
-        await site.start()
+        await web.TCPSite(self._runner, *self._address, backlog=_BACKLOG).start()
         self.port = self._runner.addresses[0][1]
 
-    async def _close(self, grace_seconds: float) -> None:
-        self._runner._shutdown_timeout = grace_seconds  # known only when stopping
-        await self._runner.cleanup()
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuses new requests with 503, waits for those under way, and closes the port."""
+        self._draining = True
+        deadline = time.monotonic() + grace_seconds
+        while self._under_way and time.monotonic() < deadline:
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        if self._runner:
+            self._runner._shutdown_timeout = max(1.0, deadline - time.monotonic())  # known only when stopping
+            await self._runner.cleanup()
+        self._answers.close()
 
-    async def _handle(self, request: web.Request) -> web.Response:
-        path = request.rel_url.raw_path
-        if not path.lower().startswith("/v1/"):
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        # As it came: aiohttp's own path is decoded, and a name may hold an encoded slash.
+        path = request.raw_path if request.raw_path.startswith("/") else request.rel_url.raw_path_qs
+        # aiohttp's parser in Python, which stands in for the one in C, lets bytes through that are not UTF-8.
+        path = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        target = path.partition("?")[0]
+        if target in self._pages:
+            return await self._page(request.method, self._pages[target])
+        if not target.lower().startswith("/v1/"):
             return web.Response(status=404, text="Not Found")
+        if self._draining:
+            return self._error(503, "the server is stopping; ask another one", close=True)
+        self._under_way += 1
         try:
-            return await self._route(request, path)
+            return await self._answer(request, path)
+        finally:
+            self._under_way -= 1
+
+    async def _page(self, method: str, page: Page) -> web.Response:
+        if method not in ("GET", "HEAD"):
+            return web.Response(status=405, text="Method Not Allowed", headers={"Allow": "GET, HEAD"})
+        answer = page()
+        status, content_type, body = await answer if inspect.isawaitable(answer) else answer
+        return web.Response(status=status, body=body, headers={"Content-Type": content_type})
+
+    async def _answer(self, request: web.BaseRequest, path: str) -> web.Response:
+        """The answer to a request under /v1, whatever becomes of it."""
+        try:
+            if request.method == "OPTIONS":
+                from_site = request.headers.get("Origin", "").lower().startswith(("http://", "https://"))
+                return self._respond(200 if from_site else 400, b"")
+            route = find_route(request.method, path)
+            if route is None:
+                return self._respond(400, b"")
+            return self._respond(200, (await self._run(request, route)).encode())
         except ServingError as error:
-            return _json(json.dumps({"error": error.message}, ensure_ascii=False), status=error.http_status)
-        except web.HTTPRequestEntityTooLarge:
-            return _json(
-                json.dumps({"error": f"the body is larger than {_MAX_BODY_BYTES} bytes"}), status=400
+            return self._error(error.http_status, error.message)
+        except rest_body.SlowBodyError as error:
+            return self._error(408, str(error), close=True)
+        except ConnectionError:
+            return self._error(499, "the client is gone", close=True)  # nobody reads it
+        except Exception as error:
+            logger.exception("a request failed in an unforeseen way")
+            return self._error(500, f"{type(error).__name__}: {error}"[:1024])
+
+    def _respond(self, status: int, body: bytes) -> web.Response:
+        return web.Response(status=status, body=body, content_type="application/json", headers=self._headers)
+
+    def _error(self, status: int, message: str, *, close: bool = False) -> web.Response:
+        response = self._respond(status, json_outputs.write_error(message))
+        if close:
+            response.force_close()
+        return response
+
+    async def _run(self, request: web.BaseRequest, route: Route) -> str:
+        if route.action == "status":
+            return self._answers.status(route)
+        if route.action == "metadata":
+            return self._answers.metadata(route)
+        start = time.monotonic()
+        code = grpc.StatusCode.CANCELLED
+        try:
+            body = await rest_body.read_body(
+                request, timeout_seconds=self._timeout_seconds, in_thread=self._answers.in_thread
             )
-
-    async def _route(self, request: web.Request, path: str) -> web.Response:
-        method = request.method
-        match = {"POST": _POST, "GET": _GET}.get(method, _POST).fullmatch(path)
-        if method not in ("POST", "GET") or match is None:
-            raise invalid_argument(f"Malformed request: {method} {path}")
-        if int(match[2] or 0) > _MAX_INT64:
-            return web.Response(status=400)
-        spec = _model_spec(match)
-        if method == "POST":
-            body = await request.read()
-            call = functools.partial(self._post, spec, match[4], body)
-        elif not spec.name:
-            raise invalid_argument("Missing model name in request.")
-        else:
-            call = functools.partial(self._metadata if match[4] == "metadata" else self._status, spec)
-        return _json(await self._loop.run_in_executor(self._workers, call))
-
-    def _post(self, spec: model_pb2.ModelSpec, verb: str, body: bytes) -> str:
-        if not spec.name:
-            raise invalid_argument("Missing model name in request.")
-        if verb != "predict":
-            raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"{verb} is not implemented; use predict")
-        with self._models.use(spec) as servable:
-            document = json_inputs.parse_object(body)
-            name = json_inputs.signature_name(document)
-            try:
-                signature = servable.signature(name)
-            except ServingError as error:
-                message = f'Serving signature name: "{name or "serving_default"}" not found in signature def'
-                raise invalid_argument(message) from error
-            arrays, rows = json_inputs.read_inputs(document, inputs=signature.inputs)
-            protos = {alias: tensors.to_proto(array) for alias, array in arrays.items()}
-            outputs = servable.predict(protos, signature_name=name)
-        return json_outputs.write_outputs(outputs, rows=rows)
-
-    def _status(self, spec: model_pb2.ModelSpec) -> str:
-        entries = [
-            {
-                "version": str(version),
-                "state": State.Name(status.state),
-                "status": {
-                    "error_code": "UNKNOWN" if status.error else "OK",
-                    "error_message": status.error,
-                },
-            }
-            for version, status in self._models.statuses(spec).items()
-        ]
-        return json.dumps({"model_version_status": entries}, ensure_ascii=False)
-
-    def _metadata(self, spec: model_pb2.ModelSpec) -> str:
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=spec, metadata_field=["signature_def"]
-        )
-        response = self._models.metadata(request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        document = {
-            "model_spec": _as_dict(response.model_spec),
-            "metadata": {"signature_def": _as_dict(signatures)},
-        }
-        return json.dumps(document, ensure_ascii=False)
+            deadline = time.monotonic() + self._timeout_seconds
+            answer = await self._answers.infer(route, body, deadline=deadline)
+            code = grpc.StatusCode.OK
+        except ServingError as error:
+            code = error.code
+            raise
+        except rest_body.SlowBodyError:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+            raise
+        finally:
+            if self._metrics:
+                seconds = time.monotonic() - start
+                self._metrics.observe(
+                    route.spec.name, _METRIC_NAMES[route.action], "REST", code.name, seconds
+                )
+        return answer
 
 
-def _model_spec(match: re.Match[str]) -> model_pb2.ModelSpec:
-    spec = model_pb2.ModelSpec(name=unquote(match[1] or ""))
-    if match[2]:
-        spec.version.value = int(match[2])
-    if match[3]:
-        spec.version_label = unquote(match[3])
-    return spec
+def _http_logger() -> logging.Logger:
+    """For aiohttp, which else writes a traceback whenever a client does not speak HTTP."""
+    http_logger = logging.getLogger(f"{__name__}.http")
+    http_logger.addFilter(_is_no_clients_mistake)
+    return http_logger
 
 
-def _as_dict(message: Any) -> dict[str, Any]:
-    """A proto with its own field names and every default; protobuf 5 renamed the option for defaults."""
-    parameters = inspect.signature(json_format.MessageToDict).parameters
-    old = "including_default_value_fields"
-    with_defaults = old if old in parameters else "always_print_fields_with_no_presence"
-    return dict(json_format.MessageToDict(message, preserving_proto_field_name=True, **{with_defaults: True}))
+def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def _json(text: str, *, status: int = 200) -> web.Response:
-    return web.Response(text=text, status=status, content_type="application/json")
+def _bounded_request(
+    message: Any, payload: Any, protocol: Any, writer: Any, task: Any, *, loop: asyncio.AbstractEventLoop
+) -> web.BaseRequest:
+    limit = rest_body.MAX_BODY_BYTES
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import grpc
 import numpy as np
 import tensorflow as tf
 
@@ -14,13 +14,42 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow_serving.apis import model_pb2
 
-from serving.model_server import errors, tensors, warmup
+from serving.model_server import errors, signatures, warmup
+from serving.model_server.batching import BatchingParameters, default_num_batch_threads
+from serving.model_server.scheduler import Scheduler
+from serving.model_server.signatures import DEFAULT_SIGNATURE
+from serving.model_server.tasks import Call
 
-DEFAULT_SIGNATURE = "serving_default"
+__all__ = ["DEFAULT_SIGNATURE", "LoadError", "Servable", "SessionThreads", "SignatureCall"]
 
-# The names of Classify and Regress signatures may be called by Predict as well, as in TF Serving.
-_CALLABLE_METHODS = frozenset(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
+
+@dataclasses.dataclass(frozen=True)
+class SessionThreads:
+    """TensorFlow's threads; the first session of a process decides for all."""
+
+    intra_op: int = 0
+    """Threads that share one op; 0: the processors divided by the calls that run at the same time."""
+
+    inter_op: int = 0
+    """Threads on which ops of one call run side by side; 0: one a processor."""
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class SignatureCall(Call):
+    """Some outputs of one signature of one servable."""
+
+    signature_name: str
+    """Resolved: never empty."""
+
+    inputs: tuple[str, ...]
+    """Aliases of the inputs, in the order of the arrays."""
+
+    outputs: tuple[str, ...]
+    """Aliases of the outputs, in the order of the arrays."""
+
+    signature: meta_graph_pb2.SignatureDef
 
 
 class Servable:
@@ -30,47 +59,94 @@ class Servable:
     against fed ones, and gives its memory back when it is closed.
     """
 
-    def __init__(self, path: str, *, name: str, version: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        name: str,
+        version: int,
+        batching: BatchingParameters | None = None,
+        threads: SessionThreads | None = None,
+    ) -> None:
         """Loads the SavedModel tagged `serve` and replays its warm-up requests.
 
         Args:
             path: folder with saved_model.pb.
             name: of the model, for answers.
             version: of the model, for answers.
+            batching: None runs each request alone.
+            threads: of TensorFlow.
 
         Raises:
             LoadError: the files, the graph or a warm-up request failed; says which and how.
         """
         self.name = name
         self.version = version
-        self._calls: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self.path = path
+        self._calls: dict[tuple[str, tuple[str, ...]], SignatureCall] = {}
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph)
+        config = _session_config(threads or SessionThreads(), batching=batching)
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
-            self.signatures = _callable_signatures(meta_graph)
-            warmup.replay(path, predict=self.predict)
+            self.signatures = dict(meta_graph.signature_def)
+            warmup.replay(self, path=path)
         except Exception as error:
             self._session.close()
             raise LoadError(_one_line(error)) from error
+        self._scheduler = Scheduler(batching=batching, name=f"{name} {version}")
 
     def close(self) -> None:
-        """Frees the session; no call may be under way."""
+        """Waits for calls under way, whose callers may be gone already, and frees the session."""
+        self._scheduler.close()
         self._calls.clear()
         self._session.close()
 
+    def spec(self, signature_name: str = "") -> model_pb2.ModelSpec:
+        """What an answer says of who gave it: name, version, and signature."""
+        spec = model_pb2.ModelSpec(name=self.name, signature_name=signature_name)
+        spec.version.value = self.version
+        return spec
+
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
-        """The signature called `name`; "" is the default one.
+        """The signature called `name`, as Predict asks for it; "" is the default one.
 
         Raises:
             ServingError: FAILED_PRECONDITION; there is none.
         """
-        key = name or DEFAULT_SIGNATURE
-        if key not in self.signatures:
-            message = f'Serving signature key "{key}" not found.'
-            raise errors.ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
-        return self.signatures[key]
+        return signatures.find(self.signatures, name)
+
+    def call(self, signature_name: str = "", output_filter: Sequence[str] = ()) -> SignatureCall:
+        """What computes some outputs of a signature; made once, and only these outputs are computed.
+
+        Args:
+            signature_name: "" is the default one.
+            output_filter: aliases to compute; none: all.
+
+        Raises:
+            ServingError: no such signature or output.
+        """
+        signature = self.signature(signature_name)
+        outputs = signatures.check_outputs(output_filter, signature=signature)
+        key = (signature_name or DEFAULT_SIGNATURE, outputs)
+        if key not in self._calls:
+            # Sorted, as TF Serving's arguments are: error messages count them.
+            inputs = tuple(sorted(signature.inputs))
+            options = config_pb2.CallableOptions(
+                feed=[signature.inputs[alias].name for alias in inputs],
+                fetch=[signature.outputs[alias].name for alias in outputs],
+            )
+            self._calls[key] = SignatureCall(
+                # Private, but the only way past the Python session's shape checks and its per-call overhead.
+                function=_guarded(self._session._make_callable_from_options(options)),
+                batchable=signatures.is_batchable(signature, outputs=outputs),
+                signature_name=key[0],
+                inputs=inputs,
+                outputs=outputs,
+                signature=signature,
+            )
+        return self._calls[key]
 
     def predict(
         self,
@@ -79,7 +155,7 @@ class Servable:
         signature_name: str = "",
         output_filter: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """Calls a signature.
+        """Calls a signature at once, in this thread, past the queue.
 
         Args:
             inputs: tensor by alias; exactly the signature's.
@@ -92,85 +168,66 @@ class Servable:
         Raises:
             ServingError: the request does not fit the signature, or the graph failed on it.
         """
-        signature = self.signature(signature_name)
-        _check_aliases(inputs, signature=signature)
-        # Sorted, as TF Serving's arguments are: error messages count them.
-        aliases = sorted(signature.inputs)
-        arrays = [tensors.to_array(inputs[alias], alias=alias) for alias in aliases]
-        for position, alias in enumerate(aliases):
-            _check_dtype(inputs[alias].dtype, signature.inputs[alias].dtype, position=position)
-        outputs = _check_outputs(output_filter, signature=signature)
-        call = self._callable(signature_name or DEFAULT_SIGNATURE, aliases, outputs)
-        try:
-            return dict(zip(outputs, call(*arrays), strict=True))
-        except tf.errors.OpError as error:
-            raise errors.from_tensorflow(error) from error
+        call = self.call(signature_name, output_filter)
+        outputs = call.function(*signatures.read_inputs(inputs, signature=call.signature))
+        return dict(zip(call.outputs, outputs, strict=True))
 
-    def _callable(self, signature_name: str, inputs: Sequence[str], outputs: tuple[str, ...]) -> Any:
-        """The session's handle for these outputs, made once; only these outputs are computed."""
-        key = (signature_name, outputs)
-        if key not in self._calls:
-            signature = self.signatures[signature_name]
-            options = config_pb2.CallableOptions(
-                feed=[signature.inputs[alias].name for alias in inputs],
-                fetch=[signature.outputs[alias].name for alias in outputs],
-            )
-            # Private, but the only way past the Python session's shape checks and its per-call overhead.
-            self._calls[key] = self._session._make_callable_from_options(options)
-        return self._calls[key]
+    async def run(
+        self, call: SignatureCall, arrays: Sequence[np.ndarray], *, deadline: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """Runs a call through the queue.
+
+        Args:
+            call: of this servable.
+            arrays: in the order of `call.inputs`; strings as objects.
+            deadline: second of `time.monotonic`; None is never.
+
+        Returns:
+            Array by alias of output.
+
+        Raises:
+            ServingError: as `Scheduler.run`.
+        """
+        outputs = await self._scheduler.run(call, arrays, deadline=deadline)
+        return dict(zip(call.outputs, outputs, strict=True))
 
 
 class LoadError(Exception):
     """A version that cannot be served; the message is one line."""
 
 
-def _callable_signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, meta_graph_pb2.SignatureDef]:
-    return {
-        name: signature
-        for name, signature in meta_graph.signature_def.items()
-        if signature.method_name in _CALLABLE_METHODS
-    }
+def _session_config(
+    threads: SessionThreads, *, batching: BatchingParameters | None
+) -> config_pb2.ConfigProto:
+    calls = batching.num_batch_threads if batching else default_num_batch_threads()
+    intra_op = threads.intra_op or max(1, len(os.sched_getaffinity(0)) // calls)
+    return config_pb2.ConfigProto(
+        intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=threads.inter_op
+    )
 
 
-def _check_aliases(inputs: Mapping[str, Any], *, signature: meta_graph_pb2.SignatureDef) -> None:
-    sent, wanted = set(inputs), set(signature.inputs)
-    if len(sent) != len(wanted):
-        raise errors.invalid_argument(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} "
-            f"len({{{_join(sent)}}}) != len({{{_join(wanted)}}}). "
-            f"Sent extra: {{{_join(sent - wanted)}}}. Missing but required: {{{_join(wanted - sent)}}}."
-        )
-    for alias in sorted(wanted - sent):
-        raise errors.invalid_argument(
-            f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request "
-            f"and no default value provided. Inputs expected to be in the request {{{_join(sent)}}}, or default "
-            "input alias set: "
-        )
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with TensorFlow's errors as ServingError."""
+
+    def call(*arrays: np.ndarray) -> Any:
+        try:
+            outputs = function(*arrays)
+        except tf.errors.OpError as error:
+            raise errors.from_tensorflow(error) from error
+        except UnicodeDecodeError as error:
+            # The graph failed, and its message quotes bytes of the request that are not UTF-8: TensorFlow
+            # cannot make its own error of it, and the code is lost.
+            raise errors.invalid_argument(error.object.decode("utf-8", "replace")) from error
+        # A session gives a lone string as bytes, and all else as arrays.
+        return [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in outputs]
+
+    return call
 
 
-def _check_outputs(wanted: Sequence[str], *, signature: meta_graph_pb2.SignatureDef) -> tuple[str, ...]:
-    for position, alias in enumerate(wanted):
-        if alias not in signature.outputs:
-            raise errors.invalid_argument(
-                f"output tensor alias not found in signature: {alias} "
-                f"Outputs expected to be in the set {{{_join(signature.outputs)}}}."
-            )
-        if alias in itertools.islice(wanted, position):
-            raise errors.invalid_argument(f"duplicate output tensor alias: {alias}")
-    return tuple(sorted(wanted or signature.outputs))
-
-
-def _check_dtype(given: int, expected: int, *, position: int) -> None:
-    if given != expected:
-        names = tensors.dtype_name(expected), tensors.dtype_name(given)
-        raise errors.invalid_argument(f"Expects arg[{position}] to be {names[0]} but {names[1]} is provided")
-
-
-def _join(names: Any) -> str:
-    return ",".join(sorted(names))
-
-
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
+    # A session wraps the error of an op in one whose first line is "Graph execution error:".
+    while isinstance(error, tf.errors.OpError) and isinstance(error.__context__, tf.errors.OpError):
+        error = error.__context__
     message = error.message if isinstance(error, (tf.errors.OpError, errors.ServingError)) else str(error)
     first = next((line.strip() for line in message.splitlines() if line.strip()), "")
     return first or type(error).__name__

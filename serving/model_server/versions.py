@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import functools
 import logging
 import os
+import re
 import threading
-import time
-from collections.abc import Callable, Iterator
-
-from tensorflow_serving.apis import get_model_status_pb2
+from collections.abc import Callable, Iterable
 
 from serving.model_server import errors
-from serving.model_server.servable import LoadError, Servable
+from serving.model_server.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.servable import Servable
+from serving.model_server.version import LoadPolicy, State, Version, VersionStatus
+
+__all__ = ["LoadPolicy", "ServedModel", "State", "VersionStatus", "Work", "scan"]
 
 logger = logging.getLogger(__name__)
 
-State = get_model_status_pb2.ModelVersionStatus.State
+Work = Callable[[], None]
+
+_NUMBER = re.compile(r"-?[0-9]+")
 _MAX_INT64 = 2**63 - 1
-
-
-@dataclasses.dataclass
-class VersionStatus:
-    """What GetModelStatus says of one version."""
-
-    state: int
-    """A value of `State`."""
-
-    error: str = ""
-    """Why it ended, in one line; empty where nothing failed."""
-
-    failures: int = 0
-    """Loads that failed."""
-
-    retry_at: float = 0.0
-    """When a failed load is tried again, in seconds of `time.monotonic`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RetryPolicy:
-    """TF Serving's --max_num_load_retries and --load_retry_interval_micros."""
-
-    max_retries: int = 5
-    interval_seconds: float = 60.0
+# Ended versions that stay listed: a server that gets a new version each hour must not grow for it.
+_MAX_ENDED = 100
 
 
 def scan(base_path: str) -> dict[int, str] | None:
@@ -60,146 +40,155 @@ def scan(base_path: str) -> dict[int, str] | None:
     except OSError as error:
         logger.warning("cannot read base path %s: %s", base_path, error)
         return None
-    paths = {int(n): os.path.join(base_path, n) for n in names if n.isascii() and n.isdigit()}
-    return {v: path for v, path in paths.items() if v <= _MAX_INT64 and os.path.isdir(path)}
+    # Of 7 and 007, which are the same version, the shorter name is taken.
+    names = sorted(filter(_NUMBER.fullmatch, names), key=len, reverse=True)
+    paths = {int(name): os.path.join(base_path, name) for name in names}
+    return {
+        v: path for v, path in paths.items() if -_MAX_INT64 - 1 <= v <= _MAX_INT64 and os.path.isdir(path)
+    }
 
 
 class ServedModel:
-    """A model name and its base path; serves the latest version.
+    """A model name and its base path.
 
-    One thread calls `poll`; any number of threads call `use`.
+    One thread at a time calls `look`, `retire`, `drop` and `close`; any number of threads call the rest.
     """
 
     def __init__(
         self,
-        name: str,
-        base_path: str,
+        settings: ModelSettings,
         *,
-        retry: RetryPolicy | None = None,
+        policy: LoadPolicy | None = None,
         load: Callable[..., Servable] = Servable,
     ) -> None:
         """Loads nothing yet.
 
         Args:
-            name: of the model.
-            base_path: folder of version folders.
-            retry: what to do with a version that fails to load.
-            load: makes a servable; another one in tests.
+            settings: name, base path, and which versions.
+            policy: what to do with a version that does not load.
+            load: makes a servable of a path, `name` and `version`.
         """
-        self.name = name
-        self._base_path = base_path
-        self._retry = retry or RetryPolicy()
+        self.name = settings.name
+        self.base_path = settings.base_path
+        self.version_policy = settings.policy
+        self._policy = policy or LoadPolicy()
         self._load = load
-        self._lock = threading.Condition()
-        self._servables: dict[int, Servable] = {}
-        self._users: dict[int, int] = {}
-        self._statuses: dict[int, VersionStatus] = {}
+        self._versions: dict[int, Version] = {}
+        # Replaced, never changed, so that a request needs no lock to read it.
+        self._serving: dict[int, Version] = {}
+        self._lock = threading.Lock()
+        self._on_disk: dict[int, str] | None = None
+        self._aspired: dict[int, str] = {}
 
     @property
-    def available(self) -> bool:
-        """Whether some version can be called."""
-        with self._lock:
-            return bool(self._servables)
+    def available(self) -> list[int]:
+        """The versions that can be called, the highest first."""
+        return sorted(self._serving, reverse=True)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a version that is to be served waits until its folder is quiet."""
+        versions = self._versions
+        return any(versions[v].status.state == State.START for v in self._aspired if v in versions)
+
+    def serves(self, number: int) -> bool:
+        """Whether a version is available, and is to stay."""
+        return number in self._serving and number in self._aspired
 
     def statuses(self) -> dict[int, VersionStatus]:
-        """Every version seen so far, the highest first."""
+        """Every version seen lately, the highest first."""
         with self._lock:
-            return {v: dataclasses.replace(self._statuses[v]) for v in sorted(self._statuses, reverse=True)}
+            return {number: self._versions[number].status for number in sorted(self._versions, reverse=True)}
 
     def failed(self) -> tuple[int, str] | None:
-        """The version that failed for good while none is available, and why."""
-        with self._lock:
-            for version, status in self._statuses.items():
-                if status.failures > self._retry.max_retries and not self._servables:
-                    return version, status.error
-        return None
+        """The highest version and its error, where every version failed for good and none is available."""
+        versions = [self._versions[v] for v in self._aspired if v in self._versions]
+        if self._serving or not versions or not all(v.has_failed(self._policy) for v in versions):
+            return None
+        highest = max(versions, key=lambda version: version.number)
+        return highest.number, highest.status.error
 
-    @contextlib.contextmanager
-    def use(self, version: int | None = None) -> Iterator[Servable]:
-        """Holds a version for the time of one request; it is not unloaded meanwhile.
+    def acquire(self, number: int | None = None) -> tuple[Version, Servable]:
+        """Holds a version until its `release`; it is not unloaded meanwhile.
 
         Args:
-            version: None is the latest.
+            number: of the version; None is the latest.
 
         Raises:
             ServingError: NOT_FOUND; it is not loaded.
         """
-        with self._lock:
-            chosen = max(self._servables, default=None) if version is None else version
-            if chosen is None or chosen not in self._servables:
-                wanted = f"Latest({self.name})" if version is None else f"Specific({self.name}, {version})"
+        while True:
+            serving = self._serving
+            chosen = max(serving, default=None) if number is None else number
+            version = serving.get(chosen) if chosen is not None else None
+            if version is None:
+                wanted = f"Latest({self.name})" if number is None else f"Specific({self.name}, {number})"
                 raise errors.not_found(f"Servable not found for request: {wanted}")
-            servable = self._servables[chosen]
-            self._users[chosen] += 1
-        try:
-            yield servable
-        finally:
+            servable = version.acquire()
+            if servable is not None:
+                return version, servable
+            # It was taken out of service between two lines: look again.
+
+    def look(self, version_policy: VersionPolicy | None = None) -> list[Work]:
+        """Looks at the base path.
+
+        Args:
+            version_policy: look as if this were the policy; None is the model's own.
+
+        Returns:
+            The loads that are due, the highest version first; each may run in a thread of its own.
+        """
+        self._on_disk = scan(self.base_path)
+        if self._on_disk is None:
+            return []
+        self._aspired = (version_policy or self.version_policy).choose(self._on_disk)
+        with self._lock:
+            for number in self._aspired:
+                self._versions.setdefault(number, Version(number, model_name=self.name))
+            for number in set(self._versions) - set(self._on_disk):
+                self._versions[number].forget_failures()  # one that comes back is tried afresh
+        due = [
+            number
+            for number, path in self._aspired.items()
+            if number not in self._serving and self._versions[number].is_due(path, self._policy)
+        ]
+        return [functools.partial(self._load_version, number, self._aspired[number]) for number in due]
+
+    def retire(self) -> list[Work]:
+        """Takes old versions out of service; call it when the loads are done.
+
+        They go when every version that is to be served is available; those whose folder is gone, when any is.
+
+        Returns:
+            What waits for their last requests and frees them; each may run in a thread of its own.
+        """
+        if self._on_disk is None:
+            return []
+        wanted, serving = set(self._aspired), set(self._serving)
+        old = serving - wanted
+        if wanted and not wanted & serving:
+            return []
+        return self.drop(old - set(self._on_disk) if wanted - serving else old)
+
+    def drop(self, numbers: Iterable[int]) -> list[Work]:
+        """Takes versions out of service; returns as `retire`."""
+        dropped = [self._serving[number] for number in sorted(numbers)]
+        with self._lock:
+            self._serving = {n: v for n, v in self._serving.items() if v not in dropped}
+            ended = [n for n in sorted(self._versions) if n not in self._serving and n not in self._aspired]
+            for number in ended[: max(0, len(ended) - _MAX_ENDED)]:
+                del self._versions[number]
+        for version in dropped:
+            version.retire()
+        return [version.unload for version in dropped]
+
+    def close(self) -> list[Work]:
+        """Takes all versions out of service; returns as `retire`."""
+        return self.drop(self.available)
+
+    def _load_version(self, number: int, path: str) -> None:
+        version = self._versions[number]
+        make = functools.partial(self._load, path, name=self.name, version=number)
+        if version.load(make, self._policy):
             with self._lock:
-                self._users[chosen] -= 1
-                self._lock.notify_all()
-
-    def poll(self) -> None:
-        """Compares the base path with what is loaded: loads what is new, and only then unloads what is old."""
-        paths = scan(self._base_path)
-        if paths is None:
-            return
-        self._forget_failures(kept=set(paths))
-        latest = max(paths, default=None)
-        if (
-            latest is not None
-            and latest not in self._servables
-            and not self._load_version(latest, paths[latest])
-        ):
-            return
-        for version in sorted(set(self._servables) - {latest}):
-            self._unload_version(version)
-
-    def close(self) -> None:
-        """Unloads all, when requests under way are done."""
-        for version in sorted(self._servables):
-            self._unload_version(version)
-
-    def _forget_failures(self, *, kept: set[int]) -> None:
-        """A version that was taken away and comes back is tried afresh."""
-        with self._lock:
-            for version, status in self._statuses.items():
-                if version not in kept:
-                    status.failures, status.retry_at = 0, 0.0
-
-    def _load_version(self, version: int, path: str) -> bool:
-        """Loads a version unless it failed too often or too recently; True when it is available."""
-        with self._lock:
-            status = self._statuses.setdefault(version, VersionStatus(State.START))
-            if status.failures > self._retry.max_retries or time.monotonic() < status.retry_at:
-                return False
-            status.state = State.LOADING
-        logger.info("loading %s version %d", self.name, version)
-        try:
-            servable = self._load(path, name=self.name, version=version)
-        except LoadError as error:
-            self._note_failure(version, str(error))
-            return False
-        with self._lock:
-            self._servables[version], self._users[version] = servable, 0
-            self._statuses[version] = VersionStatus(State.AVAILABLE)
-        logger.info("%s version %d is available", self.name, version)
-        return True
-
-    def _note_failure(self, version: int, error: str) -> None:
-        logger.error("%s version %d did not load: %s", self.name, version, error)
-        with self._lock:
-            status = self._statuses[version]
-            status.state, status.error = State.END, error
-            status.failures += 1
-            status.retry_at = time.monotonic() + self._retry.interval_seconds
-
-    def _unload_version(self, version: int) -> None:
-        with self._lock:
-            self._statuses[version].state = State.UNLOADING
-            servable = self._servables.pop(version)
-            self._lock.wait_for(lambda: self._users[version] == 0)
-            del self._users[version]
-        servable.close()
-        with self._lock:
-            self._statuses[version].state = State.END
-        logger.info("%s version %d is unloaded", self.name, version)
+                self._serving = {**self._serving, number: version}

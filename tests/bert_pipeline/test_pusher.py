@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -35,6 +36,7 @@ class Run:
         self.base_dir = folder.parent / "serving"
         self.model = standard_artifacts.Model()
         self.model.uri = str(folder / "model")
+        self.model.id = 12
         write_model(Path(self.model.uri) / "Format-Serving", weights=weights)
         self.infra = standard_artifacts.InfraBlessing()
         self.infra.uri = str(folder / "infra")
@@ -76,6 +78,7 @@ def test_pushes_the_copy_that_has_the_warmup_requests(
     version = run.base_dir / "1700000000"
     files = sorted(str(p.relative_to(version)) for p in version.rglob("*") if p.is_file())
     assert files == [
+        "assets.extra/provenance.json",
         "assets.extra/tf_serving_warmup_requests",
         "saved_model.pb",
         "variables/variables.data-00000-of-00001",
@@ -92,7 +95,9 @@ def test_model_without_warmup_copy_is_pushed_itself(tmp_path: Path) -> None:
     run.infra.set_int_custom_property("has_model", 0)
     run.do()
     (version,) = run.versions()
-    assert not (run.base_dir / version / "assets.extra").exists()
+    extra = run.base_dir / version / "assets.extra"
+    assert [path.name for path in extra.iterdir()] == ["provenance.json"]
+    assert list(json.loads((extra / "provenance.json").read_text())) == ["pushed", "model artifact"]
     assert (run.base_dir / version / "saved_model.pb").read_bytes() == b"graph"
 
 

@@ -1,9 +1,10 @@
-"""Loading in this process: warm-up, refusals, and the JSON and tensor conversions."""
+"""A servable in this process: loading, warm-up, signatures, batching, and tensors."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server import json_inputs, json_numbers, json_outputs, tensors
+from serving.model_server import signatures, tensors
+from serving.model_server.batching import BatchingParameters
 from serving.model_server.errors import ServingError
-from serving.model_server.servable import LoadError, Servable
+from serving.model_server.servable import LoadError, Servable, SignatureCall
+from tests.serving.contract.calls import examples, spec, task
+from tests.serving.soak.models import save_encoder
+
+Log = prediction_log_pb2.PredictionLog
 
 
 def write_warmup(folder: Path, *records: bytes) -> Path:
@@ -26,15 +32,30 @@ def write_warmup(folder: Path, *records: bytes) -> Path:
     return folder
 
 
-def log_of(text: Any, *, signature: str = "serving_default") -> bytes:
-    log = prediction_log_pb2.PredictionLog()
+def predict_log(text: Any, *, signature: str = "serving_default") -> bytes:
+    log = Log()
     log.predict_log.request.model_spec.signature_name = signature
     log.predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto(text))
     return log.SerializeToString()
 
 
-def load(path: Path) -> Servable:
-    return Servable(str(path), name="toy", version=1)
+def classify_log(signature: str) -> bytes:
+    request = {"model_spec": spec(signature=signature), "input": examples([{"x": 0.5}])}
+    return Log(classify_log={"request": request}).SerializeToString()
+
+
+def regress_log(signature: str, *, rows: int = 1) -> bytes:
+    request = {"model_spec": spec(signature=signature), "input": examples([{"x": 0.5}] * rows)}
+    return Log(regress_log={"request": request}).SerializeToString()
+
+
+def multi_log(*tasks: Any) -> bytes:
+    request = {"tasks": tasks, "input": examples([{"x": 0.5}])}
+    return Log(multi_inference_log={"request": request}).SerializeToString()
+
+
+def load(path: Path, *, batching: BatchingParameters | None = None) -> Servable:
+    return Servable(str(path), name="toy", version=1, batching=batching)
 
 
 @pytest.fixture
@@ -42,45 +63,96 @@ def copy(toy_path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(toy_path, tmp_path / "1"))
 
 
-def test_warmup_requests_are_replayed_before_the_model_is_there(
+@pytest.fixture(scope="module")
+def toy(toy_path: Path) -> Iterator[Servable]:
+    servable = load(toy_path)
+    yield servable
+    servable.close()
+
+
+def test_w1_requests_of_all_four_kinds_are_replayed_before_the_model_is_there(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-    predict = Servable.predict
-    monkeypatch.setattr(
-        Servable, "predict", lambda self, inputs, **kw: seen.append(kw) or predict(self, inputs, **kw)
-    )
-    load(write_warmup(copy, log_of(["a"]), log_of(["b", "c"]))).close()
-    assert seen == [{"signature_name": "serving_default", "output_filter": ()}] * 2
+    ran: list[tuple[str, tuple[str, ...], list[int]]] = []
+    make = Servable.call
+
+    def spying(self: Servable, *arguments: Any) -> SignatureCall:
+        call = make(self, *arguments)
+        function = call.function
+        if not hasattr(function, "spied"):
+
+            def spy(*arrays: np.ndarray) -> Any:
+                ran.append((call.signature_name, call.outputs, [len(a) for a in arrays]))
+                return function(*arrays)
+
+            spy.spied = True  # type: ignore[attr-defined]
+            call.function = spy
+        return call
+
+    monkeypatch.setattr(Servable, "call", spying)
+    multi = multi_log(task("regress", "regress"), task("classify", "classify"))
+    records = [predict_log(["a", "b"]), classify_log("classify_scores"), regress_log("regress_column"), multi]
+    load(write_warmup(copy, *records)).close()
+    assert ran == [
+        ("serving_default", ("label", "labels", "probabilities"), [2]),
+        ("classify_scores", ("scores",), [1]),
+        ("regress_column", ("outputs",), [1]),
+        ("regress", ("outputs",), [1]),
+        ("classify", ("classes", "scores"), [1]),
+    ]
 
 
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         (
-            log_of([1.0]),
+            predict_log([1.0]),
             "warm-up request 1 failed: INVALID_ARGUMENT: Expects arg[0] to be string but float is provided",
         ),
         (
-            log_of(["a"], signature="gone"),
+            predict_log(["a"], signature="gone"),
             'warm-up request 1 failed: FAILED_PRECONDITION: Serving signature key "gone" not found.',
+        ),
+        (
+            predict_log(["no number"], signature="to_number"),
+            "warm-up request 1 failed: INVALID_ARGUMENT: StringToNumberOp could not correctly convert string",
+        ),
+        (
+            classify_log("regress"),
+            "warm-up request 1 failed: INVALID_ARGUMENT: Expected classification signature method_name to be "
+            "tensorflow/serving/classify. Was: tensorflow/serving/regress",
+        ),
+        (regress_log("regress", rows=0), "warm-up request 1 failed: INVALID_ARGUMENT: Input is empty."),
+        (
+            multi_log(task("gone", "regress")),
+            "warm-up request 1 failed: INVALID_ARGUMENT: Requested signature not found in model graph: gone",
         ),
         (b"\xff", "warm-up request 1 is no PredictionLog: Error parsing message"),
         (
-            prediction_log_pb2.PredictionLog(regress_log={}).SerializeToString(),
-            "warm-up request 1 is a regress_log; only predict_log is supported",
+            Log(session_run_log={}).SerializeToString(),
+            "warm-up request 1 is a session_run_log; give predict_log, classify_log, regress_log or "
+            "multi_inference_log",
         ),
     ],
 )
-def test_failing_warmup_request_fails_the_load(record: bytes, message: str, copy: Path) -> None:
+def test_w1_a_failing_record_fails_the_load(record: bytes, message: str, copy: Path) -> None:
     with pytest.raises(LoadError) as error:
         load(write_warmup(copy, record))
     assert str(error.value).startswith(message)
 
 
-def test_too_many_warmup_requests_fail_the_load(copy: Path) -> None:
+def test_w1_1000_records_are_replayed_and_the_1001st_fails_the_load(copy: Path, tmp_path: Path) -> None:
+    more = Path(shutil.copytree(copy, tmp_path / "2"))
+    load(write_warmup(copy, *[predict_log(["a"])] * 1000)).close()
     with pytest.raises(LoadError, match="holds more than 1000 requests"):
-        load(write_warmup(copy, *[log_of(["a"])] * 1001))
+        load(write_warmup(more, *[predict_log(["a"])] * 1001))
+
+
+def test_w1_a_warmup_file_that_is_cut_off_fails_the_load(copy: Path) -> None:
+    file = write_warmup(copy, predict_log(["a"])) / "assets.extra" / "tf_serving_warmup_requests"
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(LoadError, match="is no TFRecord file after 0 requests"):
+        load(copy)
 
 
 def test_missing_weights_fail_the_load_in_one_line(copy: Path) -> None:
@@ -92,15 +164,180 @@ def test_missing_weights_fail_the_load_in_one_line(copy: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_graph_errors_keep_their_code(toy_path: Path) -> None:
-    servable = load(toy_path)
+def test_graph_errors_keep_their_code(toy: Servable) -> None:
     inputs = {"x": tf.make_tensor_proto([[1.0, 2.0]]), "n": tf.make_tensor_proto([1])}
     # C++ sessions do not check declared shapes: two columns to an input of [-1, 1] are answered.
-    assert servable.predict(inputs, signature_name="arithmetic")["y"].tolist() == [[1.5, 2.0]]
+    assert toy.predict(inputs, signature_name="arithmetic")["y"].tolist() == [[1.5, 2.0]]
     with pytest.raises(ServingError) as error:
-        servable.predict({"text": tf.make_tensor_proto("a scalar")})
+        toy.predict({"text": tf.make_tensor_proto("a scalar")})
     assert error.value.code.name == "INVALID_ARGUMENT"
+
+
+def test_signatures_that_cannot_be_called_are_there_but_not_for_predict(toy: Servable) -> None:
+    assert toy.signatures["__saved_model_init_op"].method_name == ""
+    with pytest.raises(ServingError, match="method_name to be one of"):
+        toy.predict({}, signature_name="__saved_model_init_op")
+
+
+@pytest.mark.parametrize(
+    ("signature", "outputs", "batchable"),
+    [
+        ("arithmetic", (), True),
+        ("types", (), True),
+        ("classify", (), True),
+        ("busy", (), False),  # rank 0
+        ("total", (), False),  # one output of rank 0
+        ("total", ("twice",), True),  # but not this one
+        ("fixed", (), False),  # an output of three values
+        ("any_shape", (), False),  # nobody knows
+    ],
+)
+def test_only_what_is_declared_to_have_rows_is_batched(
+    toy: Servable, signature: str, outputs: tuple[str, ...], batchable: bool
+) -> None:
+    assert toy.call(signature, outputs).batchable is batchable
+
+
+def test_an_input_with_a_default_may_be_missing() -> None:
+    signature = meta_graph_pb2.SignatureDef()
+    for alias in ("k", "x"):
+        signature.inputs[alias].dtype = tf.int32.as_datatype_enum
+    signature.defaults["k"].CopyFrom(tf.make_tensor_proto(7))
+    one = tf.make_tensor_proto(1)
+
+    def read(**inputs: Any) -> list[int]:
+        return [a.item() for a in signatures.read_inputs(inputs, signature=signature)]
+
+    assert read(x=one) == [7, 1]
+    assert read(x=one, k=one) == [1, 1]
+    assert [a.item() for a in signatures.order_arrays({"x": np.int32(1)}, signature=signature)] == [7, 1]
+    for inputs, message in (
+        ({"k": one}, "Signature input alias: x.* or default input alias set: k"),
+        ({"x": one, "z": one}, "Inputs contains invalid name. Used request inputs: x, request input: x,z"),
+    ):
+        with pytest.raises(ServingError, match=message):
+            read(**inputs)
+
+
+async def _all(servable: Servable, call: SignatureCall, requests: list[list[np.ndarray]]) -> list[Any]:
+    runs = [servable.run(call, request) for request in requests]
+    return list(await asyncio.gather(*runs, return_exceptions=True))
+
+
+def ask(servable: Servable, signature: str, requests: list[list[np.ndarray]]) -> list[Any]:
+    """All requests at once; dicts of lists, or errors."""
+    answers = asyncio.run(_all(servable, servable.call(signature), requests))
+    return [
+        answer if isinstance(answer, Exception) else {k: v.tolist() for k, v in answer.items()}
+        for answer in answers
+    ]
+
+
+BATCHINGS = [
+    None,
+    BatchingParameters(max_batch_size=8, num_batch_threads=1),
+    BatchingParameters(max_batch_size=8, num_batch_threads=2, allowed_batch_sizes=(4, 8)),
+]
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+def test_every_kind_of_request_is_answered_alike_with_and_without_batching(
+    toy_path: Path, batching: BatchingParameters | None
+) -> None:
+    """Rows, one row, many rows, rank 0, outputs without rows, outputs of fixed size, and lost rows."""
+    servable = load(toy_path, batching=batching)
+
+    def floats(*rows: list[float]) -> list[list[np.ndarray]]:
+        return [[np.array(row, np.float32)] for row in rows]
+
+    x = [[float(i)] * (i % 5 + 1) for i in range(20)] + [[1.5] * 20]
+    assert ask(servable, "total", floats(*x)) == [
+        {"total": sum(row), "twice": [2 * v for v in row]} for row in x
+    ]
+    fixed = floats([1.0, 2.0, 3.0], [4.0], [5.0, 6.0])
+    assert ask(servable, "fixed", fixed) == [
+        {"three": [1.0, 2.0, 3.0], "twice": [2.0, 4.0, 6.0]},
+        {"three": [1.0, 2.0, 3.0], "twice": [8.0]},
+        {"three": [1.0, 2.0, 3.0], "twice": [10.0, 12.0]},
+    ]
+    signs = [[1.0, -1.0], [-1.0], [2.0], [3.0, -1.0, 4.0] * 6]
+    assert ask(servable, "positive", floats(*signs)) == [
+        {"positive": [v for v in row if v > 0]} for row in signs
+    ]
+    assert ask(servable, "busy", [[np.array(0, np.int32)]] * 3) == [{"trace": 400.0}] * 3
+    texts = [[np.array([b"hi"] * (i % 4 + 1), object)] for i in range(12)]
+    answers = ask(servable, "serving_default", texts)
+    assert [answer["label"] for answer in answers] == [[b"short"] * (i % 4 + 1) for i in range(12)]
     servable.close()
+
+
+def test_a_bad_row_fails_only_the_request_that_sent_it(toy_path: Path) -> None:
+    servable = load(toy_path, batching=BATCHINGS[1])
+    texts = [b"1", b"2", b"no number", b"4", b"\xff", b"6"]
+    answers = ask(servable, "to_number", [[np.array([text], object)] for text in texts])
+    assert [a if isinstance(a, dict) else type(a) for a in answers] == [
+        {"number": [2.0]},
+        {"number": [3.0]},
+        ServingError,
+        {"number": [5.0]},
+        ServingError,
+        {"number": [7.0]},
+    ]
+    assert answers[2].message.startswith("StringToNumberOp could not correctly convert string: no number")
+    servable.close()
+
+
+def test_versions_models_signatures_and_output_filters_are_never_mixed(models_on_disk: Any) -> None:
+    """Each servable has a queue of its own, and each set of outputs a call of its own."""
+    batching = BatchingParameters(max_batch_size=16, num_batch_threads=2)
+    folders = {("toy", 1): 1.0, ("toy", 2): 2.0, ("other", 7): 7.0}
+    loaded = {
+        key: Servable(
+            str(models_on_disk.folder / key[0] / str(key[1])), name=key[0], version=key[1], batching=batching
+        )
+        for key in folders
+    }
+    wrong: list[Any] = []
+
+    async def one(key: tuple[str, int], wanted: tuple[str, ...], value: int) -> None:
+        call = loaded[key].call("arithmetic", wanted)
+        arrays = [np.array([value], np.int32), np.array([[2.0 * value]], np.float32)]
+        answer = await loaded[key].run(call, arrays)
+        expected = {"n": [value + 1], "y": [[value + folders[key]]], "raw_bytes": [str(value).encode()]}
+        if {k: v.tolist() for k, v in answer.items()} != {k: expected[k] for k in wanted or expected}:
+            wrong.append((key, wanted, value, answer))
+
+    async def main() -> None:
+        filters: list[tuple[str, ...]] = [(), ("y",), ("n", "y")]
+        for start in range(0, 900, 90):
+            await asyncio.gather(
+                *[one(list(folders)[v % 3], filters[v // 3 % 3], v) for v in range(start, start + 90)]
+            )
+
+    asyncio.run(main())
+    assert wrong == []
+    for servable in loaded.values():
+        servable.close()
+
+
+@pytest.mark.parametrize("batching", BATCHINGS[1:])
+def test_batched_answers_are_those_of_rows_alone(encoder_path: Path, batching: BatchingParameters) -> None:
+    """Within 1e-5, texts of mixed length, on a layer of attention that pads to the longest of a batch."""
+    texts = [" ".join(f"word{(i * j) % 97}" for j in range(i % 23 + 1)).encode() for i in range(200)]
+    requests = [[np.array([text], object)] for text in texts]
+    alone, batched = load(encoder_path), load(encoder_path, batching=batching)
+    one_by_one = [alone.call().function(*request) for request in requests]
+    together = asyncio.run(_all(batched, batched.call(), requests))
+    for (label, probabilities), answer in zip(one_by_one, together, strict=True):
+        assert answer["label"].tolist() == label.tolist()
+        np.testing.assert_allclose(answer["probabilities"], probabilities, atol=1e-5, rtol=0)
+    alone.close()
+    batched.close()
+
+
+@pytest.fixture(scope="module")
+def encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_encoder(tmp_path_factory.mktemp("encoder") / "1")
 
 
 @pytest.mark.parametrize(
@@ -113,112 +350,14 @@ def test_graph_errors_keep_their_code(toy_path: Path) -> None:
         np.array(7, np.uint8),
         np.array([True, False]),
         np.array([b"a", b"\xff\x00"], object),
+        np.linspace(-1, 1, 1000, dtype=np.float32).reshape(10, 100),
+        np.linspace(-1, 1, 10_000).T,
+        np.arange(1000, dtype=np.float32).reshape(10, 100).T,
     ],
 )
 def test_tensors_go_through_typed_fields_and_back(array: np.ndarray) -> None:
     proto = tensors.to_proto(array)
     assert proto.tensor_content == b""
+    assert proto.HasField("tensor_shape")
     back = tensors.to_array(proto, alias="x")
     assert (back.shape, back.tolist()) == (array.shape, array.tolist())
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (np.float32(0.2), "0.2"),
-        (np.float32(1 / 3), "0.333333343"),
-        (np.float32(3), "3.0"),
-        (np.float32(1e7), "1e+07"),
-        (np.float64(1 / 3), "0.33333333333333331"),
-        (np.float32("nan"), "NaN"),
-        (np.float64("-inf"), "-Infinity"),
-        (np.int64(-7), "-7"),
-        (np.bool_(True), "true"),
-    ],
-)
-def test_numbers_are_written_as_short_as_they_read_back_equal(value: Any, text: str) -> None:
-    assert json_numbers.write(value) == text
-
-
-def test_rows_need_one_batch_size() -> None:
-    outputs = {"a": np.zeros([2], np.int32), "b": np.zeros([3], np.int32)}
-    with pytest.raises(ServingError, match="inconsistent batch size"):
-        json_outputs.write_outputs(outputs, rows=True)
-    assert json_outputs.write_outputs(outputs, rows=False) == '{"outputs": {"a": [0, 0], "b": [0, 0, 0]}}'
-
-
-def read(document: Any, **dtypes: tf.DType) -> Any:
-    inputs = {n: meta_graph_pb2.TensorInfo(dtype=d.as_datatype_enum) for n, d in dtypes.items()}
-    arrays, rows = json_inputs.read_inputs(
-        json_inputs.parse_object(json.dumps(document).encode()), inputs=inputs
-    )
-    return {name: array.tolist() for name, array in arrays.items()}, rows
-
-
-def test_rows_and_columns_are_read() -> None:
-    assert read({"instances": [1, 2.5]}, x=tf.float32) == ({"x": [1.0, 2.5]}, True)
-    assert read({"instances": [{"x": [1], "s": "a"}]}, x=tf.int32, s=tf.string) == (
-        {"x": [[1]], "s": [b"a"]},
-        True,
-    )
-    assert read({"inputs": {"x": 1, "other": 2}}, x=tf.int64) == ({"x": 1}, False)
-    assert read({"inputs": {"b64": "AP8="}}, s=tf.string) == ({"s": b"\x00\xff"}, False)
-
-
-@pytest.mark.parametrize(
-    ("document", "dtypes", "message"),
-    [
-        ({"instances": []}, {"x": tf.int32}, "No values in 'instances' array"),
-        ({"instances": 1}, {"x": tf.int32}, "Excepting 'instances' to be an list/array"),
-        ({"instances": [1], "inputs": [1]}, {"x": tf.int32}, "only one of 'inputs' or 'instances'"),
-        (
-            {"instances": [1, True]},
-            {"x": tf.int32},
-            "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: true "
-            "Type: True is not of expected type: int32",
-        ),
-        (
-            {"instances": [300]},
-            {"x": tf.uint8},
-            "JSON Value: 300 Type: Number is not of expected type: uint8",
-        ),
-        ({"instances": [1]}, {"x": tf.bool}, "not of expected type: bool"),
-        ({"instances": ["1"]}, {"x": tf.float32}, "Type: String is not of expected type: float"),
-        (
-            {"instances": [16777217]},
-            {"x": tf.float32},
-            "Cannot convert JSON value: 16777217 to float without",
-        ),
-        ({"instances": [{"b64": "?"}]}, {"s": tf.string}, "Unable to base64 decode"),
-        ({"instances": [[1], [1, 2]]}, {"x": tf.int32}, "Expecting tensor size: 1 but got: 2"),
-        ({"instances": [[[1, 2]], [[1], [2]]]}, {"x": tf.int32}, "Expecting shape [1,2] but got: [2,1]"),
-        (
-            {"instances": [{"x": 1}, 2]},
-            {"x": tf.int32},
-            "Expecting object but got list at item 1 of input list",
-        ),
-        (
-            {"instances": [1]},
-            {"x": tf.int32, "y": tf.int32},
-            "instances is a plain list, but expecting list of",
-        ),
-        ({"instances": [{"x": 1}]}, {"x": tf.int32, "y": tf.int32}, "keys must be equal to: x,y"),
-        ({"instances": [{"z": 1}]}, {"x": tf.int32}, "does not have named input: z"),
-        ({"inputs": [[1, 2], [3]]}, {"x": tf.int32}, "Encountered list at unexpected size: 1 at level: 1"),
-        ({"inputs": {"x": 1}}, {"x": tf.int32, "y": tf.int32}, "Missing named input: y in 'inputs' object."),
-        ({"inputs": [1]}, {"x": tf.int32, "y": tf.int32}, "inputs is a plain value/list"),
-    ],
-)
-def test_values_that_do_not_fit_are_refused_by_name(
-    document: Any, dtypes: dict[str, tf.DType], message: str
-) -> None:
-    with pytest.raises(ServingError) as error:
-        read(document, **dtypes)
-    assert message in error.value.message
-    assert error.value.http_status == 400
-
-
-def test_half_floats_have_no_json_form() -> None:
-    with pytest.raises(ServingError) as error:
-        read({"inputs": [1]}, x=tf.float16)
-    assert error.value.http_status == 501

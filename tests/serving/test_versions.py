@@ -1,154 +1,332 @@
-"""How versions come and go, with servables that only note what happens to them."""
+"""How the versions of one model come and go, with servables that only note what happens to them."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import socket
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from serving.model_server import __main__ as server_main
 from serving.model_server.errors import ServingError
-from serving.model_server.servable import LoadError
-from serving.model_server.versions import RetryPolicy, ServedModel, State, scan
+from serving.model_server.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.versions import LoadPolicy, ServedModel, State, scan
+from tests.serving.fakes import FakeServable, add_version
 
-events: list[str] = []
-
-
-class FakeServable:
-    """Fails to load where its folder holds a file called `broken`."""
-
-    def __init__(self, path: str, *, name: str, version: int) -> None:
-        if (Path(path) / "broken").exists():
-            raise LoadError("it is broken")
-        self.version = version
-        events.append(f"load {version}")
-
-    def close(self) -> None:
-        events.append(f"unload {self.version}")
+LOAD_AT_ONCE = LoadPolicy(max_retries=1, retry_seconds=0.0, waits_for_writers=False)
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> ServedModel:
-    events.clear()
-    policy = RetryPolicy(max_retries=1, interval_seconds=0.0)
-    return ServedModel("m", str(tmp_path / "base"), retry=policy, load=FakeServable)  # type: ignore[arg-type]
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "base"
 
 
-def add(tmp_path: Path, name: str, *, broken: bool = False) -> Path:
-    folder = tmp_path / "base" / name
-    folder.mkdir(parents=True)
-    if broken:
-        (folder / "broken").touch()
-    return folder
+@pytest.fixture
+def events() -> Iterator[list[str]]:
+    FakeServable.events = []
+    return FakeServable.events
 
 
-def test_versions_are_folders_whose_name_is_an_int64(tmp_path: Path) -> None:
-    for name in ("1", "007", ".8.incomplete", "9x", "-3", "9223372036854775808", "\u0663"):
-        add(tmp_path, name)
-    (tmp_path / "base" / "12").touch()
-    assert sorted(scan(str(tmp_path / "base")) or {}) == [1, 7]
+@pytest.fixture
+def make_model(base: Path, events: list[str]) -> Callable[..., ServedModel]:
+    def make(policy: LoadPolicy = LOAD_AT_ONCE, **version_policy: object) -> ServedModel:
+        settings = ModelSettings("m", str(base), VersionPolicy(**version_policy))  # type: ignore[arg-type]
+        return ServedModel(settings, policy=policy, load=FakeServable)  # type: ignore[arg-type]
+
+    return make
 
 
-def test_latest_is_served_and_new_is_loaded_before_old_is_unloaded(
-    tmp_path: Path, model: ServedModel
+def poll(model: ServedModel) -> None:
+    for load in model.look():
+        load()
+    for unload in model.retire():
+        unload()
+
+
+def states(model: ServedModel) -> dict[int, str]:
+    return {number: State.Name(status.state) for number, status in model.statuses().items()}
+
+
+def test_v1_versions_are_folders_whose_name_is_an_int64(base: Path) -> None:
+    for name in ("1", "007", ".8.incomplete", "9x", "-3", "9223372036854775808", "\u0663", "1.5", "+4"):
+        add_version(base, name)
+    (base / "12").touch()
+    assert scan(str(base)) == {-3: str(base / "-3"), 1: str(base / "1"), 7: str(base / "007")}
+
+
+def test_v1_of_two_names_of_one_version_the_shorter_is_taken(base: Path) -> None:
+    for name in ("07", "7", "007"):
+        add_version(base, name)
+    assert scan(str(base)) == {7: str(base / "7")}
+
+
+@pytest.mark.parametrize(
+    ("policy", "served"),
+    [
+        ({}, [10]),
+        ({"latest": 2}, [10, 3]),
+        ({"latest": 0}, [10, 3, 2]),
+        ({"specific": frozenset({2, 3, 99})}, [3, 2]),
+    ],
+)
+def test_v2_policy_says_which_versions_are_served(
+    base: Path, make_model: Callable[..., ServedModel], policy: dict[str, object], served: list[int]
 ) -> None:
-    add(tmp_path, "1")
-    add(tmp_path, "2")
-    model.poll()
-    add(tmp_path, "10")
-    model.poll()
-    model.poll()
+    """V2: the latest (numerically), the latest N, all, or those named."""
+    for name in ("3", "10", "2"):
+        add_version(base, name)
+    model = make_model(**policy)
+    poll(model)
+    assert model.available == served
+
+
+def test_v4_new_version_is_loaded_before_the_old_one_is_unloaded(
+    base: Path, make_model: Callable[..., ServedModel], events: list[str]
+) -> None:
+    model = make_model()
+    add_version(base, "1")
+    add_version(base, "2")
+    poll(model)
+    add_version(base, "10")
+    poll(model)
+    poll(model)
     assert events == ["load 2", "load 10", "unload 2"]
-    assert {v: s.state for v, s in model.statuses().items()} == {10: State.AVAILABLE, 2: State.END}
+    assert states(model) == {10: "AVAILABLE", 2: "END"}
 
 
-def test_missing_base_path_unloads_nothing_and_an_empty_one_all(tmp_path: Path, model: ServedModel) -> None:
-    folder = add(tmp_path, "1")
-    model.poll()
-    moved = folder.parent.rename(tmp_path / "away")
-    model.poll()
-    assert events == ["load 1"]
-    moved.rename(tmp_path / "base")
-    folder.rename(tmp_path / "1")
-    model.poll()
-    assert events == ["load 1", "unload 1"]
-    with pytest.raises(ServingError, match=r"Servable not found for request: Latest\(m\)"), model.use():
-        pass
-
-
-def test_broken_version_keeps_the_old_one_and_is_tried_again_a_set_number_of_times(
-    tmp_path: Path, model: ServedModel
+def test_v4_removed_latest_version_gives_way_to_the_one_before(
+    base: Path, make_model: Callable[..., ServedModel], tmp_path: Path, events: list[str]
 ) -> None:
-    add(tmp_path, "1")
-    model.poll()
-    folder = add(tmp_path, "2", broken=True)
-    for _ in range(4):
-        model.poll()
-    status = model.statuses()[2]
-    assert (status.state, status.error, status.failures) == (State.END, "it is broken", 2)
+    model = make_model()
+    add_version(base, "1")
+    newer = add_version(base, "2")
+    poll(model)
+    newer.rename(tmp_path / "gone")
+    poll(model)
+    assert events == ["load 2", "load 1", "unload 2"]
+    (tmp_path / "gone").rename(newer)
+    poll(model)
+    assert events[3:] == ["load 2", "unload 1"]
+    assert states(model) == {2: "AVAILABLE", 1: "END"}
+
+
+def test_v5_missing_base_path_unloads_nothing_and_is_logged_and_an_empty_one_unloads_all(
+    base: Path,
+    make_model: Callable[..., ServedModel],
+    tmp_path: Path,
+    events: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = make_model()
+    folder = add_version(base, "1")
+    poll(model)
+    base.rename(tmp_path / "away")
+    poll(model)
     assert events == ["load 1"]
+    assert f"cannot read base path {base}" in caplog.text
+    (tmp_path / "away").rename(base)
+    folder.rename(tmp_path / "1")
+    poll(model)
+    assert events == ["load 1", "unload 1"]
+    with pytest.raises(ServingError, match=r"Servable not found for request: Latest\(m\)"):
+        model.acquire()
+
+
+def test_v6_version_that_fails_is_retried_and_leaves_the_old_one_in_service(
+    base: Path, make_model: Callable[..., ServedModel], events: list[str]
+) -> None:
+    model = make_model()
+    add_version(base, "1")
+    poll(model)
+    folder = add_version(base, "2", broken=True)
+    for _ in range(4):
+        poll(model)
+    assert events == ["load 1", "fail 2", "fail 2"]
+    assert states(model) == {2: "END", 1: "AVAILABLE"}
+    assert model.statuses()[2].error == "it is broken"
     assert model.failed() is None
     (folder / "broken").unlink()
-    model.poll()
-    assert events == ["load 1"]  # it failed too often
-    folder.rename(tmp_path / "aside")
-    model.poll()
-    (tmp_path / "aside").rename(folder)
-    model.poll()
-    assert events == ["load 1", "load 2", "unload 1"]
+    poll(model)
+    assert events[3:] == ["load 2", "unload 1"]  # its files have changed, so it is tried again
+    assert model.statuses()[2].error == ""
 
 
-def test_first_version_that_fails_for_good_is_told(tmp_path: Path, model: ServedModel) -> None:
-    add(tmp_path, "1", broken=True)
-    model.poll()
+def test_v6_failed_version_is_retried_after_the_interval(
+    base: Path, make_model: Callable[..., ServedModel], events: list[str]
+) -> None:
+    model = make_model(LoadPolicy(max_retries=5, retry_seconds=3600.0, waits_for_writers=False))
+    add_version(base, "2", broken=True)
+    for _ in range(3):
+        poll(model)
+    assert events == ["fail 2"]
     assert model.failed() is None
-    model.poll()
-    assert model.failed() == (1, "it is broken")
 
 
-def test_version_in_use_is_unloaded_when_its_request_is_done(tmp_path: Path, model: ServedModel) -> None:
-    add(tmp_path, "1")
-    model.poll()
-    add(tmp_path, "2")
-    with model.use() as servable:
-        thread = threading.Thread(target=model.poll)
-        thread.start()
-        thread.join(0.3)
-        assert thread.is_alive()
-        assert servable.version == 1
-        assert events == ["load 1", "load 2"]
-        with model.use() as newer:
-            assert newer.version == 2
+def test_v6_version_that_was_taken_away_and_put_back_is_tried_afresh(
+    base: Path, make_model: Callable[..., ServedModel], tmp_path: Path, events: list[str]
+) -> None:
+    model = make_model()
+    folder = add_version(base, "2", broken=True)
+    for _ in range(3):
+        poll(model)
+    folder.rename(tmp_path / "aside")
+    poll(model)
+    (tmp_path / "aside").rename(folder)
+    poll(model)
+    assert events == ["fail 2", "fail 2", "fail 2"]
+
+
+def test_v6_with_several_versions_the_old_one_stays_until_all_new_ones_are_there(
+    base: Path, make_model: Callable[..., ServedModel], tmp_path: Path
+) -> None:
+    """V6: but an old one whose folder is gone has been taken down by somebody."""
+    model = make_model(latest=2)
+    oldest = add_version(base, "1")
+    add_version(base, "2")
+    poll(model)
+    add_version(base, "3", broken=True)
+    poll(model)
+    assert model.available == [2, 1]
+    oldest.rename(tmp_path / "gone")
+    poll(model)
+    assert model.available == [2]
+
+
+def test_v7_model_of_which_every_version_failed_for_good_is_told(
+    base: Path, make_model: Callable[..., ServedModel]
+) -> None:
+    model = make_model(latest=2)
+    add_version(base, "1", broken=True)
+    add_version(base, "2", broken=True)
+    poll(model)
+    assert model.failed() is None
+    poll(model)
+    assert model.failed() == (2, "it is broken")
+
+
+def test_v8_ended_versions_stay_listed_but_not_for_ever(
+    base: Path, make_model: Callable[..., ServedModel], tmp_path: Path
+) -> None:
+    model = make_model()
+    for number in range(120):
+        folder = add_version(base, str(number))
+        poll(model)
+        folder.rename(tmp_path / str(number))
+    assert states(model) == {119: "AVAILABLE"} | dict.fromkeys(range(19, 119), "END")
+
+
+def test_v8_states_of_a_version_from_start_to_end(base: Path, make_model: Callable[..., ServedModel]) -> None:
+    seen = []
+    settings = ModelSettings("m", str(base))
+
+    def load(path: str, *, name: str, version: int) -> FakeServable:
+        seen.append(states(model))
+        return FakeServable(path, name=name, version=version)
+
+    model = ServedModel(settings, policy=LOAD_AT_ONCE, load=load)  # type: ignore[arg-type]
+    folder = add_version(base, "1")
+    loads = model.look()
+    seen.append(states(model))
+    loads[0]()
+    seen.append(states(model))
+    (folder / "saved_model.pb").unlink()
+    folder.rmdir()
+    model.look()
+    unloads = model.retire()
+    seen.append(states(model))
+    unloads[0]()
+    seen.append(states(model))
+    assert [state[1] for state in seen] == ["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+
+
+def test_version_in_use_is_unloaded_when_its_request_is_done(
+    base: Path, make_model: Callable[..., ServedModel], events: list[str]
+) -> None:
+    model = make_model()
+    add_version(base, "1")
+    poll(model)
+    add_version(base, "2")
+    version, servable = model.acquire()
+    thread = threading.Thread(target=poll, args=(model,))
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()
+    assert servable.version == 1
+    assert events == ["load 1", "load 2"]
+    newer, _ = model.acquire()
+    assert newer.number == 2
+    newer.release()
+    version.release()
     thread.join(10)
     assert events == ["load 1", "load 2", "unload 1"]
 
 
-def run_main(monkeypatch: pytest.MonkeyPatch, *flags: str) -> int:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    return server_main.main(["--model_name=m", "--host=127.0.0.1", *flags])
-
-
-def test_model_that_does_not_load_ends_the_process_with_status_3_and_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_version_wanted_again_while_it_is_unloaded_is_loaded_at_the_next_look(
+    base: Path, make_model: Callable[..., ServedModel], events: list[str], tmp_path: Path
 ) -> None:
-    (add(tmp_path, "5") / "saved_model.pb").write_bytes(b"broken")
-    flags = ("--port_file", str(tmp_path / "ports.json"), "--port=0", "--max_num_load_retries=0")
-    status = run_main(monkeypatch, f"--model_base_path={tmp_path / 'base'}", *flags)
-    assert status == 3
-    assert capfd.readouterr().err.splitlines()[-1].startswith("model m version 5: Cannot parse file")
-    assert not (tmp_path / "ports.json").exists()
+    model = make_model()
+    add_version(base, "1")
+    poll(model)
+    newer = add_version(base, "2")
+    for load in model.look():
+        load()
+    unloads = model.retire()
+    newer.rename(tmp_path / "gone")
+    assert model.look() == []
+    unloads[0]()
+    poll(model)
+    assert events == ["load 1", "load 2", "unload 1", "load 1", "unload 2"]
 
 
-def test_taken_port_ends_the_process_with_status_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_folder_that_is_being_written_is_left_alone_and_the_state_says_so(
+    base: Path,
+    make_model: Callable[..., ServedModel],
+    events: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        status = run_main(monkeypatch, f"--model_base_path={tmp_path}", f"--port={port}")
-    assert status == 1
-    assert f"the server could not start: cannot listen on gRPC port {port}" in capfd.readouterr().err
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("serving.model_server.version_files.QUIET_SECONDS", 0.3)
+    model = make_model(LoadPolicy(max_retries=0, retry_seconds=0.0))
+    folder = add_version(base, "1")
+    (folder / "saved_model.pb").unlink()
+    poll(model)
+    assert model.statuses()[1].error == f"saved_model.pb is missing in {folder}"
+    assert states(model) == {1: "START"}
+    (folder / "saved_model.pb").touch()
+    poll(model)
+    assert model.statuses()[1].error == f"{folder} is still being written"
+    assert model.unsettled
+    assert model.failed() is None
+    threading.Event().wait(0.4)
+    poll(model)
+    assert events == ["load 1"]
+    assert caplog.text.count("is not loaded yet") == 2
+
+
+def test_folder_that_stays_incomplete_has_failed_and_one_more_file_makes_it_new(
+    base: Path, make_model: Callable[..., ServedModel], events: list[str]
+) -> None:
+    model = make_model(LoadPolicy(max_retries=0, retry_seconds=0.0, waits_for_writers=False))
+    folder = add_version(base, "1")
+    (folder / "saved_model.pb").unlink()
+    poll(model)
+    assert model.failed() == (1, f"saved_model.pb is missing in {folder}")
+    assert states(model) == {1: "END"}
+    (folder / "saved_model.pb").touch()
+    poll(model)
+    assert events == ["load 1"]
+    assert model.failed() is None
+
+
+def test_renamed_folder_is_loaded_at_the_first_look(
+    base: Path, make_model: Callable[..., ServedModel], events: list[str]
+) -> None:
+    """How the Pusher pushes: nothing is waited for."""
+    model = make_model(LoadPolicy())
+    folder = add_version(base, ".1.incomplete")
+    threading.Event().wait(0.05)  # the file system's clock ticks each few milliseconds
+    folder.rename(base / "1")
+    poll(model)
+    assert events == ["load 1"]

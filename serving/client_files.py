@@ -1,0 +1,168 @@
+"""Files of texts through the client: rows are read, asked and written as they come, with progress."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TextIO
+
+from serving.client import Client, ClientError, Prediction, Text
+
+_LABEL = "predicted_label"
+_PROGRESS_SECONDS = 1.0
+
+Row = dict[str, Any]
+
+
+def classify_file(client: Client, path: str, *, out: str) -> int:
+    """Classifies a file's rows.
+
+    Args:
+        client: asks the model.
+        path: .csv (with a header), .jsonl (an object a line) or .txt (a text a line); - is standard input as .txt.
+        out: .csv or .jsonl; its rows are those that were read, with `predicted_label` and a
+            `probability_LABEL` for each label. "" is standard output, in the form of the file that is read. The file is
+            there when it is complete, and not before.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        ClientError: the file lacks a column of the model, or cannot be read; or as `Client.classify`.
+    """
+    with _opened(path) as (file, size), _written(out) as target:
+        # Rows that are asked for and not answered yet are kept between the two.
+        rows, asked = itertools.tee(_read(file, path, columns=client.columns))
+        pairs = zip(rows, client.stream(_texts(asked, columns=client.columns)), strict=False)
+        answers = _with_progress(pairs, file=file, size=size)
+        as_csv = (out or path).endswith(".csv")
+        return _write_csv(answers, target) if as_csv else _write_jsonl(answers, target)
+
+
+def _texts(rows: Iterable[Row], *, columns: list[str]) -> Iterator[Text]:
+    return ({column: row[column] for column in columns} for row in rows)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[TextIO, int]]:
+    """The file and its size in bytes, 0 where that is unknown."""
+    if path == "-":
+        yield sys.stdin, 0
+        return
+    try:
+        file = open(path, encoding="utf-8-sig", newline="")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise ClientError(f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        yield file, os.path.getsize(path)
+
+
+@contextlib.contextmanager
+def _written(out: str) -> Iterator[TextIO]:
+    """A file that appears when all went well."""
+    if not out:
+        yield sys.stdout
+        return
+    partial = out + ".partial"
+    try:
+        with open(partial, "w", encoding="utf-8", newline="") as file:
+            yield file
+        os.replace(partial, out)
+    except OSError as error:
+        raise ClientError(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(partial)
+
+
+def _read(file: TextIO, path: str, *, columns: list[str]) -> Iterator[Row]:
+    """The rows of a file, each with the model's columns as strings."""
+    kind = os.path.splitext(path)[1]
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_lines, "": _read_lines}
+    if kind not in readers:
+        raise ClientError(f"{path}: a file is .csv, .jsonl or .txt")
+    if readers[kind] is _read_lines and len(columns) != 1:
+        raise ClientError(f"{path}: the model takes the columns {', '.join(columns)}; give a .csv or .jsonl")
+    try:
+        for number, row in enumerate(readers[kind](file, columns), start=1):
+            missing = [column for column in columns if not isinstance(row.get(column), str)]
+            if missing:
+                found = ", ".join(map(str, row)) or "nothing"
+                raise ClientError(
+                    f"{path}, row {number}: no text in the column {missing[0]}; the row has: {found}"
+                )
+            yield row
+    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+        raise ClientError(f"{path} cannot be read as {kind or 'text'} in UTF-8: {error}") from error
+
+
+def _read_csv(file: TextIO, columns: list[str]) -> Iterator[Row]:
+    return csv.DictReader(file, strict=True)
+
+
+def _read_jsonl(file: TextIO, columns: list[str]) -> Iterator[Row]:
+    for line in file:
+        row = json.loads(line) if line.strip() else None
+        if isinstance(row, Mapping):
+            yield dict(row)
+        elif row is not None:
+            yield {"(no object)": row}
+
+
+def _read_lines(file: TextIO, columns: list[str]) -> Iterator[Row]:
+    return ({columns[0]: line.rstrip("\r\n")} for line in file if line.strip())
+
+
+def _with_progress(
+    answers: Iterable[tuple[Row, Prediction]], *, file: TextIO, size: int
+) -> Iterator[tuple[Row, Prediction]]:
+    """Tells on standard error, once a second on a terminal and at the end, how far it is."""
+    start = last = time.monotonic()
+    count = 0
+    for count, answer in enumerate(answers, start=1):
+        yield answer
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - last >= _PROGRESS_SECONDS:
+            last = now
+            print(f"\r{_progress(count, now - start, file, size)}\033[K", end="", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - start
+    end = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{end}{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):.0f} rows/s", file=sys.stderr)
+
+
+def _progress(count: int, seconds: float, file: TextIO, size: int) -> str:
+    text = f"{count} rows  {count / seconds:.0f} rows/s"
+    # What is read ahead is a few batches: near enough.
+    done = file.buffer.tell() / size if size else 0
+    return f"{text}  {done:.0%}  {seconds * (1 - done) / done:.0f} s left" if done else text
+
+
+def _columns_of(prediction: Prediction) -> Row:
+    shares = {f"probability_{label}": share for label, share in prediction.probabilities.items()}
+    return {_LABEL: prediction.label, **shares}
+
+
+def _write_csv(answers: Iterable[tuple[Row, Prediction]], target: TextIO) -> int:
+    count, writer = 0, None
+    for row, prediction in answers:
+        count += 1
+        row = {**row, **_columns_of(prediction)}
+        if writer is None:
+            writer = csv.DictWriter(target, list(row), extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(row)
+    return count
+
+
+def _write_jsonl(answers: Iterable[tuple[Row, Prediction]], target: TextIO) -> int:
+    count = 0
+    for row, prediction in answers:
+        count += 1
+        target.write(json.dumps({**row, **_columns_of(prediction)}, ensure_ascii=False) + "\n")
+    return count

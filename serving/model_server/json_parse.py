@@ -1,0 +1,152 @@
+"""The bytes of a request's body to a JSON object, within limits that no body gets around."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from serving.model_server import errors, json_numbers, json_text
+
+# No tensor has half as many dimensions; a parser that recurses needs far more to run out of stack.
+MAX_DEPTH = 100
+# Python takes some 60 bytes for an empty list and 230 for a small object: 0.5 GB at worst.
+MAX_CONTAINERS = 2**21
+# Above this, numbers are read by Python functions, between which other threads get their turn.
+LARGE_BODY_BYTES = 2**16
+_CHUNK_BYTES = 2**20
+
+_BRACKETS = b"[]{}"
+_STEPS = bytes(1 if c in b"[{" else 255 if c in b"]}" else 0 for c in range(256))
+_NO_BRACKETS = bytes(c for c in range(256) if c not in _BRACKETS)
+
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE_SURROGATE = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
+_CONSTANT_OR_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?(?:NaN|Inf(?:inity)?)', re.DOTALL)
+
+_CONSTANTS = {
+    "NaN": float("nan"),
+    "Infinity": json_numbers.INFINITY,
+    "-Infinity": json_numbers.MINUS_INFINITY,
+}
+_small = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__)
+_large = json.JSONDecoder(
+    parse_constant=_CONSTANTS.__getitem__,
+    parse_float=lambda text: float(text),
+    parse_int=lambda text: int(text),
+)
+
+# RapidJSON's words, which TF Serving's clients know, for those of Python.
+_MESSAGES = {
+    "Expecting value": "Invalid value.",
+    "Expecting ',' delimiter": "Missing a comma or a closing bracket after an element.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
+    "Unterminated string starting at": "Missing a closing quotation mark in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
+    "Invalid control character at": "Invalid encoding in string.",
+    "Extra data": "The document root must not be followed by other values.",
+}
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Reads a request's body: JSON in UTF-8, and `NaN`, `Inf`, `Infinity` and their negatives as numbers.
+
+    >>> parse_object(b'{"instances": [1, -Inf]}')
+    {'instances': [1, -inf]}
+
+    Returns:
+        The object; infinite numbers are those of `json_numbers`, unless a number was too big for a double.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; it is no JSON object, or beyond a limit.
+    """
+    if not body:
+        raise errors.invalid_argument("JSON Parse error: The document is empty")
+    _check_nesting(body)
+    skipped = 3 if body.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark, as RapidJSON does
+    try:
+        text = body[skipped:].decode()
+    except UnicodeDecodeError as error:
+        raise _parse_error("Not UTF-8.", skipped + error.start) from error
+    document = _parse(text, offset=lambda position: skipped + len(text[:position].encode()))
+    if not isinstance(document, dict):
+        raise errors.invalid_argument(f"JSON Value: {json_text.shown(document)} Is not object")
+    return document
+
+
+def _parse(text: str, *, offset: Callable[[int], int]) -> Any:
+    """The document; `offset` makes the position of a character one of a byte."""
+    decoder = _large if len(text) > LARGE_BODY_BYTES else _small
+    try:
+        try:
+            document = decoder.decode(text)
+        except json.JSONDecodeError as error:
+            if not text.startswith(("I", "-I", "-N"), error.pos):
+                raise
+            document = _parse_with_constants(text)
+    except json.JSONDecodeError as error:
+        raise _parse_error(_MESSAGES.get(error.msg, error.msg), offset(error.pos)) from error
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits
+        raise _parse_error("Number too big to be stored in double.", 0) from error
+    may_be_lone = "\\ud" in text or "\\uD" in text  # far faster than the expression
+    if may_be_lone and (lone := _LONE_SURROGATE.search(text.replace("\\\\", "__"))):
+        raise _parse_error("The surrogate pair in string is invalid.", offset(lone.start()))
+    return document
+
+
+def _parse_with_constants(text: str) -> Any:
+    """Parses a text with constants that Python does not know, which it reads in order as so many NaN."""
+    values: list[float] = []
+
+    def replace(match: re.Match[str]) -> str:
+        token = match[0]
+        if token.startswith('"'):
+            return token
+        sign = "-" if token.startswith("-") else ""
+        values.append(_CONSTANTS[f"{sign}Infinity"] if "I" in token else _CONSTANTS["NaN"])
+        return token if token.endswith("Infinity") else "NaN".rjust(len(token))
+
+    replaced = _CONSTANT_OR_STRING.sub(replace, text)
+    remaining = iter(values)
+    return json.JSONDecoder(parse_constant=lambda _: next(remaining)).decode(replaced)
+
+
+def _check_nesting(body: bytes) -> None:
+    """Counts brackets before any parser sees them, since a parser spends stack on each level."""
+    if len(body) <= LARGE_BODY_BYTES and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    # Of the same length, so that offsets stay; left to right, so that the right backslashes are paired.
+    plain = body.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in body else body
+    depth = containers = 0
+    in_string = 0
+    for start in range(0, len(plain), _CHUNK_BYTES):
+        pieces = plain[start : start + _CHUNK_BYTES].split(b'"')
+        outside = b"".join(pieces[in_string::2])
+        in_string ^= (len(pieces) - 1) & 1
+        steps = np.frombuffer(outside.translate(_STEPS, _NO_BRACKETS), dtype=np.int8)
+        if steps.size:
+            depths = depth + steps.cumsum(dtype=np.int64)
+            depth = int(depths[-1])
+            containers += int((steps == 1).sum())
+            _check_limits(deepest=int(depths.max()), containers=containers)
+
+
+def _check_limits(*, deepest: int, containers: int) -> None:
+    if deepest > MAX_DEPTH:
+        raise errors.invalid_argument(
+            f"JSON Parse error: lists and objects are nested more than {MAX_DEPTH} deep, which is the limit"
+        )
+    if containers > MAX_CONTAINERS:
+        raise errors.invalid_argument(
+            f"JSON Parse error: more than {MAX_CONTAINERS} lists and objects, which is the limit; "
+            "send fewer rows, or send tensors over gRPC"
+        )
+
+
+def _parse_error(message: str, offset: int) -> errors.ServingError:
+    return errors.invalid_argument(f"JSON Parse error: {message} at offset: {offset}")

@@ -1,0 +1,166 @@
+"""What waits to be run: a bounded queue, first in first out, from which batches are taken."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Hashable, Sequence
+
+import grpc
+
+from serving.model_server.batching import BatchingParameters
+from serving.model_server.errors import ServingError
+from serving.model_server.tasks import State, Task, expired
+
+# Requests that may wait where batching is off: as many as rows wait by default where it is on.
+_MAX_WAITING = 512
+# After a task expired while it waited, there is taken to be too much work for so long; meanwhile every eighth
+# batch begins with the oldest task, and the others with the newest.
+_OVERLOAD_SECONDS, _OLDEST_EVERY = 1.0, 8
+
+
+class RequestQueue:
+    """Tasks by key; every method may be called from any thread."""
+
+    def __init__(self, batching: BatchingParameters | None) -> None:
+        """Starts empty."""
+        self._max_rows = batching.max_batch_size if batching else 1
+        self._capacity = batching.max_enqueued_batches * self._max_rows if batching else _MAX_WAITING
+        self._patience = batching.batch_timeout_micros / 1e6 if batching else 0.0
+        self._changed = threading.Condition(threading.Lock())
+        # Dicts rather than deques: a task that is dropped is taken out of the middle.
+        self._tasks: dict[Hashable, dict[int, Task]] = {}
+        self._rows = 0
+        self._count = 0
+        self._takes = 0
+        self._overloaded_until = 0.0
+        self._closed = False
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Lets tasks wait; all of them or none. An empty queue takes any number of rows.
+
+        Raises:
+            ServingError: UNAVAILABLE; the queue is full, or closed.
+        """
+        rows = sum(task.rows for task in tasks)
+        with self._changed:
+            if self._closed:
+                raise ServingError(grpc.StatusCode.UNAVAILABLE, "the servable is being unloaded; try again")
+            if self._rows and self._rows + rows > self._capacity:
+                raise ServingError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full; "
+                    f"rows waiting: {self._rows}, of this task: {rows}, at most: {self._capacity}",
+                )
+            self._rows += rows
+            now = time.monotonic()
+            for task in tasks:
+                task.number, task.since = self._count, now
+                self._count += 1
+                self._tasks.setdefault(task.key, {})[task.number] = task
+            self._changed.notify(len(tasks))
+
+    def drop(self, task: Task, *, late: bool = False) -> State:
+        """Takes a task that still waits out of the queue; a running one goes on.
+
+        Args:
+            task: nobody waits for it any more.
+            late: because its deadline has come.
+
+        Returns:
+            Its state before.
+        """
+        with self._changed:
+            state = task.state
+            if state is State.WAITING:
+                self._remove(task, state=State.DROPPED)
+                self._overloaded_until = (
+                    time.monotonic() + _OVERLOAD_SECONDS if late else self._overloaded_until
+                )
+            return state
+
+    def take(self) -> list[Task] | None:
+        """Waits for tasks to run: one, or several of the same key that fill a batch.
+
+        Returns:
+            Tasks, now running; None when the queue is closed.
+        """
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                key, ready_at = self._oldest(now)
+                if ready_at <= now:
+                    tasks = self._pick(self._tasks[key], now=now)
+                    if tasks:
+                        return tasks
+                else:
+                    self._changed.wait(None if ready_at == _NEVER else ready_at - now)
+            return None
+
+    def close(self) -> list[Task]:
+        """Takes no more tasks and ends every `take`; gives back those that waited."""
+        with self._changed:
+            self._closed = True
+            left = [task for tasks in self._tasks.values() for task in tasks.values()]
+            for task in left:
+                self._remove(task, state=State.DROPPED)
+            self._changed.notify_all()
+            return left
+
+    def _oldest(self, now: float) -> tuple[Hashable, float]:
+        """The key whose first task has waited longest among those that are ready, and when it is ready."""
+        best: tuple[float, int, Hashable] = (_NEVER, 0, None)
+        for key, tasks in self._tasks.items():
+            first = next(iter(tasks.values()))
+            ready_at = first.since + (self._patience if key is not None else 0.0)
+            if ready_at > now and sum(task.rows for task in tasks.values()) >= self._max_rows:
+                ready_at = now
+            best = min(best, (max(ready_at, now), first.number, key), key=lambda entry: entry[:2])
+        return best[2], best[0]
+
+    def _pick(self, tasks: dict[int, Task], *, now: float) -> list[Task]:
+        """Takes a batch from tasks of one key: the oldest first, unless there is too much work.
+
+        Under overload everything waits about as long as its deadline allows, and in the order of arrival the
+        processor would work on answers that come just too late. So what cannot be done in time is dropped
+        while there is something that can, and the newest comes first: it has the most time left. Now and then
+        it is the oldest all the same, so that nothing without a deadline waits for ever.
+        """
+        waiting = list(tasks.values())
+        late = [task for task in waiting if task.expires_before(now + task.call.least_seconds)]
+        in_time = [task for task in waiting if not task.expires_before(now + task.call.least_seconds)]
+        for task in late if in_time else [task for task in late if task.expires_before(now)]:
+            self._expire(task)
+            self._overloaded_until = now + _OVERLOAD_SECONDS
+        self._takes += 1
+        if now < self._overloaded_until and self._takes % _OLDEST_EVERY:
+            in_time.reverse()
+        picked: list[Task] = []
+        rows = 0
+        for task in in_time or list(tasks.values()):
+            if picked and (task.key is None or rows + task.rows > self._max_rows):
+                continue
+            picked.append(task)
+            rows += task.rows
+            if rows >= self._max_rows or task.key is None:
+                break
+        for task in picked:
+            self._remove(task, state=State.RUNNING)
+        return picked
+
+    def _expire(self, task: Task) -> None:
+        self._remove(task, state=State.DROPPED)
+        with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits
+            task.loop.call_soon_threadsafe(task.fail, expired(State.WAITING))
+
+    def _remove(self, task: Task, *, state: State) -> None:
+        task.state = state
+        self._rows -= task.rows
+        tasks = self._tasks[task.key]
+        del tasks[task.number]
+        if not tasks:
+            del self._tasks[task.key]
+
+
+_NEVER = float("inf")

@@ -1,0 +1,257 @@
+"""The REST API's routes, headers, codes, status and metadata: lines R1 to R18 of the contract."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import grpc
+import pytest
+
+from serving.model_server.errors import ServingError
+from tests.serving.contract.rest_calls import Rest
+
+HI = {"instances": ["hi"]}
+SHORT = {"predictions": [{"label": "short", "labels": ["short", "long"], "probabilities": [0.8, 0.2]}]}
+OK_STATUS = {"error_code": "OK", "error_message": ""}
+
+
+def available(version: str) -> dict[str, object]:
+    return {"version": version, "state": "AVAILABLE", "status": OK_STATUS}
+
+
+@pytest.mark.parametrize("path", ["/other", "/v1", "/v2/models/toy", "/models/toy"])
+def test_r1_outside_v1_is_404_and_not_json(rest: Rest, path: str) -> None:
+    answer = rest.get(path)
+    assert answer.status == 404
+    assert not answer.body.startswith(b"{")
+
+
+@pytest.mark.ours
+def test_r1_a_query_is_ignored(rest: Rest) -> None:
+    assert rest.post(HI, "/v1/models/toy:predict?a=b").json == SHORT
+    assert rest.get("/v1/models/other?a=b").json == {"model_version_status": [available("7")]}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/models/toy:predict",
+        "/V1/Models/toy:predict",
+        "/v1/models/toy/versions/1:predict",
+        "/V1/MODELS/toy/VERSIONS/2:predict",
+        "/v1/models/toy/labels/stable:predict",
+        "/v1/models/toy/LABELS/stable:predict",
+    ],
+)
+def test_r2_predict_by_name_version_and_label_in_any_case(rest: Rest, path: str) -> None:
+    answer = rest.post(HI, path)
+    assert (answer.status, answer.json) == (200, SHORT)
+
+
+@pytest.mark.parametrize(("where", "offset"), [("", 2.0), ("/versions/1", 1.0), ("/labels/stable", 1.0)])
+def test_r2_regress_and_classify_by_name_version_and_label(rest: Rest, where: str, offset: float) -> None:
+    body = {"signature_name": "regress", "examples": [{"x": 0.5}]}
+    assert rest.post(body, f"/v1/models/toy{where}:regress").json == {"results": [0.5 + offset]}
+    body = {"signature_name": "classify", "examples": [{"x": 0.25}]}
+    assert rest.post(body, f"/v1/models/toy{where}:classify").json == {
+        "results": [[["short", 0.25], ["long", 0.75]]]
+    }
+
+
+def test_r3_metadata_matches_in_any_case_but_is_metadata_in_lower_case_only(rest: Rest) -> None:
+    assert list(rest.get("/v1/models/toy/metadata").json) == ["model_spec", "metadata"]
+    assert list(rest.get("/v1/models/toy/versions/1/metadata").json) == ["model_spec", "metadata"]
+    assert list(rest.get("/v1/models/toy/METADATA").json) == ["model_version_status"]
+    spec = rest.get("/v1/models/toy/labels/stable/metadata").json["model_spec"]
+    assert spec == {"name": "toy", "signature_name": "", "version": "1"}
+
+
+def test_r4_names_and_labels_are_percent_decoded(rest: Rest) -> None:
+    assert rest.post(HI, "/v1/models/two%20words:predict").json == SHORT
+    assert rest.post(HI, "/v1/models/%74oy/labels/can%20ary:predict").json == SHORT
+    assert rest.get("/v1/models/two%20words").json == {"model_version_status": [available("7")]}
+    answer = rest.get("/v1/models/a%2Fb%3Ac")
+    assert (answer.status, answer.error) == (404, "Could not find any versions of model a/b:c")
+
+
+def test_r5_there_is_no_listing(rest: Rest) -> None:
+    answer = rest.get("/v1/models")
+    assert (answer.status, answer.error) == (400, "Missing model name in request.")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/"),
+        ("GET", "/v1/models/"),
+        ("GET", "/v1/models/toy:predict"),
+        ("GET", "/v1/models/toy/versions/one"),
+        ("GET", "/v1/models/toy/versions/1/labels/stable"),
+        ("POST", "/v1/models/toy"),
+        ("POST", "/v1/models:predict"),
+        ("POST", "/v1/models/toy:PREDICT"),
+        ("POST", "/v1/models/toy:generate"),
+        ("PUT", "/v1/models/toy:predict"),
+        ("DELETE", "/v1/models/toy"),
+        ("PATCH", "/v1/models/toy"),
+    ],
+)
+def test_r6_other_paths_and_verbs_are_malformed(rest: Rest, method: str, path: str) -> None:
+    answer = rest.call(method, path, HI if method == "POST" else None)
+    assert (answer.status, answer.error) == (400, f"Malformed request: {method} {path}")
+
+
+def test_r6_head_is_malformed_too(rest: Rest) -> None:
+    answer = rest.call("HEAD", "/v1/models/toy")
+    assert (answer.status, answer.body) == (400, b"")
+
+
+@pytest.mark.parametrize("end", ["", "/metadata", ":predict"])
+def test_r7_a_version_beyond_int64_is_400_with_no_body(rest: Rest, end: str) -> None:
+    path = f"/v1/models/toy/versions/9223372036854775808{end}"
+    answer = rest.post(HI, path) if end == ":predict" else rest.get(path)
+    assert (answer.status, answer.body) == (400, b"")
+    assert rest.get("/v1/models/toy/versions/9223372036854775807").status == 404
+
+
+def test_r8_options_asks_for_an_origin(rest: Rest) -> None:
+    path = "/v1/models/toy:predict"
+    for origin in ("http://example.org", "https://example.org"):
+        answer = rest.call("OPTIONS", path, headers={"Origin": origin})
+        assert (answer.status, answer.body) == (200, b"")
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    assert rest.call("OPTIONS", path).status == 400
+    answer = rest.call("OPTIONS", path, headers={"Origin": "ftp://example.org"})
+    assert (answer.status, answer.body) == (400, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/models/toy:predict"),
+        ("GET", "/v1/models/toy"),
+        ("GET", "/v1/models/toy/metadata"),
+        ("GET", "/v1/nothing"),
+    ],
+)
+def test_r9_replies_are_application_json(rest: Rest, method: str, path: str) -> None:
+    assert rest.call(method, path, HI).headers["Content-Type"] == "application/json"
+
+
+def gzipped(rest: Rest, body: bytes) -> tuple[int, object]:
+    answer = rest.call("POST", "/v1/models/toy:predict", body, headers={"Content-Encoding": "gzip"})
+    return answer.status, answer.json
+
+
+def test_r10_gzip_bodies_are_accepted(rest: Rest) -> None:
+    assert gzipped(rest, gzip.compress(json.dumps(HI).encode())) == (200, SHORT)
+    padded = json.dumps(HI).encode() + b" " * (100 * 2**20 - len(json.dumps(HI)))
+    assert gzipped(rest, gzip.compress(padded, 1)) == (200, SHORT)
+
+
+@pytest.mark.ours
+def test_r10_what_is_no_gzip_or_too_much_is_400(rest: Rest) -> None:
+    packed = gzip.compress(json.dumps(HI).encode())
+    assert gzipped(rest, packed[:-1]) == (400, {"error": "the gzip body ends too early"})
+    status, answer = gzipped(rest, packed[:-8] + bytes(8))
+    assert (status, list(answer)) == (400, ["error"])
+    assert answer["error"].startswith("the gzip body is corrupt: ")
+    assert gzipped(rest, json.dumps(HI).encode())[0] == 400
+    too_large = "the body is larger than 104857600 bytes when unpacked, which is the limit"
+    assert gzipped(rest, gzip.compress(bytes(100 * 2**20 + 1), 1)) == (400, {"error": too_large})
+    assert rest.post(HI).status == 200
+
+
+def test_r11_status_lists_versions_in_descending_order(rest: Rest) -> None:
+    answer = rest.get("/v1/models/toy")
+    assert answer.status == 200
+    assert answer.json == {"model_version_status": [available("2"), available("1")]}
+    assert rest.get("/v1/models/toy/versions/1").json == {"model_version_status": [available("1")]}
+
+
+def test_r12_status_under_a_label_ignores_the_label(rest: Rest) -> None:
+    everything = rest.get("/v1/models/toy").json
+    assert rest.get("/v1/models/toy/labels/stable").json == everything
+    assert rest.get("/v1/models/toy/labels/unknown").json == everything
+
+
+def test_r13_status_of_what_is_unknown_is_404(rest: Rest) -> None:
+    answer = rest.get("/v1/models/nobody")
+    assert (answer.status, answer.error) == (404, "Could not find any versions of model nobody")
+    answer = rest.get("/v1/models/toy/versions/9")
+    assert (answer.status, answer.error) == (404, "Could not find version 9 of model toy")
+
+
+def test_r14_metadata_keeps_proto_names_and_prints_defaults(rest: Rest) -> None:
+    answer = rest.get("/v1/models/toy/metadata").json
+    assert answer["model_spec"] == {"name": "toy", "signature_name": "", "version": "2"}
+    signatures = answer["metadata"]["signature_def"]["signature_def"]
+    arithmetic = signatures["arithmetic"]
+    assert arithmetic["method_name"] == "tensorflow/serving/predict"
+    assert arithmetic["inputs"]["x"]["dtype"] == "DT_FLOAT"
+    assert arithmetic["inputs"]["x"]["tensor_shape"] == {
+        "dim": [{"size": "-1", "name": ""}, {"size": "1", "name": ""}],
+        "unknown_rank": False,
+    }
+    assert signatures["busy"]["inputs"]["turns"]["tensor_shape"] == {"dim": [], "unknown_rank": False}
+    assert signatures["any_shape"]["inputs"]["x"]["tensor_shape"] == {"dim": [], "unknown_rank": True}
+
+
+@pytest.mark.parametrize(
+    ("where", "wanted"), [("nobody", "Latest(nobody)"), ("toy/versions/9", "Specific(toy, 9)")]
+)
+def test_r15_inference_and_metadata_without_a_servable_are_404(rest: Rest, where: str, wanted: str) -> None:
+    expected = (404, f"Servable not found for request: {wanted}")
+    answer = rest.post(HI, f"/v1/models/{where}:predict")
+    assert (answer.status, answer.error) == expected
+    for verb in ("classify", "regress"):
+        answer = rest.post({"examples": [{"x": 1.0}]}, f"/v1/models/{where}:{verb}")
+        assert (answer.status, answer.error) == expected
+    answer = rest.get(f"/v1/models/{where}/metadata")
+    assert (answer.status, answer.error) == expected
+
+
+@pytest.mark.parametrize("verb", ["predict", "classify", "regress"])
+def test_r16_inference_with_an_unknown_label_is_400(rest: Rest, verb: str) -> None:
+    answer = rest.post({**HI, "examples": [{"x": 1.0}]}, f"/v1/models/toy/labels/old:{verb}")
+    assert (answer.status, answer.error) == (400, "Unrecognized servable version label: old")
+
+
+R17 = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INTERNAL": 500,
+    "DATA_LOSS": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+
+@pytest.mark.ours  # of a table, and not of the server
+def test_r17_every_code_has_its_status() -> None:
+    codes = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+    assert {code.name: ServingError(code, "").http_status for code in codes} == R17
+
+
+def test_r17_codes_of_the_graph_and_of_the_front(rest: Rest) -> None:
+    assert rest.predict("to_number", instances=["one"]).status == 400
+    assert rest.predict("half", inputs=[1.0]).status == 501
+    assert rest.post(HI, "/v1/models/nobody:predict").status == 404
+
+
+def test_r18_an_error_is_one_message_and_nothing_else(rest: Rest) -> None:
+    answer = rest.predict("to_number", instances=['line\n"quoted" \u00e9'])
+    assert answer.status == 400
+    assert list(answer.json) == ["error"]
+    assert 'line\n"quoted" \u00e9' in answer.error

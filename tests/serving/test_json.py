@@ -1,0 +1,225 @@
+"""JSON without a server: parsing within limits, reading tensors fast and strictly, writing the shortest floats."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from serving.model_server import (
+    json_arrays,
+    json_floats,
+    json_inputs,
+    json_numbers,
+    json_outputs,
+    json_parse,
+    json_text,
+)
+from serving.model_server.errors import ServingError
+
+FLOAT, DOUBLE, INT32, UINT64, BOOL, STRING = (
+    dtype.as_datatype_enum for dtype in (tf.float32, tf.float64, tf.int32, tf.uint64, tf.bool, tf.string)
+)
+
+
+def refusal(call: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(ServingError) as error:
+        call(*arguments, **options)
+    return error.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "document"),
+    [
+        (b'{"a": [Inf, -Inf, Infinity, -Infinity, 1]}', {"a": [math.inf, -math.inf, math.inf, -math.inf, 1]}),
+        (b'{"Inf": "NaN -Inf \\" Inf", "b": -Inf}', {"Inf": 'NaN -Inf " Inf', "b": -math.inf}),
+        (b'\xef\xbb\xbf {"a": "\\ud83d\\ude00"} ', {"a": "\U0001f600"}),
+        (b'{"a": 12345678901234567890123}', {"a": 12345678901234567890123}),
+    ],
+)
+def test_parsing(body: bytes, document: Any) -> None:
+    assert json_parse.parse_object(body) == document
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"a": Infi}', "Missing a comma or a closing bracket after an element. at offset: 9"),
+        (b'{"a": -Inf, "b": }', "Invalid value. at offset: 17"),
+        (b'\xef\xbb\xbf{"a": x}', "Invalid value. at offset: 9"),
+        ('{"é": x}'.encode(), "Invalid value. at offset: 7"),
+        (b'{"a": "\xff"}', "Not UTF-8. at offset: 7"),
+        (b'\xef\xbb\xbf{"a": "\xff"}', "Not UTF-8. at offset: 10"),
+        (b'{"a": "\\\\\\ud800"}', "The surrogate pair in string is invalid. at offset: 9"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Number too big to be stored in double. at offset: 0"),
+        (b"{}\x00", "The document root must not be followed by other values. at offset: 2"),
+    ],
+)
+def test_parse_errors_tell_the_byte(body: bytes, message: str) -> None:
+    assert refusal(json_parse.parse_object, body) == f"JSON Parse error: {message}"
+
+
+def test_large_bodies_parse_to_the_same() -> None:
+    row = [0.1, -1e-7, 3, 2**40, None, True, 'text \\ " [', {"b64": "aGk="}, [], {}, -0.0]
+    document = {"instances": [row] * 2000, "signature_name": "é"}
+    for text in (json.dumps(document), json.dumps(document, ensure_ascii=False, indent=1)):
+        assert len(text) > json_parse.LARGE_BODY_BYTES
+        assert json_parse.parse_object(text.encode()) == document
+    values = json_parse.parse_object(b'{"a": [' + b"1, NaN, -Inf, " * 10_000 + b"2.5]}")["a"]
+    assert (values[0], values[2], values[-1], len(values)) == (1, -math.inf, 2.5, 30_001)
+
+
+def test_nesting_is_counted_across_chunks_and_not_in_strings() -> None:
+    padding = b'"' + b"[" * (json_parse._CHUNK_BYTES - 20) + b'\\"[{", '
+    body = b'{"a": [' + padding + b"[" * 98 + b"]" * 98 + b"]}"
+    assert len(json_parse.parse_object(body)["a"]) == 2
+    deeper = body.replace(b"[" * 98 + b"]" * 98, b"[" * 99 + b"]" * 99)
+    assert "more than 100 deep" in refusal(json_parse.parse_object, deeper)
+
+
+def test_the_number_of_lists_is_limited() -> None:
+    body = b'{"a": [' + b"[]," * json_parse.MAX_CONTAINERS + b"1]}"
+    assert "more than 2097152 lists and objects" in refusal(json_parse.parse_object, body)
+
+
+def array_of(value: Any, dtype: int) -> Any:
+    return json_arrays.read(value, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "numpy_dtype"),
+    [
+        ([[1.5, 2], [-3, 4]], FLOAT, np.float32),
+        ([math.nan, json_numbers.INFINITY, 1], DOUBLE, np.float64),
+        ([2**64 - 1, 0], UINT64, np.uint64),
+        ([[[1]], [[2]]], INT32, np.int32),
+        ([True, False], BOOL, np.bool_),
+        ([[], []], FLOAT, np.float32),
+        ([], INT32, np.int32),
+        (7, INT32, np.int32),
+    ],
+)
+def test_arrays_of_numbers(value: Any, dtype: int, numpy_dtype: Any) -> None:
+    array = array_of(value, dtype)
+    assert array.dtype == numpy_dtype
+    np.testing.assert_array_equal(array, np.array(value, dtype=numpy_dtype))
+
+
+def test_arrays_of_strings_mix_text_and_base64() -> None:
+    array = array_of([["a", {"b64": "gP8="}], ["é", "d"]], STRING)
+    assert array.tolist() == [[b"a", b"\x80\xff"], ["é".encode(), b"d"]]
+    assert array_of({"b64": " aG\nk "}, STRING).item() == b"hi"
+
+
+def test_large_arrays_are_read_in_blocks() -> None:
+    rows, columns = 700, 300
+    value = [[float(row * columns + column) for column in range(columns)] for row in range(rows)]
+    array = array_of(value, DOUBLE)
+    np.testing.assert_array_equal(array.ravel(), np.arange(rows * columns))
+    value[650][7] = "x"
+    assert refusal(array_of, value, DOUBLE).startswith('JSON Value: "x" Type: String is not of expected')
+    value[650] = value[650][:-1]
+    assert refusal(array_of, value, DOUBLE) == (
+        "Encountered list at unexpected size: 299 at level: 1 expected size: 300"
+    )
+
+
+def test_a_shape_that_only_the_first_elements_have_takes_no_memory() -> None:
+    value: Any = [0.0]
+    for _ in range(12):
+        value = [value, *[0] * 999]
+    assert "incorrect level" in refusal(array_of, value, FLOAT)
+
+
+def test_an_infinity_must_be_spelled() -> None:
+    read = json_parse.parse_object(b'{"a": [1e999, 1], "b": [1, Infinity], "c": [-Inf]}')
+    assert "too big" in refusal(array_of, read["a"], FLOAT)
+    assert array_of(read["b"], FLOAT).tolist() == [1.0, math.inf]
+    assert array_of(read["c"], DOUBLE).tolist() == [-math.inf]
+    assert "too big" in refusal(array_of, [10**400], DOUBLE)
+
+
+def test_a_signature_without_inputs_is_told() -> None:
+    message = refusal(json_inputs.read_inputs, {"instances": [1]}, inputs={})
+    assert message == "Failed to get input map for signature: DEFAULT"
+
+
+def test_many_rows_of_two_inputs() -> None:
+    inputs = {name: meta_graph_pb2.TensorInfo(dtype=dtype) for name, dtype in (("n", INT32), ("s", STRING))}
+    rows = [{"s": str(i), "n": [i, -i]} for i in range(1000)]
+    arrays, is_rows = json_inputs.read_inputs({"instances": rows}, inputs=inputs)
+    assert is_rows
+    assert arrays["s"].tolist() == [str(i).encode() for i in range(1000)]
+    assert arrays["n"].tolist() == [[i, -i] for i in range(1000)]
+
+
+def test_values_in_messages_are_cut() -> None:
+    assert json_text.shown({"a": [1, "b"]}) == '{\n    "a": [\n        1,\n        "b"\n    ]\n}'
+    assert len(json_text.shown({"a": [0] * 10**6, "b": 1})) < 2100
+    assert len(json_text.shown("x" * 10**6)) < 2100
+
+
+def reference(value: Any) -> str:
+    """J23, word by word, for one value."""
+    number = float(value)
+    if not math.isfinite(number):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[f"{number:.6g}"]
+    text = f"{number:.6g}"
+    with np.errstate(over="ignore"):
+        if type(value)(float(text)) != value:
+            text = f"{number:.17g}" if isinstance(value, np.float64) else f"{number:.9g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_j23_floats_of_every_kind(dtype: Any) -> None:
+    rng = np.random.default_rng(7)
+    unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    any_bits = rng.integers(0, np.iinfo(unsigned).max, 10_000, dtype=unsigned, endpoint=True).view(dtype)
+    exponents = rng.integers(-12, 12, 10_000)
+    with np.errstate(all="ignore"):
+        short = np.array(
+            [float(f"{m}e{e}") for m, e in zip(rng.integers(0, 10**6, 10_000), exponents, strict=True)]
+        )
+        edges = [0.0, -0.0, 1, 99999, 999999.5, 1e6, 1e-5, 6e-8, 1e-45, 5e-324, 1e38, np.inf, -np.inf, np.nan]
+        groups = [any_bits, short.astype(dtype), np.array(edges * 10).astype(dtype)]
+        groups += [group[:20] for group in groups]
+    for values in groups:
+        assert json_floats.write_floats(values) == [reference(value) for value in values]
+
+
+def test_outputs_of_every_type() -> None:
+    outputs = {
+        "flag": np.array([True, False]),
+        "half": np.array([0.1, 2], dtype=np.float16),
+        "brain": tf.constant([0.5, 3.0], tf.bfloat16).numpy(),
+        "count": np.array([2**64 - 1, 0], dtype=np.uint64),
+        "none": np.empty([2, 0, 3]),
+        "text": np.array([b"\xff", b'"'], dtype=object),
+    }
+    text = json_outputs.write_outputs(outputs, rows=False)
+    assert json.loads(text)["outputs"] == {
+        "flag": [True, False],
+        "half": [0.0999756, 2.0],
+        "brain": [0.5, 3.0],
+        "count": [2**64 - 1, 0],
+        "none": [[], []],
+        "text": ["\ufffd", '"'],
+    }
+    rows = json.loads(json_outputs.write_outputs(outputs, rows=True))["predictions"]
+    assert rows[1]["count"] == 0
+    assert json_outputs.write_outputs({"x": np.zeros([0, 2])}, rows=True) == '{"predictions": []}'
+    complex_output = {"z": np.array([1j], dtype=np.complex64)}
+    message = refusal(json_outputs.write_outputs, complex_output, rows=False)
+    assert message == "Failed to write JSON value for tensor type: complex64"
+
+
+def test_large_outputs_are_written_in_blocks() -> None:
+    array = np.arange(200_000, dtype=np.int32).reshape(1000, 10, 20)
+    for rows, key in ((True, "predictions"), (False, "outputs")):
+        assert json.loads(json_outputs.write_outputs({"x": array}, rows=rows)) == {key: array.tolist()}

@@ -1,0 +1,134 @@
+"""When a version folder is taken for whole: real SavedModels with parts cut off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from serving.model_server import version_files
+from serving.model_server.version_files import Snapshot, is_settled, missing_part, snapshot
+
+DATA = "variables/variables.data-00000-of-00001"
+
+
+@pytest.fixture
+def model(toy_path: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(toy_path, tmp_path / "1"))
+
+
+def test_saved_model_is_whole(model: Path) -> None:
+    assert missing_part(str(model)) == ""
+    index = str(model / "variables" / "variables.index")
+    assert version_files.shard_sizes(index) == [(model / DATA).stat().st_size]
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index", DATA])
+def test_missing_file_is_named(model: Path, name: str) -> None:
+    (model / name).unlink()
+    assert missing_part(str(model)) == f"{name} is missing in {model}"
+
+
+def test_missing_folder_of_variables_is_noticed_although_tensorflow_would_load_the_graph(model: Path) -> None:
+    shutil.rmtree(model / "variables")
+    assert missing_part(str(model)) == f"variables/variables.index is missing in {model}"
+
+
+def test_one_byte_too_few_is_noticed(model: Path) -> None:
+    size = (model / DATA).stat().st_size
+    os.truncate(model / DATA, size - 1)
+    assert missing_part(str(model)) == f"{DATA} has {size - 1} of at least {size} bytes"
+
+
+@pytest.mark.parametrize("size", [0, 10, 60, -1])
+def test_index_that_is_cut_off_is_noticed(model: Path, size: int) -> None:
+    path = model / "variables" / "variables.index"
+    path.write_bytes(path.read_bytes()[:size])
+    assert missing_part(str(model)).startswith("variables/variables.index is cut off or damaged: ")
+
+
+def test_every_file_that_holds_variables_is_asked_for(tmp_path: Path) -> None:
+    """A large model's variables lie in several files."""
+    (tmp_path / "saved_model.pb").touch()
+    prefixes = []
+    for shard in range(2):
+        prefixes.append(str(tmp_path / f"part{shard}"))
+        tf.raw_ops.SaveV2(
+            prefix=prefixes[-1],
+            tensor_names=[f"v{shard}"],
+            shape_and_slices=[""],
+            tensors=[tf.zeros([10 + shard])],
+        )
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=prefixes, destination_prefix=str(tmp_path / "variables" / "variables")
+    )
+    assert version_files.shard_sizes(str(tmp_path / "variables" / "variables.index")) == [40, 44]
+    assert missing_part(str(tmp_path)) == ""
+    (tmp_path / "variables" / "variables.data-00001-of-00002").unlink()
+    missing = missing_part(str(tmp_path))
+    assert missing == f"variables/variables.data-00001-of-00002 is missing in {tmp_path}"
+
+
+def test_graph_without_variables_needs_none(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, name="x")
+        builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "1"))
+        builder.add_meta_graph_and_variables(session, ["serve"])
+        del x
+        builder.save()
+    shutil.rmtree(tmp_path / "1" / "variables", ignore_errors=True)
+    assert missing_part(str(tmp_path / "1")) == ""
+
+
+def test_quiet_time_is_two_seconds() -> None:
+    assert version_files.QUIET_SECONDS == 2.0
+
+
+def at(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+OLD = (at(1000), at(1000))
+
+
+@pytest.mark.parametrize(
+    ("changed", "own_times", "settled"),
+    [
+        (1000.0, OLD, True),  # nobody has touched it for long
+        (4999.0, OLD, False),  # one second ago
+        (4997.9, OLD, True),
+        (4999.0, (at(4999.0), at(4999.5)), True),  # renamed, or `cp -a` put its times right
+        (4999.0, (at(4998.0), at(4998.5)), False),  # that was before the last change
+        (4999.0, (at(4999.5), at(4999.5)), False),  # a new entry, which changes both times
+        (6000.0, OLD, False),  # the file system's clock is ahead of ours
+    ],
+)
+def test_writing_has_ended_by_rename_or_after_quiet(
+    changed: float, own_times: tuple[int, int], settled: bool
+) -> None:
+    now = Snapshot(taken=5000.0, files=(("a", 1, at(changed)),), own_times=own_times)
+    assert is_settled(now) == settled
+
+
+def test_two_equal_looks_count_where_the_clock_of_the_file_system_is_ahead() -> None:
+    files = (("a", 1, at(6000)),)
+    first, soon, later = (
+        Snapshot(taken=t, files=files, own_times=(at(6000), at(6000))) for t in (5000, 5001, 5002)
+    )
+    grown = Snapshot(taken=5002, files=(("a", 2, at(6000)),), own_times=(at(6000), at(6000)))
+    assert not is_settled(soon, first)
+    assert is_settled(later, first)
+    assert not is_settled(grown, first)
+
+
+def test_real_copies_are_told_apart(toy_path: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(toy_path, tmp_path / "copied", copy_function=shutil.copyfile))
+    (copied / "last").touch()
+    assert not is_settled(snapshot(str(copied)))
+    time.sleep(0.05)
+    copied.rename(tmp_path / "renamed")
+    assert is_settled(snapshot(str(tmp_path / "renamed")))
