@@ -121,6 +121,7 @@ def test_model_that_the_page_cannot_ask_says_why(models_on_disk: ModelsOnDisk, t
 def test_text_in_the_address_is_answered_with_bars(demo: RunningServer, tmp_path: Path) -> None:
     page = browse(demo, "/?text=" + urllib.parse.quote("a <b>long</b> text"), "--dump-dom", folder=tmp_path)
     assert shown(page, "label") == "long"
+    assert shown(page, "caption") == "Probability of each label"
     assert re.findall(r'<th scope="row">([^<]+)</th><td><span class="percent">([^<]+)</span>', page) == [
         ("long", "80.0 %"),
         ("short", "20.0 %"),

@@ -193,6 +193,21 @@ def test_v6_with_several_versions_the_old_one_stays_until_all_new_ones_are_there
     assert model.available == [2]
 
 
+def test_v6_the_only_version_stays_even_without_its_folder_until_another_is_there(
+    base: Path, make_model: Callable[..., ServedModel], tmp_path: Path
+) -> None:
+    model = make_model()
+    first = add_version(base, "1")
+    poll(model)
+    second = add_version(base, "2", broken=True)
+    first.rename(tmp_path / "gone")
+    poll(model)
+    assert model.available == [1]
+    (second / "broken").unlink()
+    poll(model)
+    assert model.available == [2]
+
+
 def test_v7_model_of_which_every_version_failed_for_good_is_told(
     base: Path, make_model: Callable[..., ServedModel]
 ) -> None:

@@ -67,6 +67,9 @@ function showAnswer(outputs) {
     row.append(make("th", label, { scope: "row" }), cell);
     return row;
   });
+  const count = outputs.labels[0].length;
+  byId("caption").textContent =
+    count > SHOWN_LABELS ? `The ${SHOWN_LABELS} most probable of ${count} labels` : "Probability of each label";
   byId("label").textContent = best;
   byId("bars").replaceChildren(...rows);
   byId("answer").hidden = false;

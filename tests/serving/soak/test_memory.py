@@ -25,7 +25,7 @@ def memory_over_swaps(
     memory = []
     for version in range(2, num_swaps + 2):
         push(version)
-        wait_until(lambda v=version: _is_swapped(server, v))  # type: ignore[misc]
+        wait_until(lambda v=version: _is_swapped(server, v))
         for turn in range(requests_a_swap):
             assert callers[turn % 2].call("model", {"text": [f"text {turn}"]}).code == "OK"
         time.sleep(0.1)

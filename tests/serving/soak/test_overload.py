@@ -71,7 +71,7 @@ def overload(
 
 def seconds_until_quick(server: RunningServer, inputs: Inputs, *, limit_ms: float) -> float:
     """Time until the first of three calls in a row that are OK and take no longer than `limit_ms`; at most 20."""
-    caller, begin, quick = GrpcCaller(server), time.monotonic(), []  # type: ignore[var-annotated]
+    caller, begin, quick = GrpcCaller(server), time.monotonic(), []
     while len(quick) < 3:
         answer = caller.call("model", inputs)
         quick = [*quick, answer] if answer.code == "OK" and answer.ms <= limit_ms else []

@@ -102,7 +102,7 @@ def swap_under_load(
     swapping.set()
     for swap in range(num_swaps):
         due = num_requests * swap / num_swaps
-        wait_until(lambda due=due: len(seen.answers) >= due, seconds=3600)  # type: ignore[misc]
+        wait_until(lambda due=due: len(seen.answers) >= due, seconds=3600)
         seen.swaps.append(_swap(server, push=push, version=swap + 2))
     wait_until(lambda: len(seen.answers) >= num_requests, seconds=3600)
     done.set()
