@@ -69,12 +69,17 @@ def _columns(servable: Servable) -> dict[str, Any]:
     return {"columns": sorted(signature.inputs), "problem": ""}
 
 
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
 def _facts(servable: Servable) -> dict[str, str]:
     """What is known of a version, in words."""
     facts = {
         "model": servable.name,
         "version": str(servable.version),
-        "written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(servable.path))),
+        "loaded": _utc(servable.loaded_at),
+        "written": _utc(os.path.getmtime(servable.path)),
         "folder": servable.path,
     }
     try:

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving.model_server import request_ids
 from serving.model_server.errors import ServingError
 from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
@@ -58,6 +59,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, api: str, infer: Callable[..., Awaitable[Any]], request: Any, context: grpc.aio.ServicerContext
     ) -> Any:
         start = time.monotonic()
+        given = dict(context.invocation_metadata() or ()).get(request_ids.HEADER)
+        context.set_trailing_metadata(((request_ids.HEADER, request_ids.begin(given)),))
         remaining = context.time_remaining()
         deadline = None if remaining is None else start + remaining
         code = grpc.StatusCode.OK

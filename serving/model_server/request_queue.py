@@ -37,6 +37,11 @@ class RequestQueue:
         self._overloaded_until = 0.0
         self._closed = False
 
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return self._rows
+
     def add(self, tasks: Sequence[Task]) -> None:
         """Lets tasks wait; all of them or none. An empty queue takes any number of rows.
 

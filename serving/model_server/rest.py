@@ -18,7 +18,7 @@ import grpc
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from serving.model_server import json_outputs, rest_body
+from serving.model_server import json_outputs, request_ids, rest_body
 from serving.model_server.errors import ServingError
 from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
@@ -119,11 +119,14 @@ class RestServer:
             return web.Response(status=404, text="Not Found")
         if self._draining:
             return self._error(503, "the server is stopping; ask another one", close=True)
+        request_id = request_ids.begin(request.headers.get(request_ids.HEADER))
         self._under_way += 1
         try:
-            return await self._answer(request, path)
+            response = await self._answer(request, path)
         finally:
             self._under_way -= 1
+        response.headers[request_ids.HEADER] = request_id
+        return response
 
     async def _page(self, method: str, page: Page) -> web.Response:
         if method not in ("GET", "HEAD"):

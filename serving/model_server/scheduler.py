@@ -6,6 +6,7 @@ deadline has passed or whose caller has gone, and each request in it holds a blo
 
 from __future__ import annotations
 
+import collections
 import logging
 import threading
 import time
@@ -42,6 +43,8 @@ class Scheduler:
         """
         self._batching = batching
         self._queue = RequestQueue(batching)
+        self._batch_sizes: collections.Counter[int] = collections.Counter()
+        self._counting = threading.Lock()
         count = batching.num_batch_threads if batching else batches.default_num_batch_threads()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name} {number}", daemon=True)
@@ -49,6 +52,16 @@ class Scheduler:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def rows_waiting(self) -> int:
+        """Rows in the queue (requests, where batching is off); those that run are not in it any more."""
+        return self._queue.rows
+
+    def batch_sizes(self) -> dict[int, int]:
+        """How many batches of which number of rows have run; where batching is off, each request counts as one row."""
+        with self._counting:
+            return dict(self._batch_sizes)
 
     async def run(
         self, call: Call, arrays: Sequence[np.ndarray], *, deadline: float | None = None
@@ -157,6 +170,8 @@ class Scheduler:
         start = time.monotonic()
         outputs = call.function(*arrays)
         call.note(time.monotonic() - start)
+        with self._counting:
+            self._batch_sizes[rows] += 1
         if len(tasks) == 1 and padded == rows:
             return [list(outputs)]
         if not batches.has_rows(outputs, rows=padded):

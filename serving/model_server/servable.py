@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -95,11 +96,12 @@ class Servable:
         except Exception as error:
             self._session.close()
             raise LoadError(_one_line(error)) from error
-        self._scheduler = Scheduler(batching=batching, name=f"{name} {version}")
+        self.scheduler = Scheduler(batching=batching, name=f"{name} {version}")
+        self.loaded_at = time.time()
 
     def close(self) -> None:
         """Waits for calls under way, whose callers may be gone already, and frees the session."""
-        self._scheduler.close()
+        self.scheduler.close()
         self._calls.clear()
         self._session.close()
 
@@ -188,7 +190,7 @@ class Servable:
         Raises:
             ServingError: as `Scheduler.run`.
         """
-        outputs = await self._scheduler.run(call, arrays, deadline=deadline)
+        outputs = await self.scheduler.run(call, arrays, deadline=deadline)
         return dict(zip(call.outputs, outputs, strict=True))
 
 

@@ -75,7 +75,7 @@ def started(flags: argparse.Namespace, place: targets.Workplace) -> Iterator[lis
     """Everything that is to be measured, ready."""
     with contextlib.ExitStack() as stack:
         found: list[Target | BareTarget] = []
-        for entry in flags.ours or ["ours="] if flags.base_path else []:
+        for entry in flags.ours or ["ours=--enable_batching"] if flags.base_path else []:
             name, _, options = entry.partition("=")
             server = targets.ours(
                 place, name=name, base_path=flags.base_path.absolute(), flags=shlex.split(options)

@@ -105,7 +105,7 @@ def test_models_are_told_with_version_and_provenance(demo: RunningServer) -> Non
     assert (toy["name"], toy["columns"], toy["facts"]["version"]) == ("toy", ["text"], "3")
     assert toy["facts"]["pipeline run"] == "2026-11-21T05:31"
     assert (pair["name"], pair["columns"]) == ("pair", ["amount", "note"])
-    assert list(pair["facts"]) == ["model", "version", "written", "folder"]
+    assert list(pair["facts"]) == ["model", "version", "loaded", "written", "folder"]
 
 
 def test_model_that_the_page_cannot_ask_says_why(models_on_disk: ModelsOnDisk, tmp_path: Path) -> None:

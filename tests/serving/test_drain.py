@@ -59,7 +59,7 @@ def test_readiness_turns_off_first_and_new_calls_are_refused_last(server: Runnin
     """After SIGTERM it answers on for --drain_delay_seconds, for load balancers to notice; G12, too."""
     with grpc.insecure_channel(server.grpc_address) as channel, futures.ThreadPoolExecutor(1) as pool:
         stub = prediction_stub(channel)
-        small, long = predict_request("serving_default", text=["hi"]), predict_request("busy", turns=800)
+        small, long = predict_request("serving_default", text=["hi"]), predict_request("busy", turns=2000)
         assert (rest(server, "/readyz"), health(channel)) == ((200, "ready\n"), "SERVING")
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: rest(server, "/readyz")[0] == 503, 10)
@@ -69,7 +69,7 @@ def test_readiness_turns_off_first_and_new_calls_are_refused_last(server: Runnin
         assert rest(server, "/v1/models/toy:predict", {"instances": ["hi"]})[0] == 200
         assert stub.Predict(small, timeout=10).model_spec.version.value == 1
         over_grpc = stub.Predict.future(long, timeout=120)
-        over_rest = pool.submit(rest, server, "/v1/models/toy:predict", {**SLOW, "inputs": 800})
+        over_rest = pool.submit(rest, server, "/v1/models/toy:predict", {**SLOW, "inputs": 2000})
         wait_until(lambda: "no new requests" in server.log.read_text(), 20)
         assert not over_grpc.done()
         assert not over_rest.done()

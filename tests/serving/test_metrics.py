@@ -121,11 +121,15 @@ def test_c3_both_protocols_are_counted_at_the_path_of_the_monitoring_file(
     monitoring = tmp_path / "monitoring.config"
     monitoring.write_text('prometheus_config { enable: true path: "/numbers" }')
     server = start_server(
-        "--model_name=toy", f"--model_base_path={toy_path.parent}", f"--monitoring_config_file={monitoring}"
+        "--model_name=toy",
+        f"--model_base_path={toy_path.parent}",
+        f"--monitoring_config_file={monitoring}",
+        "--enable_batching",
     )
     assert rest(server, "/v1/models/toy:predict", {"instances": ["hi"]})[0] == 200
     assert rest(server, "/v1/models/toy:predict", {"instances": [1]})[0] == 400
     assert rest(server, "/v1/models/none:predict", {"instances": ["hi"]})[0] == 404
+    assert rest(server, "/v1/models/toy:predict", {"instances": ["hi", "ho"]})[0] == 200
     with grpc.insecure_channel(server.grpc_address) as channel:
         stub = prediction_stub(channel)
         stub.Predict(predict_request("serving_default", text=["hi"]), timeout=60)
@@ -138,7 +142,7 @@ def test_c3_both_protocols_are_counted_at_the_path_of_the_monitoring_file(
     )  # gRPC's errors are counted when they are sent
     content_type, values = scrape(server, "/numbers")
     assert content_type == CONTENT_TYPE
-    assert values[f'{count}{{model_name="toy",status="OK"}}'] == 2
+    assert values[f'{count}{{model_name="toy",status="OK"}}'] == 3
     assert values[f'{count}{{model_name="toy",status="INVALID_ARGUMENT"}}'] == 1
     assert values[failed] == 1
     assert values[f'{count}{{model_name="",status="NOT_FOUND"}}'] == 1
@@ -147,4 +151,9 @@ def test_c3_both_protocols_are_counted_at_the_path_of_the_monitoring_file(
     assert 100 < values[f"{latency}_sum{over_grpc}"] < 60e6  # microseconds
     assert values['model_server_version_state{model_name="toy",state="AVAILABLE",version="2"}'] == 1
     assert values["model_server_request_log_dropped"] == 0
+    version = 'model_name="toy",version="2"'
+    assert values[f"model_server_rows_waiting{{{version}}}"] == 0
+    assert values[f'model_server_batch_size_bucket{{le="1",{version}}}'] == 2
+    assert values[f'model_server_batch_size_bucket{{le="2",{version}}}'] == 3
+    assert values[f"model_server_batch_size_sum{{{version}}}"] == 4
     assert rest(server, "/monitoring/prometheus/metrics")[0] == 404

@@ -8,6 +8,7 @@ import re
 import resource
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,23 +101,52 @@ def test_c2_requests_of_both_protocols_are_logged_and_are_whole_after_the_end(
     server = start_server(f"--model_config_file={config}")
     assert rest(server, "/v1/models/toy:predict", {"instances": ["They leak.", "ok"]})[0] == 200
     assert rest(server, "/v1/models/toy:predict", {"instances": [1]})[0] == 400
-    assert rest(server, "/v1/models/toy:classify", {"signature_name": "classify", "examples": [{"x": 1.0}]})
+    classify = {"signature_name": "classify", "examples": [{"x": 1.0}]}
+    assert rest(server, "/v1/models/toy:classify", classify)[0] == 200
     with grpc.insecure_channel(server.grpc_address) as channel:
-        prediction_stub(channel).Predict(predict_request("serving_default", text=["hi"]), timeout=60)
+        _, call = prediction_stub(channel).Predict.with_call(
+            predict_request("serving_default", text=["They pinch."]),
+            metadata=[("x-request-id", "order-17")],
+            timeout=60,
+        )
+    assert dict(call.trailing_metadata())["x-request-id"] == "order-17"
     server.process.terminate()
     assert server.process.wait(60) == 0
     over_rest, classified, over_grpc = read(tmp_path)
     for log, texts, labels in (
         (over_rest, [b"They leak.", b"ok"], [b"long", b"short"]),
-        (over_grpc, [b"hi"], [b"short"]),
+        (over_grpc, [b"They pinch."], [b"long"]),
     ):
         assert log.predict_log.request.inputs["text"].string_val == texts
         assert log.predict_log.response.outputs["label"].string_val == labels
         assert log.log_metadata.model_spec.name == "toy"
         assert log.log_metadata.model_spec.version.value == 2
         assert log.log_metadata.model_spec.signature_name == "serving_default"
+    assert over_grpc.log_metadata.request_origin == "order-17"
+    made = {log.log_metadata.request_origin for log in (over_rest, classified)}
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in made)
+    assert len(made) == 2
     assert len(classified.classify_log.request.input.example_list.examples) == 1
-    assert "leak" not in server.log.read_text()
+    assert not re.search("leak|pinch", server.log.read_text())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("order-17", "order-17"),
+        ("x" * 128, "x" * 128),
+        ("x" * 129, None),
+        ("two words", None),
+        ("", None),
+    ],
+)
+def test_id_of_the_client_is_taken_where_it_is_usable(
+    server: RunningServer, given: str, told: str | None
+) -> None:
+    url = f"http://{server.rest_address}/v1/models/toy"
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"X-Request-Id": given})) as response:
+        answered = response.headers["x-request-id"]
+    assert answered == told if told else re.fullmatch(r"[0-9a-f]{32}", answered)
 
 
 def test_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
@@ -196,7 +226,7 @@ def test_full_disk_loses_what_it_cannot_hold_tells_once_and_goes_on_later(
         for _ in range(2):
             for number in range(6):
                 log.offer("shoes", lambda number=number: predict_log(str(number) * 1000))
-            wait_until(lambda: not list(tmp_path.glob("*.partial")) and whole_files(tmp_path) != [])
+            wait_until(lambda before=log.dropped: log.dropped > before)
     log.offer("shoes", lambda: predict_log("later"))
     log.close()
     texts = [kept.predict_log.request.inputs["text"].string_val[0] for kept in read(tmp_path)]
@@ -261,13 +291,15 @@ def test_rows_become_examples_with_label_id_and_version() -> None:
 def test_columns_become_features_of_their_own_kind() -> None:
     log = prediction_log_pb2.PredictionLog()
     inputs = log.predict_log.request.inputs
-    inputs["text"].CopyFrom(tf.make_tensor_proto([[b"a\0"], [b""]]))
+    inputs["text"].CopyFrom(tf.make_tensor_proto([b"a\0", b"\0"]))
+    inputs["note"].CopyFrom(tf.make_tensor_proto([[b"x"], [b""]]))
     inputs["price"].CopyFrom(tf.make_tensor_proto([9.5, 20.0]))
     inputs["sizes"].CopyFrom(tf.make_tensor_proto([[41, 42], [43, 44]]))
     inputs["limit"].CopyFrom(tf.make_tensor_proto(3))
     features = logged_examples.to_examples(log)[1].features.feature
     first = logged_examples.to_examples(log)[0].features.feature
-    assert (first["text"].bytes_list.value, features["text"].bytes_list.value) == ([b"a\0"], [b""])
+    assert (first["text"].bytes_list.value, features["text"].bytes_list.value) == ([b"a\0"], [b"\0"])
+    assert (first["note"].bytes_list.value, features["note"].bytes_list.value) == ([b"x"], [b""])
     assert features["price"].float_list.value == [20.0]
     assert features["sizes"].int64_list.value == [43, 44]
     assert "limit" not in features
