@@ -24,6 +24,9 @@ TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") 
 export PYTHONPATH := $(CURDIR)/modules:$(CURDIR)
 export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
+# By the environment, as it was typed: quotes, dollars and backquotes in a text are no business of make or the shell.
+override TEXT := $(value TEXT)
+export TEXT
 # Importing TFX takes 24 s without bytecode and 8 s with it.
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
@@ -48,7 +51,7 @@ serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes RES
 
 predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ARGS="--out out.csv"
 	@$(VENV_PYTHON) -m serving.client --model "$(TASK)" --address localhost:$(REST_PORT) \
-	  $(if $(FILE),--file "$(FILE)",--text "$(TEXT)") $(ARGS)
+	  $(if $(FILE),--file "$(FILE)",--text "$$TEXT") $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(ARGS)

@@ -4,8 +4,8 @@
         for prediction in client.classify(["the heel broke after a week", "so comfortable!"]):
             print(prediction.label, prediction.probabilities)
 
-or `python -m serving.client --text "the heel broke after a week"`. The labels come from the model. REST is the
-default, because the stubs of gRPC load the whole of TensorFlow first; a program that runs long does better with gRPC.
+or `python -m serving.client --text "the heel broke after a week"`. The labels come from the model. REST needs Python
+alone, gRPC needs grpcio and protobuf; neither needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
-from serving.client_grpc import GrpcTransport
+from serving.client_rest import RestTransport
 from serving.client_retries import ClientError, Retries, RetryableError
-from serving.client_transports import RestTransport, Target, Tls, Transport
+from serving.client_transports import Target, Tls, Transport
 
 __all__ = ["Client", "ClientError", "Prediction", "Retries", "RetryableError", "Text", "Tls"]
 
@@ -79,19 +79,23 @@ class Client:
             num_connections: calls at the same time.
 
         Raises:
-            ClientError: protocol, version or TLS files cannot be used.
+            ClientError: one of them cannot be used.
         """
         if protocol not in PORTS:
             raise ClientError(f"protocol is {protocol!r}; give one of {', '.join(PORTS)}")
         if version is not None and version_label:
             raise ClientError("both a version and a version label are given; give one of them")
-        address = address or f"localhost:{PORTS[protocol]}"
+        _check_positive(
+            timeout_seconds=timeout_seconds, batch_size=batch_size, num_connections=num_connections
+        )
+        address = _checked(address or f"localhost:{PORTS[protocol]}")
         target = Target(address, model, version, version_label, signature_name, tls)
-        self._transport: Transport = (GrpcTransport if protocol == "grpc" else RestTransport)(target)
+        self._transport = _transport(protocol, target)
         self._timeout_seconds = timeout_seconds
         self._retries = retries or Retries()
         self._batch_size = batch_size
         self._num_connections = num_connections
+        self._pool = futures.ThreadPoolExecutor(num_connections, "client")
         self._columns: list[str] = []
 
     def __enter__(self) -> Client:
@@ -103,7 +107,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Ends when the calls under way have ended; closes the connections."""
+        self._pool.shutdown(cancel_futures=True)
         self._transport.close()
 
     @property
@@ -142,16 +147,19 @@ class Client:
         """
         texts = iter(texts)
         waiting: collections.deque[futures.Future[list[Prediction]]] = collections.deque()
-        with futures.ThreadPoolExecutor(self._num_connections) as pool:
+        try:
             while True:
                 while len(waiting) < self._num_connections + 1:
                     batch = list(itertools.islice(texts, self._batch_size))
                     if not batch:
                         break
-                    waiting.append(pool.submit(self._ask, [self._row(text) for text in batch]))
+                    waiting.append(self._pool.submit(self._ask, [self._row(text) for text in batch]))
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
+        finally:
+            for future in waiting:  # after an error, or when nobody wants the rest
+                future.cancel()
 
     def _row(self, text: Text) -> Mapping[str, str]:
         """Text by column name."""
@@ -170,12 +178,45 @@ class Client:
             lambda seconds: self._transport.predict(columns, timeout_seconds=seconds),
             timeout_seconds=self._timeout_seconds,
         )
-        answers = zip(outputs["label"], outputs["labels"], outputs["probabilities"], strict=True)
-        version = outputs["version"]
+        return _predictions(outputs)
+
+
+def _transport(protocol: str, target: Target) -> Transport:
+    if protocol == "rest":
+        return RestTransport(target)
+    from serving.client_grpc import GrpcTransport  # here, for REST has to work without grpcio
+
+    return GrpcTransport(target)
+
+
+def _predictions(outputs: Mapping[str, Any]) -> list[Prediction]:
+    """One for each row of the outputs label, labels and probabilities."""
+    version = outputs["version"]
+    try:
         return [
-            Prediction(label, dict(zip(names, values, strict=True)), version)
-            for label, names, values in answers
+            Prediction(label, dict(zip(labels, probabilities, strict=True)), version)
+            for label, labels, probabilities in zip(
+                outputs["label"], outputs["labels"], outputs["probabilities"], strict=True
+            )
         ]
+    except (TypeError, ValueError) as error:
+        raise ClientError(
+            "label, labels and probabilities of the answer do not fit together; this client knows models whose outputs "
+            "are label [batch], labels [batch, num_classes] and probabilities [batch, num_classes]"
+        ) from error
+
+
+def _checked(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not (port.isascii() and port.isdigit()):
+        raise ClientError(f"address is {address!r}; give host:port, like localhost:8501")
+    return address
+
+
+def _check_positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value > 0:
+            raise ClientError(f"{name} is {value}; give more than 0")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,32 +21,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     if bool(flags.text) == bool(flags.file):
         parser.error("give texts with --text, or a file of them with --file")
-    tls = Tls(flags.ca_file, flags.certificate_file, flags.key_file)
     try:
-        with Client(
-            flags.address,
-            model=flags.model,
-            protocol=flags.protocol,
-            version=flags.version,
-            version_label=flags.version_label,
-            tls=tls if flags.tls or tls != Tls() else None,
-            timeout_seconds=flags.timeout_seconds,
-            retries=Retries(flags.retries),
-            batch_size=flags.batch_size,
-        ) as client:
+        client = _client(flags)
+    except ClientError as error:
+        parser.error(str(error))
+    try:
+        with client:
             if flags.file:
                 classify_file(client, flags.file, out=flags.out)
             else:
                 texts = [_parse_text(text) for text in flags.text]
                 for text, prediction in zip(texts, client.classify(texts), strict=True):
                     _show(text, prediction)
+            sys.stdout.flush()
     except ClientError as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
+    except UnicodeEncodeError as error:
+        print(f"the terminal or pipe does not take the text: {error}; set PYTHONUTF8=1", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head`; Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 1
     return 0
+
+
+def _client(flags: argparse.Namespace) -> Client:
+    tls = Tls(flags.ca_file, flags.certificate_file, flags.key_file)
+    return Client(
+        flags.address,
+        model=flags.model,
+        protocol=flags.protocol,
+        version=flags.version,
+        version_label=flags.version_label,
+        signature_name=flags.signature_name,
+        tls=tls if flags.tls or tls != Tls() else None,
+        timeout_seconds=flags.timeout_seconds,
+        retries=Retries(flags.retries),
+        batch_size=flags.batch_size,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--protocol", choices=sorted(PORTS), default="rest")
     add("--version", type=int, help="default: the latest")
     add("--version_label", default="", help="instead of a version")
+    add("--signature_name", default="serving_default", help="default: %(default)s")
     add("--timeout_seconds", type=float, default=30.0, help="for each call, retries included")
     add("--retries", type=int, default=Retries().most, help="of a call that finds the server full or away")
     add("--batch_size", type=int, default=32, help="texts in one call")

@@ -36,13 +36,20 @@ def classify_file(client: Client, path: str, *, out: str) -> int:
     Raises:
         ClientError: the file lacks a column of the model, or cannot be read; or as `Client.classify`.
     """
+    as_csv = _kind(out or path) == ".csv"
+    if out and _kind(out) not in (".csv", ".jsonl"):
+        raise ClientError(f"{out}: the output is .csv or .jsonl")
     with _opened(path) as (file, size), _written(out) as target:
         # Rows that are asked for and not answered yet are kept between the two.
         rows, asked = itertools.tee(_read(file, path, columns=client.columns))
         pairs = zip(rows, client.stream(_texts(asked, columns=client.columns)), strict=False)
         answers = _with_progress(pairs, file=file, size=size)
-        as_csv = (out or path).endswith(".csv")
         return _write_csv(answers, target) if as_csv else _write_jsonl(answers, target)
+
+
+def _kind(path: str) -> str:
+    """How its name ends: `.csv`; "" for standard input."""
+    return os.path.splitext(path)[1].lower()
 
 
 def _texts(rows: Iterable[Row], *, columns: list[str]) -> Iterator[Text]:
@@ -74,8 +81,8 @@ def _written(out: str) -> Iterator[TextIO]:
         with open(partial, "w", encoding="utf-8", newline="") as file:
             yield file
         os.replace(partial, out)
-    except OSError as error:
-        raise ClientError(f"{out} cannot be written: {error.strerror}") from error
+    except (OSError, UnicodeEncodeError) as error:
+        raise ClientError(f"{out} cannot be written: {error}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(partial)
@@ -83,7 +90,7 @@ def _written(out: str) -> Iterator[TextIO]:
 
 def _read(file: TextIO, path: str, *, columns: list[str]) -> Iterator[Row]:
     """The rows of a file, each with the model's columns as strings."""
-    kind = os.path.splitext(path)[1]
+    kind = _kind(path)
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_lines, "": _read_lines}
     if kind not in readers:
         raise ClientError(f"{path}: a file is .csv, .jsonl or .txt")
@@ -91,19 +98,36 @@ def _read(file: TextIO, path: str, *, columns: list[str]) -> Iterator[Row]:
         raise ClientError(f"{path}: the model takes the columns {', '.join(columns)}; give a .csv or .jsonl")
     try:
         for number, row in enumerate(readers[kind](file, columns), start=1):
-            missing = [column for column in columns if not isinstance(row.get(column), str)]
-            if missing:
-                found = ", ".join(map(str, row)) or "nothing"
-                raise ClientError(
-                    f"{path}, row {number}: no text in the column {missing[0]}; the row has: {found}"
-                )
+            _check(row, f"{path}, row {number}", columns=columns)
             yield row
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise ClientError(f"{path} cannot be read as {kind or 'text'} in UTF-8: {error}") from error
 
 
+def _check(row: Row, where: str, *, columns: list[str]) -> None:
+    """Refuses rows without texts, and rows whose values would be lost."""
+    missing = [column for column in columns if not isinstance(row.get(column), str)]
+    if missing:
+        found = ", ".join(map(str, row)) or "nothing"
+        raise ClientError(f"{where}: no text in the column {missing[0]}; the row has: {found}")
+    if None in row:  # where csv puts what is left over
+        raise ClientError(f"{where}: more values than columns; put quotes around values with commas")
+    for column in columns:
+        try:
+            row[column].encode()
+        except UnicodeEncodeError as error:  # half of a pair, which JSON can say
+            half = ascii(error.object[error.start])[1:-1]
+            raise ClientError(f"{where}: {half} is no character, in the column {column}") from error
+    if _LABEL in row:
+        raise ClientError(f"{where}: there is a column {_LABEL} already; rename it")
+
+
 def _read_csv(file: TextIO, columns: list[str]) -> Iterator[Row]:
-    return csv.DictReader(file, strict=True)
+    reader = csv.DictReader(file, strict=True)
+    names = reader.fieldnames or []
+    if len(set(names)) < len(names):
+        raise csv.Error(f"two columns have the same name: {', '.join(names)}")
+    return reader
 
 
 def _read_jsonl(file: TextIO, columns: list[str]) -> Iterator[Row]:
@@ -124,16 +148,20 @@ def _with_progress(
 ) -> Iterator[tuple[Row, Prediction]]:
     """Tells on standard error, once a second on a terminal and at the end, how far it is."""
     start = last = time.monotonic()
-    count = 0
-    for count, answer in enumerate(answers, start=1):
-        yield answer
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - last >= _PROGRESS_SECONDS:
-            last = now
-            print(f"\r{_progress(count, now - start, file, size)}\033[K", end="", file=sys.stderr, flush=True)
-    seconds = time.monotonic() - start
-    end = "\r\033[K" if sys.stderr.isatty() else ""
-    print(f"{end}{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):.0f} rows/s", file=sys.stderr)
+    shown, count = sys.stderr.isatty(), 0
+    try:
+        for count, answer in enumerate(answers, start=1):
+            yield answer
+            now = time.monotonic()
+            if shown and now - last >= _PROGRESS_SECONDS:
+                last = now
+                line = _progress(count, now - start, file, size)
+                print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+    finally:
+        seconds = time.monotonic() - start
+        clear = "\r\033[K" if shown else ""
+        rate = count / max(seconds, 1e-9)
+        print(f"{clear}{count} rows in {seconds:.1f} s, {rate:.0f} rows/s", file=sys.stderr)
 
 
 def _progress(count: int, seconds: float, file: TextIO, size: int) -> str:

@@ -1,77 +1,97 @@
-"""How the client reaches a server over gRPC."""
+"""How the client reaches a server over gRPC, with grpcio and protobuf alone."""
 
 from __future__ import annotations
 
-import contextlib
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.client_retries import ClientError, RetryableError
-from serving.client_transports import Target, Tls, needed_outputs, signature_inputs
+import grpc
 
-# tensorflow.DataType.DT_STRING: the client must not import TensorFlow for one number.
-_DT_STRING = 7
+from serving.client_messages import message_class
+from serving.client_retries import ClientError, RetryableError
+from serving.client_transports import (
+    Target,
+    Tls,
+    needed_outputs,
+    no_encryption,
+    no_server,
+    refused,
+    signature_inputs,
+    ssl_context,
+    system_authorities,
+    too_slow,
+)
+
+_SERVICE = "/tensorflow.serving.PredictionService/"
+_DT_STRING = 7  # of tensorflow.DataType
+# gRPC waits a second or more before it dials again, which is longer than most of our waits between tries.
+_OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_receive_message_length", -1),
+]
+_RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 class GrpcTransport:
-    """Over gRPC; one connection for all threads.
-
-    The stubs of tensorflow-serving-api import the whole of TensorFlow, once in a process: REST starts in a tenth of
-    a second, gRPC in several.
-    """
+    """Over gRPC; one connection for all threads."""
 
     def __init__(self, target: Target) -> None:
-        """Connects when first used."""
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
+        """Connects when first used.
 
+        Raises:
+            ClientError: TLS files that cannot be used.
+        """
         self._target = target
-        credentials = _grpc_credentials(target.tls) if target.tls else None
         self._channel = (
-            grpc.secure_channel(target.address, credentials)
-            if credentials
-            else grpc.insecure_channel(target.address)
+            grpc.secure_channel(target.address, _credentials(target.tls), options=_OPTIONS)
+            if target.tls
+            else grpc.insecure_channel(target.address, options=_OPTIONS)
         )
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._predict = self._method("Predict")
+        self._metadata = self._method("GetModelMetadata")
 
     def text_columns(self, *, timeout_seconds: float) -> list[str]:
         """See `Transport`."""
-        from tensorflow_serving.apis import get_model_metadata_pb2 as pb2
-
-        request = pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request = message_class("GetModelMetadataRequest")(metadata_field=["signature_def"])
         self._fill(request.model_spec, signature_name="")
-        response = self._call(self._stub.GetModelMetadata, request, timeout_seconds=timeout_seconds)
-        signatures = pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return signature_inputs(
-            signatures.signature_def, self._target, inputs=lambda signature: signature.inputs
-        )
+        response = self._call(self._metadata, request, timeout_seconds=timeout_seconds)
+        content = {entry.key: entry.value.value for entry in response.metadata}.get("signature_def", b"")
+        signatures = message_class("SignatureDefMap").FromString(content).signature_def
+        inputs = {entry.key: [each.key for each in entry.value.inputs] for entry in signatures}
+        return signature_inputs(inputs, self._target)
 
     def predict(self, columns: Mapping[str, Sequence[str]], *, timeout_seconds: float) -> dict[str, Any]:
         """See `Transport`."""
-        from tensorflow_serving.apis import predict_pb2
-
-        request = predict_pb2.PredictRequest()
+        request = message_class("PredictRequest")()
         self._fill(request.model_spec, signature_name=self._target.signature_name)
         for column, texts in columns.items():
-            tensor = request.inputs[column]
+            tensor = request.inputs.add(key=column).value
             tensor.dtype = _DT_STRING
             tensor.tensor_shape.dim.add(size=len(texts))
             tensor.string_val.extend(text.encode("utf-8", "surrogatepass") for text in texts)
-        response = self._call(self._stub.Predict, request, timeout_seconds=timeout_seconds)
-        outputs = needed_outputs(response.outputs, self._target)
-        labels = [value.decode("utf-8", "replace") for value in outputs["label"].string_val]
-        names = [value.decode("utf-8", "replace") for value in outputs["labels"].string_val]
+        response = self._call(self._predict, request, timeout_seconds=timeout_seconds)
+        outputs = needed_outputs({entry.key: entry.value for entry in response.outputs}, self._target)
+        num_rows = len(outputs["label"].string_val)
         return {
-            "label": labels,
-            "labels": _rows(names, len(labels)),
-            "probabilities": _rows(list(outputs["probabilities"].float_val), len(labels)),
+            "label": _strings(outputs["label"]),
+            "labels": _rows(_strings(outputs["labels"]), num_rows),
+            "probabilities": _rows(_floats(outputs["probabilities"]), num_rows),
             "version": response.model_spec.version.value,
         }
 
     def close(self) -> None:
         """See `Transport`."""
         self._channel.close()
+
+    def _method(self, name: str) -> Any:
+        return self._channel.unary_unary(
+            _SERVICE + name,
+            request_serializer=message_class(f"{name}Request").SerializeToString,
+            response_deserializer=message_class(f"{name}Response").FromString,
+        )
 
     def _fill(self, spec: Any, *, signature_name: str) -> None:
         spec.name, spec.signature_name = self._target.model, signature_name
@@ -81,31 +101,54 @@ class GrpcTransport:
             spec.version_label = self._target.version_label
 
     def _call(self, method: Any, request: Any, *, timeout_seconds: float) -> Any:
-        import grpc
-
         try:
             return method(request, timeout=timeout_seconds)
         except grpc.RpcError as error:
-            message = f"{self._target.address} answered {error.code().name}: {error.details()}"
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
-                raise RetryableError(message) from error
-            raise ClientError(message) from error
+            raise self._said(error.code(), error.details() or "") from error
+
+    def _said(self, code: grpc.StatusCode, details: str) -> ClientError:
+        """What a status means for the caller."""
+        address = self._target.address
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return too_slow(address)
+        if code == grpc.StatusCode.UNAVAILABLE and "SSL_ERROR_SSL" in details:
+            return no_encryption(address, details)
+        if code == grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
+            return no_server(address, details)
+        message = refused(address, code.name, details, not_found=code == grpc.StatusCode.NOT_FOUND)
+        return RetryableError(message) if code in _RETRYABLE else ClientError(message)
 
 
-def _grpc_credentials(tls: Tls) -> Any:
-    import grpc
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    context = ssl_context(tls)  # checks the files: gRPC does not until it connects, and says less
 
     def read(path: str) -> bytes | None:
-        try:
-            with open(path, "rb") if path else contextlib.nullcontext() as file:
-                return file.read() if file else None
-        except OSError as error:
-            raise ClientError(f"the TLS files cannot be used: {error}; give PEM files ({tls})") from error
+        if not path:
+            return None
+        with open(path, "rb") as file:
+            return file.read()
 
-    return grpc.ssl_channel_credentials(read(tls.ca_file), read(tls.key_file), read(tls.certificate_file))
+    # gRPC itself would take the authorities that it was built with.
+    authorities = read(tls.ca_file) or system_authorities(context)
+    key = read(tls.key_file or tls.certificate_file)
+    return grpc.ssl_channel_credentials(authorities, key, read(tls.certificate_file))
+
+
+def _strings(tensor: Any) -> list[str]:
+    return [value.decode("utf-8", "replace") for value in tensor.string_val]
+
+
+def _floats(tensor: Any) -> list[float]:
+    """The values of a float32 tensor, which has two ways of writing them."""
+    content = tensor.tensor_content
+    return list(struct.unpack(f"<{len(content) // 4}f", content)) if content else list(tensor.float_val)
 
 
 def _rows(values: list[Any], num_rows: int) -> list[list[Any]]:
-    """The flat values of a TensorProto as rows of equal width."""
-    width = len(values) // num_rows
+    """The flat values of a tensor as rows of equal width.
+
+    Example:
+        _rows([1, 2, 3, 4, 5, 6], 2) is [[1, 2, 3], [4, 5, 6]]
+    """
+    width = len(values) // max(1, num_rows)
     return [values[i * width : (i + 1) * width] for i in range(num_rows)]

@@ -44,6 +44,16 @@ class Retries:
 
     longest_seconds: float = 5.0
 
+    def __post_init__(self) -> None:
+        """Checks them.
+
+        Raises:
+            ClientError: a negative one.
+        """
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ClientError(f"retries: {name} is {value}; give 0 or more")
+
     def call(self, function: Callable[[float], Result], *, timeout_seconds: float) -> Result:
         """Calls a function until it succeeds, fails for good, or the time is over.
 
@@ -60,13 +70,13 @@ class Retries:
                 return function(max(0.001, deadline - time.monotonic()))
             except RetryableError as error:
                 wait = self.wait_seconds(number, error)
+                tried = f"tried {number + 1} times" if number else "tried once"
                 if number == self.most:
-                    raise ClientError(
-                        f"{error} (tried {number + 1} times)" if number else str(error)
-                    ) from error
+                    raise ClientError(f"{error} ({tried})") from error
                 if time.monotonic() + wait >= deadline:
-                    message = f"{error} (tried {number + 1} times; {timeout_seconds:g} s are over)"
-                    raise ClientError(message) from error
+                    raise ClientError(
+                        f"{error} ({tried}; no time for another in {timeout_seconds:g} s)"
+                    ) from error
             time.sleep(wait)
         raise AssertionError("the loop returns or raises")
 

@@ -1,20 +1,14 @@
-"""How the client reaches a server: what transports have in common, and REST, with the standard library alone."""
+"""What the ways to reach a server have in common: the target, encryption, and what they say when something is wrong."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import http.client
-import json
 import ssl
-import threading
-import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from serving.client_retries import ClientError, RetryableError
 
-_TOO_MANY, _UNAVAILABLE = 429, 503
 _OUTPUTS = ("label", "labels", "probabilities")
 
 
@@ -29,7 +23,7 @@ class Tls:
     """PEM file with the client's certificate, where the server asks for one."""
 
     key_file: str = ""
-    """PEM file with its key."""
+    """PEM file with its key; "": it is in the file of the certificate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,81 +56,14 @@ class Transport(Protocol):
         """Closes its connections."""
 
 
-class RestTransport:
-    """Over HTTP; a kept connection for each thread."""
+def ssl_context(tls: Tls) -> ssl.SSLContext:
+    """What the standard library encrypts by.
 
-    def __init__(self, target: Target) -> None:
-        """Connects to nothing yet."""
-        self._target = target
-        name = urllib.parse.quote(target.model, safe="")
-        self._path = f"/v1/models/{name}"
-        if target.version is not None:
-            self._path += f"/versions/{target.version}"
-        elif target.version_label:
-            self._path += f"/labels/{urllib.parse.quote(target.version_label, safe='')}"
-        self._local = threading.local()
-        self._connections: list[http.client.HTTPConnection] = []
-
-    def text_columns(self, *, timeout_seconds: float) -> list[str]:
-        """See `Transport`."""
-        answer = self._call("GET", "/metadata", None, timeout_seconds=timeout_seconds)
-        signatures = answer["metadata"]["signature_def"]["signature_def"]
-        return signature_inputs(signatures, self._target, inputs=lambda signature: signature["inputs"])
-
-    def predict(self, columns: Mapping[str, Sequence[str]], *, timeout_seconds: float) -> dict[str, Any]:
-        """See `Transport`."""
-        body = {"signature_name": self._target.signature_name, "inputs": columns}
-        outputs = self._call("POST", ":predict", body, timeout_seconds=timeout_seconds)["outputs"]
-        return needed_outputs(outputs, self._target) | {"version": self._target.version}
-
-    def close(self) -> None:
-        """See `Transport`."""
-        while self._connections:
-            self._connections.pop().close()
-
-    def _call(self, method: str, path: str, body: Any, *, timeout_seconds: float) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        url = f"{self._target.address}{self._path}{path}"
-        connection = self._connection(timeout_seconds)
-        try:
-            connection.request(method, self._path + path, data, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            text = response.read().decode("utf-8", "replace")
-        except ssl.SSLError as error:
-            raise ClientError(f"{url}: no encrypted connection: {error}; check the TLS settings") from error
-        except TimeoutError as error:
-            connection.close()
-            raise ClientError(f"{url} gave no answer in time; give it longer, or ask less at once") from error
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise RetryableError(
-                f"no server answers at {url}: {error or type(error).__name__}; start one, or give another address"
-            ) from error
-        if response.status == http.HTTPStatus.OK:
-            return json.loads(text)
-        message = f"{url} answered {response.status}: {text}"
-        if response.status in (_TOO_MANY, _UNAVAILABLE):
-            raise RetryableError(message, after_seconds=_seconds(response.headers.get("Retry-After")))
-        raise ClientError(message)
-
-    def _connection(self, timeout_seconds: float) -> http.client.HTTPConnection:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            tls = self._target.tls
-            connection = (
-                http.client.HTTPSConnection(self._target.address, context=_ssl_context(tls))
-                if tls
-                else http.client.HTTPConnection(self._target.address)
-            )
-            self._local.connection = connection
-            self._connections.append(connection)
-        connection.timeout = timeout_seconds
-        if connection.sock:
-            connection.sock.settimeout(timeout_seconds)
-        return connection
-
-
-def _ssl_context(tls: Tls) -> ssl.SSLContext:
+    Raises:
+        ClientError: files that cannot be used.
+    """
+    if tls.key_file and not tls.certificate_file:
+        raise ClientError(f"there is a key, {tls.key_file}, and no certificate; give its file as well")
     try:
         context = ssl.create_default_context(cafile=tls.ca_file or None)
         if tls.certificate_file:
@@ -146,23 +73,28 @@ def _ssl_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def signature_inputs(signatures: Mapping[str, Any], target: Target, *, inputs: Any) -> list[str]:
+def system_authorities(context: ssl.SSLContext) -> bytes | None:
+    """The authorities that a context has loaded, as PEM; None where it has none."""
+    certificates = context.get_ca_certs(binary_form=True)
+    return "".join(ssl.DER_cert_to_PEM_cert(each) for each in certificates).encode() or None
+
+
+def signature_inputs(inputs: Mapping[str, Iterable[str]], target: Target) -> list[str]:
     """The inputs of the target's signature, sorted.
 
     Args:
-        signatures: by name.
-        target: names one of them.
-        inputs: takes a signature, gives its inputs by name.
+        inputs: names of the inputs by signature.
+        target: names a signature.
 
     Raises:
         ClientError: there is none of this name.
     """
-    if target.signature_name not in signatures:
-        names = ", ".join(sorted(signatures))
+    if target.signature_name not in inputs:
+        names = ", ".join(sorted(inputs))
         raise ClientError(
             f"the model {target.model} has no signature {target.signature_name}; it has: {names}"
         )
-    return sorted(inputs(signatures[target.signature_name]))
+    return sorted(inputs[target.signature_name])
 
 
 def needed_outputs(outputs: Any, target: Target) -> dict[str, Any]:
@@ -180,8 +112,24 @@ def needed_outputs(outputs: Any, target: Target) -> dict[str, Any]:
     return {name: outputs[name] for name in _OUTPUTS}
 
 
-def _seconds(header: str | None) -> float:
-    """`Retry-After` in seconds; its other form, a date, counts as none."""
-    with contextlib.suppress(TypeError, ValueError):
-        return max(0.0, float(header))  # type: ignore[arg-type]  # None is a TypeError, as it should
-    return 0.0
+def no_server(url: str, reason: object) -> RetryableError:
+    """Nobody is there, or the connection was lost."""
+    return RetryableError(
+        f"no server answers at {url}: {reason}; start one (make serve), or give another address"
+    )
+
+
+def no_encryption(url: str, reason: object) -> ClientError:
+    """One side does not trust the other, or does not encrypt."""
+    return ClientError(f"{url}: no encrypted connection: {reason}; check the TLS settings")
+
+
+def too_slow(url: str) -> ClientError:
+    """The deadline passed while the server was at it."""
+    return ClientError(f"{url} gave no answer in time; give it longer, or ask less at once")
+
+
+def refused(url: str, status: object, message: str, *, not_found: bool) -> str:
+    """The server's own words."""
+    hint = "; the server's log names the models and versions that it serves" if not_found else ""
+    return f"{url} answered {status}: {message}{hint}"

@@ -6,14 +6,20 @@ import asyncio
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
-import tensorflow as tf
+# Before TensorFlow is imported: its warnings quote texts of requests, and nothing of a request may get into the log.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# google-api-core, which TensorFlow imports, on the age of Python 3.10.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
 
-from serving.model_server.config_files import ConfigError
-from serving.model_server.errors import ServingError
-from serving.model_server.flags import parse_flags
-from serving.model_server.server import Server
+import tensorflow as tf  # noqa: E402  # after the settings above
+
+from serving.model_server.config_files import ConfigError  # noqa: E402
+from serving.model_server.errors import ServingError  # noqa: E402
+from serving.model_server.flags import parse_flags  # noqa: E402
+from serving.model_server.server import Server  # noqa: E402
 
 logger = logging.getLogger("serving.model_server")
 

@@ -1,97 +1,18 @@
-"""The client when a server is full, away, slow or encrypted: stub servers that fail as they are told."""
+"""The client when a server is full, away or slow."""
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import http.server
-import json
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent import futures
-from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from serving.client import Client, ClientError, Retries, Tls
+from serving.client import Client, ClientError, Retries
+from serving.client_retries import RetryableError
+from tests.serving.client_stubs import ANSWER, GrpcStub, Stub, answer, grpc_running, hang_up, running, sleep
 
-METADATA = {"metadata": {"signature_def": {"signature_def": {"serving_default": {"inputs": {"text": {}}}}}}}
-ANSWER = {"outputs": {"label": ["good"], "labels": [["bad", "good"]], "probabilities": [[0.25, 0.75]]}}
 QUICK = Retries(3, first_seconds=0.01)
-
-Behaviour = Callable[[http.server.BaseHTTPRequestHandler], None]
-
-
-def answer(status: int, body: Any, **headers: str) -> Behaviour:
-    def behave(handler: http.server.BaseHTTPRequestHandler) -> None:
-        data = json.dumps(body).encode()
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    return behave
-
-
-def hang_up(handler: http.server.BaseHTTPRequestHandler) -> None:
-    handler.close_connection = True
-
-
-def sleep(handler: http.server.BaseHTTPRequestHandler) -> None:
-    time.sleep(0.6)
-    handler.close_connection = True
-
-
-class Stub(http.server.ThreadingHTTPServer):
-    """Answers `:predict` by one behaviour after the other, and remembers the connections."""
-
-    daemon_threads = True
-
-    def __init__(self, *behaviours: Behaviour) -> None:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                answer(200, METADATA)(self)
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                stub.seconds.append(time.monotonic())
-                stub.connections.add(self.client_address)
-                stub.behaviours.pop(0)(self)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        stub = self
-        self.behaviours = list(behaviours)
-        self.seconds: list[float] = []
-        self.connections: set[Any] = set()
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_port}"
-
-
-@contextlib.contextmanager
-def running(stub: Stub) -> Iterator[Stub]:
-    thread = threading.Thread(target=stub.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield stub
-    finally:
-        stub.shutdown()
-        thread.join()
-        stub.server_close()
 
 
 def test_full_or_stopping_server_is_asked_again() -> None:
@@ -103,19 +24,64 @@ def test_full_or_stopping_server_is_asked_again() -> None:
 
 def test_lost_connection_is_made_anew() -> None:
     with (
-        running(Stub(hang_up, answer(200, ANSWER), answer(200, ANSWER))) as stub,
-        Client(stub.address, model="m", retries=QUICK, num_connections=1) as client,
+        running(Stub(hang_up, hang_up, answer(200, ANSWER))) as stub,
+        Client(stub.address, model="m", retries=QUICK) as client,
     ):
         assert [p.label for p in client.classify("x")] == ["good"]
 
 
-def test_connection_is_kept() -> None:
+def test_kept_connection_that_the_server_has_closed_costs_no_try() -> None:
     with (
-        running(Stub(*[answer(200, ANSWER)] * 5)) as stub,
+        running(Stub(hang_up, answer(200, ANSWER))) as stub,
+        Client(stub.address, model="m", retries=Retries(0)) as client,
+    ):
+        assert client.columns == ["text"]  # over the connection that is lost in the next call
+        assert [p.label for p in client.classify("x")] == ["good"]
+
+
+def test_connection_is_kept_from_call_to_call() -> None:
+    with running(Stub(*[answer(200, ANSWER)] * 8)) as stub, Client(stub.address, model="m") as client:
+        for _ in range(8):
+            client.classify("x")
+    assert len(stub.connections) == 1
+
+
+def test_threads_share_a_client_and_its_connections() -> None:
+    labels: list[str] = []
+    with (
+        running(Stub(*[answer(200, ANSWER)] * 80)) as stub,
+        Client(stub.address, model="m", batch_size=1, num_connections=3) as client,
+    ):
+        threads = [
+            threading.Thread(target=lambda: labels.extend(p.label for p in client.classify(["x"] * 10)))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert labels == ["good"] * 80
+    # Three for the calls; and, before that, one for each thread that asked for the columns.
+    assert len(stub.connections) <= 3 + 8
+
+
+def test_nothing_more_is_asked_after_an_error_or_for_nobody() -> None:
+    with (
+        running(Stub(*[answer(200, ANSWER)] * 10)) as stub,
         Client(stub.address, model="m", batch_size=1, num_connections=1) as client,
     ):
-        client.classify(["x"] * 5)
-    assert len(stub.connections) == 1
+        stream = client.stream(iter(["x"] * 10))
+        assert next(stream).label == "good"
+        stream.close()
+    asked = len(stub.seconds)
+    assert asked <= 3
+    with (
+        running(Stub(answer(400, {"error": "no"}), *[answer(200, ANSWER)] * 9)) as stub,
+        Client(stub.address, model="m", batch_size=1, num_connections=1) as client,
+        pytest.raises(ClientError, match="answered 400"),
+    ):
+        client.classify(["x"] * 10)
+    assert len(stub.seconds) <= 3
 
 
 @pytest.mark.parametrize("status", [400, 404, 500])
@@ -150,7 +116,7 @@ def test_time_out_holds_for_all_tries_together() -> None:
     with (
         running(Stub(*behaviours)) as stub,
         Client(stub.address, model="m", timeout_seconds=0.5) as client,
-        pytest.raises(ClientError, match=r"later.*\(tried 1 times; 0\.5 s are over\)"),
+        pytest.raises(ClientError, match=r"later.*\(tried once; no time for another in 0\.5 s\)"),
     ):
         client.classify("x")
     with (
@@ -162,54 +128,11 @@ def test_time_out_holds_for_all_tries_together() -> None:
 
 
 def test_waits_grow_and_are_random() -> None:
-    from serving.client_retries import RetryableError
-
     retries = Retries(first_seconds=1.0, longest_seconds=3.0)
     for number, most in enumerate((1.0, 2.0, 3.0, 3.0)):
         waits = [retries.wait_seconds(number, RetryableError("")) for _ in range(300)]
         assert 0.8 * most < max(waits) <= most
         assert min(waits) < 0.2 * most
-
-
-class GrpcStub(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Ends the first calls with the codes given, and remembers each deadline."""
-
-    def __init__(self, *codes: grpc.StatusCode) -> None:
-        self.codes = list(codes)
-        self.deadlines: list[float] = []
-
-    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        signatures.signature_def["serving_default"].inputs["text"].name = "text:0"
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.metadata["signature_def"].Pack(signatures)
-        return response
-
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self.deadlines.append(context.time_remaining())
-        if self.codes:
-            context.abort(self.codes.pop(0), "as told")
-        response = predict_pb2.PredictResponse()
-        response.model_spec.version.value = 3
-        for name, value in ANSWER["outputs"].items():
-            dtype = tf.float32 if name == "probabilities" else tf.string
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value, dtype))
-            if name == "probabilities":
-                response.outputs[name].tensor_content = b""
-                response.outputs[name].float_val.extend(value[0])
-        return response
-
-
-@contextlib.contextmanager
-def grpc_running(stub: GrpcStub) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(stub, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
 
 
 def test_grpc_is_retried_alike_and_the_server_knows_the_deadline() -> None:
@@ -234,52 +157,72 @@ def test_grpc_error_of_the_request_is_final() -> None:
     assert len(stub.deadlines) == 1
 
 
-def make_certificate(folder: Path) -> tuple[str, str]:
-    """A certificate for localhost that is its own authority, and its key, as PEM files."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return str(folder / "cert.pem"), str(folder / "key.pem")
+def test_grpc_deadline_is_told_and_is_final() -> None:
+    stub = GrpcStub()
+    stub.seconds = 0.6
+    with (
+        grpc_running(stub) as address,
+        Client(address, model="m", protocol="grpc", retries=QUICK, timeout_seconds=0.3) as client,
+        pytest.raises(ClientError, match="gave no answer in time; give it longer"),
+    ):
+        client.classify("x")
+    assert len(stub.deadlines) == 1
 
 
-def test_rest_over_tls_checks_the_server_and_shows_a_certificate(tmp_path: Path) -> None:
-    certificate, key = make_certificate(tmp_path)
-    stub = Stub(answer(200, ANSWER))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(certificate)
-    stub.socket = context.wrap_socket(stub.socket, server_side=True, do_handshake_on_connect=False)
-    with running(stub):
-        address = f"localhost:{stub.server_port}"
-        with Client(address, model="m", tls=Tls(certificate, certificate, key)) as client:
+def test_grpc_server_that_comes_back_is_found_within_the_tries() -> None:
+    with grpc_running(GrpcStub()) as address:
+        pass
+    port = int(address.rpartition(":")[2])
+    back = threading.Event()
+    stub = GrpcStub()
+
+    def come_back() -> None:
+        time.sleep(0.3)
+        with grpc_running(stub, port=port):
+            back.wait(20)
+
+    thread = threading.Thread(target=come_back)
+    thread.start()
+    try:
+        retries = Retries(30, first_seconds=0.05, longest_seconds=0.1)  # one and a half seconds of tries
+        with Client(address, model="m", protocol="grpc", retries=retries) as client:
             assert client.classify("x")[0].label == "good"
-        with (
-            Client(address, model="m", tls=Tls()) as client,
-            pytest.raises(ClientError, match="CERTIFICATE_VERIFY_FAILED.*check the TLS settings"),
-        ):
-            client.classify("x")
-    with pytest.raises(ClientError, match="the TLS files cannot be used"):
-        Client("x:1", model="m", tls=Tls(ca_file=str(tmp_path / "none.pem"))).classify("x")
+    finally:
+        back.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_nobody_there_is_told_with_what_to_do(protocol: str) -> None:
+    with (
+        Client(
+            "127.0.0.1:1", model="toy", protocol=protocol, retries=Retries(2, first_seconds=0.01)
+        ) as client,
+        pytest.raises(
+            ClientError,
+            match=r"no server answers at 127\.0\.0\.1:1.*; start one \(make serve\), or .*\(tried 3 times\)",
+        ),
+    ):
+        client.classify("hi")
+
+
+@pytest.mark.parametrize(
+    "body", ["It works!", [], {"metadata": 3}, {"outputs": 3}, {"predictions": []}], ids=str
+)
+def test_server_of_another_kind_is_told(body: object) -> None:
+    with (
+        running(Stub(answer(200, body))) as stub,
+        Client(stub.address, model="m") as client,
+        pytest.raises(ClientError, match="no answer of TensorFlow Serving's API|knows text classifiers only"),
+    ):
+        client.classify("x")
+
+
+def test_outputs_that_do_not_fit_together_are_told() -> None:
+    outputs = {"label": ["good"], "labels": [["bad", "good"]], "probabilities": [[1.0]]}
+    with (
+        running(Stub(answer(200, {"outputs": outputs}))) as stub,
+        Client(stub.address, model="m") as client,
+        pytest.raises(ClientError, match=r"do not fit together; .* label \[batch\]"),
+    ):
+        client.classify("x")
