@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from tests.serving.calls import predict_request, prediction_stub, rest
 from tests.serving.contract.models import save_toy
@@ -20,16 +21,33 @@ from tests.serving.processes import RunningServer, wait_until
 SLOW = {"signature_name": "busy", "inputs": 60}
 
 
+# Long enough for what a test does before the ports close, on a machine with other work, too.
+_DRAIN_DELAY_SECONDS = 3
+
+
 @pytest.fixture
-def server(tmp_path: Path, start_server: Callable[..., RunningServer]) -> RunningServer:
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, start_server: Callable[..., RunningServer]
+) -> RunningServer:
+    """Its parameter is --drain_delay_seconds: 0 unless a test needs the time."""
     (tmp_path / "toy").mkdir()
     save_toy(tmp_path / "toy" / "1", signatures=("serving_default", "busy"))
     return start_server(
         "--model_name=toy",
         f"--model_base_path={tmp_path / 'toy'}",
         "--enable_grpc_healthcheck_service",
-        "--drain_delay_seconds=1",
+        f"--drain_delay_seconds={getattr(request, 'param', 0)}",
     )
+
+
+def turns_for(stub: prediction_service_pb2_grpc.PredictionServiceStub, *, seconds: float) -> int:
+    """Turns of `busy` that take at least so long, on this machine and now."""
+    turns, taken = 50, 0.0
+    while taken < 0.2:
+        turns, start = 2 * turns, time.monotonic()
+        stub.Predict(predict_request("busy", turns=turns), timeout=60)
+        taken = time.monotonic() - start
+    return round(turns * seconds / taken)
 
 
 def health(channel: grpc.Channel) -> str:
@@ -55,11 +73,13 @@ def test_sigterm_with_32_requests_under_way_gives_32_answers_and_exit_status_0(s
     assert server.log.read_text().splitlines()[-1].endswith("stopped")
 
 
+@pytest.mark.parametrize("server", [_DRAIN_DELAY_SECONDS], indirect=True)
 def test_readiness_turns_off_first_and_new_calls_are_refused_last(server: RunningServer) -> None:
     """After SIGTERM it answers on for --drain_delay_seconds, for load balancers to notice; G12, too."""
     with grpc.insecure_channel(server.grpc_address) as channel, futures.ThreadPoolExecutor(1) as pool:
         stub = prediction_stub(channel)
-        small, long = predict_request("serving_default", text=["hi"]), predict_request("busy", turns=2000)
+        turns = turns_for(stub, seconds=2 * _DRAIN_DELAY_SECONDS)
+        small, long = predict_request("serving_default", text=["hi"]), predict_request("busy", turns=turns)
         assert (rest(server, "/readyz"), health(channel)) == ((200, "ready\n"), "SERVING")
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: rest(server, "/readyz")[0] == 503, 10)
@@ -69,7 +89,7 @@ def test_readiness_turns_off_first_and_new_calls_are_refused_last(server: Runnin
         assert rest(server, "/v1/models/toy:predict", {"instances": ["hi"]})[0] == 200
         assert stub.Predict(small, timeout=10).model_spec.version.value == 1
         over_grpc = stub.Predict.future(long, timeout=120)
-        over_rest = pool.submit(rest, server, "/v1/models/toy:predict", {**SLOW, "inputs": 2000})
+        over_rest = pool.submit(rest, server, "/v1/models/toy:predict", {**SLOW, "inputs": turns})
         wait_until(lambda: "no new requests" in server.log.read_text(), 20)
         assert not over_grpc.done()
         assert not over_rest.done()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import socket
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from serving.model_server.batching import default_num_batch_threads
 from tests.serving.processes import RunningServer
 from tests.serving.soak.callers import Answer, GrpcCaller, in_threads
 from tests.serving.soak.clock import ask, counts, turns_for
@@ -28,11 +28,11 @@ def expire(busy: Busy, *, num_calls: int, busy_seconds: float, clients: int = 16
     Args:
         busy: serves a `Clock` as `model`.
         num_calls: that expire, of all clients together.
-        busy_seconds: how long the model is busy: longer than the calls take to be sent and to expire.
+        busy_seconds: how long each of the others would run alone: longer than the calls take to be sent and to expire.
         clients: threads that send them.
     """
     server, num_blockers = busy.server, busy.blockers
-    turns = turns_for(server, seconds=busy_seconds / num_blockers)
+    turns = turns_for(server, seconds=busy_seconds)
     before = counts(server)
     callers = [GrpcCaller(server) for _ in range(clients + num_blockers)]
     for caller in callers:
@@ -49,7 +49,7 @@ def expire(busy: Busy, *, num_calls: int, busy_seconds: float, clients: int = 16
 
     for thread in in_threads(expire_in_turns, clients):
         thread.join()
-    still_busy = len(blocked) < num_blockers
+    still_busy = not blocked
     for thread in blockers:
         thread.join()
     time.sleep(0.2)
@@ -76,7 +76,7 @@ def check(figures: dict[str, Any], *, report: Callable[..., None]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Busy:
-    """A server, and how many calls keep it from looking at its queue."""
+    """A server, and how many calls keep all its threads from looking at the queue."""
 
     server: RunningServer
     blockers: int
@@ -86,14 +86,13 @@ class Busy:
 def busy(request: pytest.FixtureRequest, tmp_path: Path, start_server: Any, batching_flags: Any) -> Busy:
     """Serves a `Clock`; batched with one thread and a queue of eight rows, which the callers overfill.
 
-    One blocker there: the next batch would take in who is not expired yet. Without batching the queue is first in
-    first out, and there are as many threads as processors at most.
+    As many blockers as threads: whoever is not expired yet when one of them ends is answered, and rightly so.
     """
     save_clock(tmp_path / "model" / "1")
     queue = {"max_batch_size": 8, "num_batch_threads": 1, "max_enqueued_batches": 1}
     flags = batching_flags(**queue) if request.param else []
     server = start_server("--model_name=model", f"--model_base_path={tmp_path / 'model'}", *flags)
-    return Busy(server, 1 if request.param else 2 * (os.cpu_count() or 1))
+    return Busy(server, 1 if request.param else default_num_batch_threads())
 
 
 def test_g13_what_expired_in_the_queue_is_never_run(busy: Busy, report: Callable[..., None]) -> None:
