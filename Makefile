@@ -20,6 +20,9 @@ PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 pytho
 VENV_PYTHON := .venv/bin/python
 TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(SPAN),--span $(SPAN))
 
+# Tests on as many processes as there are processors; files whole, because their fixtures are slow.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
+
 # No editable install: it would hide that a module is missing from the package that TFX makes of modules/.
 export PYTHONPATH := $(CURDIR)/modules:$(CURDIR)
 export TF_USE_LEGACY_KERAS := 1
@@ -54,10 +57,10 @@ predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or 
 	  $(if $(FILE),--file "$(FILE)",--text "$$TEXT") $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup ## run the slow tests as well
-	@$(VENV_PYTHON) -m pytest -m "not soak" $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not soak" $(ARGS)
 
 test-serving: setup ## run TF Serving's contract against a server: ADDRESS=host:8500,host:8501 (its models: serving/README.md)
 	@$(VENV_PYTHON) -m pytest tests/serving/contract $(if $(ADDRESS),--serving-address "$(ADDRESS)") $(ARGS)
