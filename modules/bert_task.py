@@ -1,6 +1,7 @@
 """What one task is: the sections of a task file as frozen dataclasses.
 
-Standard library only, because every worker loads it. `bert_pipeline/config.py` reads a task file
+Standard library only, because every worker loads it; section [evaluation] fills a file of its own,
+`bert_gates.py`, and is imported from here like the others. `bert_pipeline/config.py` reads a task file
 into these classes and refuses what does not fit; here nothing is checked a second time.
 Components receive single sections, never the whole tree: TFX hashes what a component is given
 into its cache key, and a changed threshold must not retrain a BERT.
@@ -11,6 +12,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from typing import Any, TypeVar
+
+from bert_gates import EvaluationConfig as EvaluationConfig
+from bert_gates import GateConfig as GateConfig
 
 # The names of the encoder's inputs, as TF Hub's BERT modules have them
 # (https://www.tensorflow.org/hub/common_saved_model_apis/text).
@@ -135,40 +139,6 @@ class TrainingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class GateConfig:
-    """One of [[evaluation.gates]]: a bound that a model must keep to be blessed."""
-
-    metric: str
-    """Name of a metric, as the summary prints it: accuracy, macro_f1, recall/negative, auc, ..."""
-
-    slice: str = ""
-    """Empty: all data; `category=boots`: that slice; `category`: each value of the column."""
-
-    min: float | None = None
-    """The metric must be at least this."""
-
-    max: float | None = None
-    """The metric must be at most this (for errors: loss, calibration_error)."""
-
-    max_drop: float | None = None
-    """The metric may lie at most this far (absolute) below the baseline's."""
-
-    max_rise: float | None = None
-    """The metric may lie at most this far (absolute) above the baseline's (for errors)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
-    """Section [evaluation]: what is measured, on which slices, and what refuses a model."""
-
-    slices: tuple[str, ...] = ()
-    """Columns by whose values every metric is also reported; `a+b` crosses two columns."""
-
-    gates: tuple[GateConfig, ...] = ()
-    """Bounds; a model that breaks one is not blessed."""
-
-
-@dataclasses.dataclass(frozen=True)
 class ServingConfig:
     """Section [serving]: what the pushed model must run on."""
 
@@ -199,7 +169,7 @@ class TaskConfig:
     text: TextConfig = TextConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     serving: ServingConfig = ServingConfig()
     bulk_inference: BulkInferenceConfig = BulkInferenceConfig()
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import bert_gates
 import bert_task
 import pytest
 
@@ -27,12 +28,12 @@ LONG_FUNCTIONS = {("bert_pipeline/pipeline.py", "task_components")}  # the graph
 SECTIONS = [
     cls
     for cls in vars(bert_task).values()
-    if dataclasses.is_dataclass(cls) and cls.__module__ == bert_task.__name__
+    if dataclasses.is_dataclass(cls) and cls.__module__ in (bert_task.__name__, bert_gates.__name__)
 ]
 FIELDS = [(cls.__name__, field.name) for cls in SECTIONS for field in dataclasses.fields(cls)]
 READ_WHILE_LOADING = {("DataConfig", "path")}  # config.py makes it absolute, or puts DATA= in its place
 # The files that load and check settings, which is not reading them.
-LOADERS = {"bert_task.py", "config.py", "task_checks.py"}
+LOADERS = {"bert_task.py", "bert_gates.py", "config.py", "task_checks.py"}
 
 
 def relative(path: Path) -> str:
