@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -53,6 +54,7 @@ def check_task(task: bert_task.TaskConfig) -> None:
     _check_name(task.name)
     _check_data(task.data)
     _check_evaluation(task)
+    _check_validation(task.validation)
 
 
 def _get(task: bert_task.TaskConfig, key: str) -> Any:
@@ -103,3 +105,12 @@ def _check_evaluation(task: bert_task.TaskConfig) -> None:
                 f"evaluation.gates[{i}].slice is {gate.slice!r}, but {column!r} is not in evaluation.slices "
                 f"{list(task.evaluation.slices)}; add it there"
             )
+
+
+def _check_validation(validation: bert_task.ValidationConfig) -> None:
+    for field in dataclasses.fields(validation):
+        for column, limit in getattr(validation, field.name).items():
+            if not 0 <= limit <= 1:
+                raise UserError(
+                    f"validation.{field.name}.{column} is {limit}; a distance lies from 0 (equal) to 1 (never passed)"
+                )

@@ -65,6 +65,31 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ValidationConfig:
+    """Section [validation]: how far data may move before somebody is told, or the run stops.
+
+    Limits are by column: `label`, a column of the data, or one derived from the text
+    (`bert_pipeline/text_features.py`: text_num_tokens, text_unknown_share, text_truncated, text_script,
+    text_empty, text_duplicate). Distances lie between 0 (equal) and 1: L-infinity for categories,
+    Jensen-Shannon divergence for numbers, as TensorFlow Data Validation has them
+    (https://www.tensorflow.org/tfx/data_validation/get_started#checking_data_skew_and_drift). What is set
+    here is put over the defaults of `bert_pipeline/drift_limits.py`; a limit of 1 is never passed.
+    """
+
+    drift_note: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Distance of the newest span from the span before, above which the summary notes it."""
+
+    drift_stop: dict[str, float] = dataclasses.field(default_factory=dict)
+    """The same, above which the run stops before training."""
+
+    skew_note: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Distance of served texts from the texts of the training, above which it is noted."""
+
+    skew_stop: dict[str, float] = dataclasses.field(default_factory=dict)
+    """The same, above which the model should be trained anew."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TextConfig:
     """Section [text]: how text becomes token ids. Casing and vocabulary come from the encoder."""
 
@@ -166,6 +191,7 @@ class TaskConfig:
 
     description: str
     data: DataConfig
+    validation: ValidationConfig = ValidationConfig()
     text: TextConfig = TextConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()

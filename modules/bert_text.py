@@ -56,6 +56,8 @@ class Vocabulary:
 
     cls_id: int
     sep_id: int
+    unk_id: int
+    """What stands for a word that the vocabulary cannot spell."""
 
 
 def load_vocabulary(vocab_path: str, *, lower_case: bool) -> Vocabulary:
@@ -89,7 +91,9 @@ def load_vocabulary(vocab_path: str, *, lower_case: bool) -> Vocabulary:
         True,  # no_pretokenization: split_words has done it
         False,  # support_detokenization
     )
-    return Vocabulary(wordpiece_model, lower_case=lower_case, cls_id=last[CLS], sep_id=last[SEP])
+    return Vocabulary(
+        wordpiece_model, lower_case=lower_case, cls_id=last[CLS], sep_id=last[SEP], unk_id=last[UNK]
+    )
 
 
 # Nothing here is control flow for autograph to convert, and its trying costs seconds of each trace.

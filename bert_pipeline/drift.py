@@ -1,0 +1,192 @@
+"""How far two sets of statistics lie apart, column by column: drift (span to span) and skew (training to serving).
+
+The distances are TFDV's: L-infinity for categories (the largest change of one value's share) and
+Jensen-Shannon divergence for numbers, both from 0 (equal) to 1. `compare` works on what StatisticsGen wrote as
+well as on statistics of a request log:
+
+    current = text_statistics.statistics_of({**features.columns([texts]), "label": labels})  # labels if known
+    reference = read_statistics(folder / "Split-train")  # `statistics` of the run that trained the model
+    found = compare(current, reference, drift_limits.thresholds(task, kind="skew"))
+    [drift.explanation for drift in found if drift.is_note or drift.is_breach]
+
+A column that only one side has is not compared: what must be there is the schema's business. A distance that
+two samples of these sizes from one source may have by chance is neither a note nor a breach.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+
+from bert_pipeline.drift_limits import Threshold
+
+Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
+
+L_INFINITY = "L-infinity"
+JENSEN_SHANNON = "Jensen-Shannon divergence"
+
+STATISTICS_FILE = "FeatureStats.pb"
+
+# Two samples of sizes n and m of one source: the largest difference of their distribution functions is above
+# this times sqrt(1/n + 1/m) in 5 % of cases (Kolmogorov and Smirnov), and that of single shares is seldom more.
+_CHANCE_OF_SHARES = 1.36
+# The divergence of the same in ten buckets is about 9 / (8 ln 2) (1/n + 1/m) on average; three times that.
+_CHANCE_OF_DIVERGENCE = 4.9
+
+# Categories with more values than TFDV counts (ids, dates, the texts themselves) have no distance.
+_MAX_VALUES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """The distance of one column."""
+
+    column: str
+    distance: str
+    """L_INFINITY or JENSEN_SHANNON."""
+
+    value: float
+    """0 (equal) to 1."""
+
+    threshold: float
+    """The limit that was passed; where none was, the one of a note."""
+
+    is_note: bool
+    """The value lies above the limit of a note, is no breach, and is more than chance explains."""
+
+    is_breach: bool
+    """The value lies above the limit of a stop, and is more than chance explains."""
+
+    explanation: str
+    """One sentence: `label: L-infinity 0.21 (limit 0.15); 'negative' went from 59.1% to 74.0%`."""
+
+
+def compare(current: Statistics, reference: Statistics, thresholds: Mapping[str, Threshold]) -> list[Drift]:
+    """Measures how far each column with a limit has moved.
+
+    Args:
+        current: statistics of the new data (one dataset).
+        reference: statistics of what it is compared with: the span before, or the training data.
+        thresholds: column to limits; other columns are not measured.
+
+    Returns:
+        A `Drift` for each column with a limit that both sides have, the largest distance first.
+    """
+    now, before = _by_column(current), _by_column(reference)
+    measured = [
+        column
+        for column in thresholds
+        if column in now
+        and column in before
+        and _is_comparable(now[column])
+        and _is_comparable(before[column])
+    ]
+    if not measured:
+        return []
+    schema = schema_pb2.Schema(feature=[_comparator(now[column], column) for column in measured])
+    anomalies = tfdv.validate_statistics(current, schema, previous_statistics=reference)
+    found = [
+        _drift(column, value, threshold=thresholds[column], now=now[column], before=before[column])
+        for column, value in _measurements(anomalies)
+    ]
+    return sorted(found, key=lambda drift: (-drift.value, drift.column))
+
+
+def read_statistics(split_dir: str | Path) -> Statistics:
+    """What StatisticsGen wrote for one split (`.../statistics/12/Split-train`)."""
+    return Statistics.FromString((Path(split_dir) / STATISTICS_FILE).read_bytes())
+
+
+def _by_column(statistics: Statistics) -> dict[str, statistics_pb2.FeatureNameStatistics]:
+    return {feature.path.step[0]: feature for feature in statistics.datasets[0].features}
+
+
+def _is_comparable(feature: statistics_pb2.FeatureNameStatistics) -> bool:
+    if feature.HasField("string_stats"):
+        return 0 < feature.string_stats.unique <= _MAX_VALUES
+    return bool(_common(feature).num_non_missing)
+
+
+def _comparator(feature: statistics_pb2.FeatureNameStatistics, column: str) -> schema_pb2.Feature:
+    """A schema entry that makes TFDV measure the column; the limits are applied here, so its own is 0."""
+    comparator = schema_pb2.FeatureComparator()
+    if feature.HasField("string_stats"):
+        comparator.infinity_norm.threshold = 0
+        return schema_pb2.Feature(name=column, type=schema_pb2.BYTES, drift_comparator=comparator)
+    comparator.jensen_shannon_divergence.threshold = 0
+    # Buckets of equal count: one text of ten thousand tokens would put all others into one of equal width.
+    comparator.jensen_shannon_divergence.source.type = schema_pb2.HistogramSelection.QUANTILES
+    kind = schema_pb2.INT if feature.type == statistics_pb2.FeatureNameStatistics.INT else schema_pb2.FLOAT
+    return schema_pb2.Feature(name=column, type=kind, drift_comparator=comparator)
+
+
+def _measurements(anomalies: anomalies_pb2.Anomalies) -> Iterable[tuple[str, float]]:
+    for info in anomalies.drift_skew_info:
+        for measurement in info.drift_measurements:
+            yield info.path.step[0], measurement.value
+
+
+def _drift(
+    column: str,
+    value: float,
+    *,
+    threshold: Threshold,
+    now: statistics_pb2.FeatureNameStatistics,
+    before: statistics_pb2.FeatureNameStatistics,
+) -> Drift:
+    is_text = now.HasField("string_stats")
+    distance = L_INFINITY if is_text else JENSEN_SHANNON
+    by_chance = value <= _chance(now, before)
+    is_breach = value > threshold.stop and not by_chance
+    limit = threshold.stop if is_breach else threshold.note
+    what = _largest_change(now, before) if is_text else _change_of_mean(now, before)
+    return Drift(
+        column=column,
+        distance=distance,
+        value=value,
+        threshold=limit,
+        is_note=value > threshold.note and not is_breach and not by_chance,
+        is_breach=is_breach,
+        explanation=f"{column}: {distance} {value:.3f} (limit {limit:g}); {what}",
+    )
+
+
+def _chance(now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics) -> float:
+    """What two samples of these sizes may differ by although nothing changed."""
+    inverse = sum(1 / max(1, _common(feature).num_non_missing) for feature in (now, before))
+    return (
+        _CHANCE_OF_SHARES * inverse**0.5 if now.HasField("string_stats") else _CHANCE_OF_DIVERGENCE * inverse
+    )
+
+
+def _common(feature: statistics_pb2.FeatureNameStatistics) -> statistics_pb2.CommonStatistics:
+    is_text = feature.HasField("string_stats")
+    return (feature.string_stats if is_text else feature.num_stats).common_stats
+
+
+def _shares(feature: statistics_pb2.FeatureNameStatistics) -> dict[str, float]:
+    buckets = feature.string_stats.rank_histogram.buckets
+    total = sum(bucket.sample_count for bucket in buckets)
+    return {bucket.label: bucket.sample_count / total for bucket in buckets}
+
+
+def _largest_change(
+    now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics
+) -> str:
+    new, old = _shares(now), _shares(before)
+    value = max({*new, *old}, key=lambda v: (round(abs(new.get(v, 0) - old.get(v, 0)), 6), v))
+    return f"{value!r} went from {old.get(value, 0):.1%} to {new.get(value, 0):.1%}"
+
+
+def _change_of_mean(
+    now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics
+) -> str:
+    return (
+        f"its mean went from {before.num_stats.mean:.3g} to {now.num_stats.mean:.3g}, "
+        f"its median from {before.num_stats.median:.3g} to {now.num_stats.median:.3g}"
+    )
