@@ -10,6 +10,7 @@ ARGS ?=
 EXTRAS ?=
 CSV ?=
 FILE ?=
+TO ?= labelled.csv
 TEXT ?= These loafers fell apart after two weeks.
 GRPC_PORT ?= 8500
 REST_PORT ?= 8501
@@ -34,7 +35,7 @@ export TEXT
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline skew serve predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN
 
 skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
 	@$(VENV_PYTHON) -m bert_pipeline skew $(TASK_ARGUMENTS) $(if $(CSV),--csv "$(CSV)") $(ARGS)
+
+label: setup ## label a file or folder with the model in service: FILE=texts.csv TO=labelled.csv (or .parquet)
+	@$(VENV_PYTHON) -m bert_pipeline label $(TASK_ARGUMENTS) --texts "$(FILE)" --to "$(TO)" $(ARGS)
 
 serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes REST_PORT=8501 GRPC_PORT=8500
 	@$(VENV_PYTHON) -m serving.model_server --model_name "$(TASK)" --model_base_path "$(OUT)/$(TASK)/serving/$(TASK)" \

@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     skew.add_argument("--csv", default="", help="file to compare on; default: the task's own files")
     skew.set_defaults(run=_skew)
 
+    label = verbs.add_parser("label", help="label a file or folder of texts with the model in service")
+    _add_task_arguments(label)
+    label.add_argument("--texts", required=True, help=".csv or .parquet file, or a folder of them")
+    label.add_argument("--to", default="labelled.csv", help="table to write: .csv or .parquet")
+    label.add_argument("--metadata", default="", help="as for `pipeline`")
+    label.set_defaults(run=_label)
+
     doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -101,6 +108,17 @@ def _skew(arguments: argparse.Namespace) -> int:
 
         quiet_library_loggers()
         return skew.main(arguments)
+
+
+def _label(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.run_log import quiet_library_loggers, run_log
+
+    log = arguments.out / Path(arguments.task).stem / "logs" / "label.log"
+    with run_log(log, verbose=arguments.verbose):
+        from bert_pipeline import label
+
+        quiet_library_loggers()
+        return label.main(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -16,11 +16,14 @@ from tfx.dsl.components.base.base_node import BaseNode
 
 from bert_pipeline import evaluation
 from bert_pipeline.components import baseline_resolver
-from bert_pipeline.components.example_gen import text_example_gen
+from bert_pipeline.components.bulk_inferrer import ProgressBulkInferrer
+from bert_pipeline.components.example_gen import text_example_gen, unlabelled_example_gen
 from bert_pipeline.components.example_validator import TextExampleValidator
 from bert_pipeline.components.infra_validator import infra_validator
+from bert_pipeline.components.labelled_table import LabelledTable
 from bert_pipeline.components.pusher import AtomicPusher
 from bert_pipeline.components.schema import CuratedSchema
+from bert_pipeline.components.served_model_resolver import ServedModelStrategy
 from bert_pipeline.config import PROJECT_ROOT, LoadedTask
 from bert_pipeline.encoders import Encoder
 from bert_pipeline.paths import RunPaths
@@ -168,22 +171,54 @@ def bulk_inference(
 ) -> list[BaseNode]:
     """Labels the task's unlabelled texts; it comes after the push, so that it cannot hold one back."""
     task = parts.loaded.task
-    example_gen = text_example_gen(
+    example_gen = unlabelled_example_gen(
         data_dir=parts.loaded.data_dir,
-        files={UNLABELLED: task.bulk_inference.files},
+        split=UNLABELLED,
+        pattern=task.bulk_inference.files,
         data_format=task.data.format,
-        hash_buckets={UNLABELLED: 1},
-        span=0,
     ).with_id("UnlabelledExampleGen")
     example_gen.add_upstream_node(after)
-    inferrer = tfx.components.BulkInferrer(
+    inferrer = ProgressBulkInferrer(
         examples=example_gen.outputs["examples"],
         model=model,
         model_blessing=blessing,
         data_spec=tfx.proto.DataSpec(example_splits=[UNLABELLED]),
         model_spec=tfx.proto.ModelSpec(model_signature_name=["serve_examples"]),
-    )
-    return [example_gen, inferrer]
+    ).with_id("BulkInferrer")
+    table = LabelledTable(
+        inference_result=inferrer.outputs["inference_result"], file_format=task.bulk_inference.format
+    ).with_id("LabelledTable")
+    return [example_gen, inferrer, table]
+
+
+def labelling_components(*, folder: Path, pattern: str, file_format: str) -> list[BaseNode]:
+    """The graph of `label`: texts of any file or folder, the model in service, a table.
+
+    Args:
+        folder: of the files.
+        pattern: of their names.
+        file_format: of the table: csv or parquet.
+    """
+    served = tfx.dsl.Resolver(
+        strategy_class=ServedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("ServedModel")
+    example_gen = unlabelled_example_gen(
+        data_dir=folder, split=UNLABELLED, pattern=pattern, data_format="csv"
+    ).with_id("TextsToLabel")
+    inferrer = ProgressBulkInferrer(
+        examples=example_gen.outputs["examples"],
+        model=served.outputs["model"],
+        model_blessing=served.outputs["model_blessing"],
+        data_spec=tfx.proto.DataSpec(example_splits=[UNLABELLED]),
+        model_spec=tfx.proto.ModelSpec(model_signature_name=["serve_examples"]),
+    ).with_id("Labeller")
+    table = LabelledTable(
+        inference_result=inferrer.outputs["inference_result"], file_format=file_format
+    ).with_id("LabelledTable")
+    return [served, example_gen, inferrer, table]
 
 
 def create_pipeline(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bert_pipeline.runners.local import LocalRunner, NodeResult
 
 # Bulk inference that fails never holds back a push.
-_OPTIONAL = ("UnlabelledExampleGen", "BulkInferrer")
+_OPTIONAL = ("UnlabelledExampleGen", "BulkInferrer", "LabelledTable")
 
 # What is in service may have changed since (another run, a person): the Pusher looks each time.
 _NEVER_CACHED = ("Pusher",)

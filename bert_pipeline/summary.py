@@ -12,6 +12,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
+from bert_pipeline.components import labelled_table
 from bert_pipeline.config import LoadedTask
 from bert_pipeline.evaluation_report import EvaluationReport, SliceMetrics, read_report
 from bert_pipeline.paths import RunPaths
@@ -41,8 +42,8 @@ class RunReport:
     reasons: tuple[str, ...]
     """Why the candidate was refused, or why nothing was pushed."""
 
-    predictions_dir: str
-    """Where BulkInferrer wrote; empty where it did not."""
+    labelled: str
+    """The table of labelled texts; empty where there is none."""
 
     wall_seconds: float
 
@@ -66,17 +67,16 @@ def collect(
     """
     by_id = {result.node_id: result for result in results}
     with metadata.Metadata(connection) as handle:
-        evaluator = _outputs(handle.store, by_id["Evaluator"])
-        validator = _outputs(handle.store, by_id["InfraValidator"])
-        push = _outputs(handle.store, by_id["Pusher"])["pushed_model"]
-        inferrer = _outputs(handle.store, by_id.get("BulkInferrer"))
+        evaluator = outputs(handle.store, by_id["Evaluator"])
+        validator = outputs(handle.store, by_id["InfraValidator"])
+        push = outputs(handle.store, by_id["Pusher"])["pushed_model"]
+        table = outputs(handle.store, by_id.get("LabelledTable")).get("table")
     evaluation = read_report(evaluator["evaluation"].uri, task=loaded.task)
     version, reason = _text(push, "pushed_version"), _text(push, "reason")
     pushed = _number(push, "pushed") == 1
     reasons = list(evaluation.refusals)
     if _number(validator["blessing"], "blessed") != 1:
         reasons.append(_text(validator["blessing"], "reason"))
-    inferred = inferrer.get("inference_result") if by_id.get("BulkInferrer") else None
     return RunReport(
         task=loaded.task.name,
         results=tuple(results),
@@ -86,12 +86,18 @@ def collect(
         version=version,
         model_dir=str(paths.push_destination / version) if version else "",
         reasons=tuple(reasons) if reasons or pushed else (reason,),
-        predictions_dir=inferred.uri if inferred else "",
+        labelled=_table_path(table, loaded=loaded) if table else "",
         wall_seconds=seconds,
     )
 
 
-def _outputs(store: MetadataStore, result: NodeResult | None) -> dict[str, metadata_store_pb2.Artifact]:
+def _table_path(table: metadata_store_pb2.Artifact, *, loaded: LoadedTask) -> str:
+    if not _number(table, labelled_table.NUM_ROWS):
+        return ""  # the model was not blessed
+    return str(labelled_table.table_path(table.uri, loaded.task.bulk_inference.format))
+
+
+def outputs(store: MetadataStore, result: NodeResult | None) -> dict[str, metadata_store_pb2.Artifact]:
     """Output key to artifact, of an execution that ran or was cached."""
     if result is None or not result.execution_id:
         return {}
@@ -185,8 +191,8 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
     )
     if report.model_dir:
         yield f"model     {report.model_dir}"
-    if report.predictions_dir:
-        yield f"labelled  {report.predictions_dir}"
+    if report.labelled:
+        yield f"labelled  {report.labelled}"
     yield f"time      {report.wall_seconds:.1f} s, {len(ran)} of {len(report.results)} components ran"
     task = "" if report.task == "shoes" else f" TASK={report.task}"
     if report.in_service:

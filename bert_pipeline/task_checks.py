@@ -11,6 +11,7 @@ import bert_task
 from bert_pipeline.errors import UserError
 
 _CHOICES = {
+    "bulk_inference.format": ("csv", "parquet"),
     "data.format": ("csv", "parquet", "tfrecord"),
     "encoder.computation": ("real_tokens", "padded"),
     "encoder.pooling": ("pooled_output", "mean"),

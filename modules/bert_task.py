@@ -181,6 +181,9 @@ class BulkInferenceConfig:
     files: str = ""
     """File pattern under `data.path`; empty: none."""
 
+    format: str = "csv"
+    """Of the table with labels and probabilities: `csv` or `parquet`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskConfig:

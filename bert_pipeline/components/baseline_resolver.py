@@ -39,14 +39,14 @@ class ModelInServiceStrategy(tfx.dsl.experimental.ResolverStrategy):
         candidates = {artifact.id for artifact in input_dict[CANDIDATE]}
         in_service = [
             model_id
-            for model_id in _pushed_model_ids(store, input_dict[PUSHED_MODEL])
+            for model_id in pushed_model_ids(store, input_dict[PUSHED_MODEL])
             if model_id not in candidates
         ]
         baseline = [model for model in input_dict[MODEL] if in_service and model.id == in_service[0]]
         return {**input_dict, MODEL: baseline}
 
 
-def _pushed_model_ids(store: MetadataStore, pushes: Sequence[types.Artifact]) -> list[int]:
+def pushed_model_ids(store: MetadataStore, pushes: Sequence[types.Artifact]) -> list[int]:
     """Ids of the models that were really pushed, the latest first."""
     real = [p for p in pushes if p.get_int_custom_property("pushed") == 1]
     if not real:

@@ -94,10 +94,32 @@ def _cell(value: Any) -> bytes:
 
 _READERS = {"csv": read_csv, "parquet": read_parquet}
 
+# Where a row stood, and in which order its columns, for what has to come back as it was: Beam keeps no order of
+# rows, and a tf.Example none of columns.
+SOURCE_FILE, SOURCE_ROW, SOURCE_COLUMNS = "__source_file__", "__source_row__", "__source_columns__"
+COLUMN_SEPARATOR = b"\x1f"
+
+
+def _number(path: str, rows: Iterator[dict[str, bytes]]) -> Iterator[dict[str, bytes]]:
+    """Adds SOURCE_FILE (its name) and SOURCE_ROW (from 0) to each row, and SOURCE_COLUMNS to the first one.
+
+    Raises:
+        UserError: the table has a column of one of these names.
+    """
+    for number, row in enumerate(rows):
+        place = {SOURCE_FILE: os.path.basename(path).encode(), SOURCE_ROW: b"%d" % number}
+        if number == 0:
+            place[SOURCE_COLUMNS] = COLUMN_SEPARATOR.join(name.encode() for name in row)
+        if taken := place.keys() & row.keys():
+            raise UserError(f"{path}: a column is called {min(taken)}, which is taken; rename it")
+        yield {**row, **place}
+
 
 @beam.typehints.with_output_types(tf.train.Example)
 class _ReadTable(beam.PTransform):
     """Files of a pattern -> tf.Examples; the shape that BaseExampleGenExecutor asks for."""
+
+    numbered = False
 
     def __init__(self, exec_properties: dict[str, Any], split_pattern: str) -> None:
         super().__init__()
@@ -107,8 +129,23 @@ class _ReadTable(beam.PTransform):
         paths = sorted(fileio.glob(self._pattern))
         if not paths:
             raise UserError(f"data.files: no file matches {self._pattern}")
-        reader = _READERS["parquet" if self._pattern.endswith(".parquet") else "csv"]
-        return pipeline | beam.Create(paths) | beam.FlatMap(reader) | beam.Map(to_example)
+        return (
+            pipeline
+            | beam.Create(paths)
+            | beam.FlatMap(_read_table, numbered=self.numbered)
+            | beam.Map(to_example)
+        )
+
+
+def _read_table(path: str, *, numbered: bool) -> Iterator[dict[str, bytes]]:
+    rows = _READERS["parquet" if path.endswith(".parquet") else "csv"](path)
+    return _number(path, rows) if numbered else rows
+
+
+class _ReadNumberedTable(_ReadTable):
+    """The same, with SOURCE_FILE and SOURCE_ROW."""
+
+    numbered = True
 
 
 class TableExecutor(BaseExampleGenExecutor):
@@ -117,6 +154,43 @@ class TableExecutor(BaseExampleGenExecutor):
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
         """TFX's hook: what reads one split."""
         return _ReadTable
+
+
+class NumberedTableExecutor(TableExecutor):
+    """The same, with SOURCE_FILE and SOURCE_ROW in each example."""
+
+    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
+        """TFX's hook: what reads one split."""
+        return _ReadNumberedTable
+
+
+def unlabelled_example_gen(
+    *, data_dir: Path, split: str, pattern: str, data_format: str
+) -> FileBasedExampleGen:
+    """The ExampleGen of texts that are to be labelled: one split, and each row knows where it stood.
+
+    Args:
+        data_dir: folder of the files.
+        split: name of the split.
+        pattern: of the files under `data_dir`.
+        data_format: csv, parquet or tfrecord; records of the last have no order to come back to.
+    """
+    if data_format == "tfrecord":
+        return text_example_gen(
+            data_dir=data_dir,
+            files={split: pattern},
+            data_format=data_format,
+            hash_buckets={split: 1},
+            span=0,
+        )
+    proto = tfx.proto
+    splits = [proto.SplitConfig.Split(name=split, hash_buckets=1)]
+    return FileBasedExampleGen(
+        input_base=str(data_dir),
+        input_config=proto.Input(splits=[proto.Input.Split(name=split, pattern=pattern)]),
+        output_config=proto.Output(split_config=proto.SplitConfig(splits=splits)),
+        custom_executor_spec=executor_spec.BeamExecutorSpec(NumberedTableExecutor),
+    )
 
 
 def text_example_gen(

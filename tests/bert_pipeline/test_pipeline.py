@@ -5,6 +5,7 @@ Each fixture is one run of the command in a copy of the project; they follow eac
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +25,7 @@ COPIED = ("bert_pipeline", "modules", "serving", "data/toy")
 
 EVERY_COMPONENT = [
     "ExampleGen", "StatisticsGen", "Schema", "ExampleValidator", "Transform", "Trainer", "Baseline",
-    "Evaluator", "InfraValidator", "Pusher", "UnlabelledExampleGen", "BulkInferrer",
+    "Evaluator", "InfraValidator", "Pusher", "UnlabelledExampleGen", "BulkInferrer", "LabelledTable",
 ]  # fmt: skip
 
 
@@ -56,18 +58,8 @@ class Project:
             "PIP_NO_INDEX": "1",  # packaging the user modules must need no index
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-m",
-            "bert_pipeline",
-            "pipeline",
-            "--task",
-            "toy",
-            *arguments,
-        ]
+    def start(self, *arguments: str, verb: str = "pipeline") -> subprocess.Popen[str]:
+        command = [sys.executable, "-W", "ignore", "-m", "bert_pipeline", verb, "--task", "toy", *arguments]
         return subprocess.Popen(
             command,
             cwd=self.folder,
@@ -78,8 +70,8 @@ class Project:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> Ended:
-        process = self.start(*arguments)
+    def run(self, *arguments: str, verb: str = "pipeline") -> Ended:
+        process = self.start(*arguments, verb=verb)
         text, _ = process.communicate(timeout=600)
         return Ended(process.returncode, text, self.versions())
 
@@ -191,6 +183,39 @@ def test_bulk_inference_that_fails_is_told_and_stops_nothing(stricter):
     assert stricter.state("UnlabelledExampleGen") == "failed"
     assert "3 cells, but the header names 2 columns" in stricter.text
     assert stricter.state("Pusher") == "ran"
+
+
+def test_unlabelled_texts_become_a_table_in_their_order(project, first):
+    path = re.search(r"^labelled  (.*/labelled\.csv)$", first.text, re.MULTILINE)
+    assert path, first.text
+    with open(path[1], encoding="utf-8", newline="") as file:
+        labelled = list(csv.DictReader(file))
+    with open(project.folder / "data/toy/unlabelled.csv", encoding="utf-8", newline="") as file:
+        given = list(csv.DictReader(file))
+    answer = ["predicted_label", "probability_negative", "probability_positive"]
+    assert list(labelled[0]) == ["text", "part", *answer]
+    # The edited file of a later run ends in a row that is broken.
+    assert [row["text"] for row in labelled] == [row["text"] for row in given][: len(labelled)]
+    assert len(labelled) == 3
+    for row in labelled:
+        shares = [float(row[column]) for column in answer[1:]]
+        assert sum(shares) == pytest.approx(1, abs=2e-6)
+        assert row["predicted_label"] == ("negative", "positive")[shares[1] > shares[0]]
+
+
+def test_label_verb_labels_a_folder_with_the_model_in_service(project, first, tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.csv").write_text("id,text\n7,i love this sole\n3,my heel is poor\n")
+    (tmp_path / "texts" / "b.csv").write_text("id,text\n5,not a good fit\n")
+    target = tmp_path / "labelled.parquet"
+    ended = project.run("--texts", str(tmp_path / "texts"), "--to", str(target), verb="label")
+    assert ended.status == 0, ended.text
+    assert f"with version {first.versions[0]}" in ended.text
+    assert "3 texts" in ended.text
+    table = pq.read_table(target).to_pydict()
+    assert table["source_file"] == ["a.csv", "a.csv", "b.csv"]
+    assert table["id"] == ["7", "3", "5"]
+    assert table["predicted_label"] == ["positive", "negative", "negative"]
 
 
 BROKEN_DATA = {

@@ -1,0 +1,44 @@
+"""The model in service and the blessing it was pushed with, found through ML Metadata."""
+
+from __future__ import annotations
+
+from ml_metadata import MetadataStore
+from tfx import types
+from tfx import v1 as tfx
+
+from bert_pipeline.components import baseline_resolver
+
+# Input keys of the resolver.
+MODEL, PUSHED_MODEL, MODEL_BLESSING = "model", "pushed_model", "model_blessing"
+# Custom properties of a ModelBlessing: id of the model that was evaluated, and the verdict.
+_EVALUATED, _BLESSED = "current_model_id", "blessed"
+
+
+class ServedModelStrategy(tfx.dsl.experimental.ResolverStrategy):
+    """The model that was pushed last, and the newest evaluation that blessed it.
+
+    A later run may have refused the same model under a stricter bound: that keeps nothing out of service.
+    """
+
+    def resolve_artifacts(
+        self, store: MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Resolves both.
+
+        Args:
+            store: ML Metadata.
+            input_dict: `model`, `pushed_model`, `model_blessing`: everything of the pipeline.
+
+        Returns:
+            `model` and `model_blessing`: one each, or none where nothing was pushed; `pushed_model` as it came.
+        """
+        pushed = baseline_resolver.pushed_model_ids(store, input_dict[PUSHED_MODEL])[:1]
+        models = [model for model in input_dict[MODEL] if model.id in pushed]
+        blessings = [
+            blessing
+            for blessing in input_dict[MODEL_BLESSING]
+            if blessing.get_int_custom_property(_EVALUATED) in pushed
+            and blessing.get_int_custom_property(_BLESSED) == 1
+        ]
+        newest = sorted(blessings, key=lambda blessing: blessing.id)[-1:]
+        return {**input_dict, MODEL: models, MODEL_BLESSING: newest}

@@ -1,0 +1,123 @@
+"""Bulk inference: labels a file or a folder of texts with the model in service, into a CSV or Parquet table."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from tfx.orchestration import metadata as tfx_metadata
+
+from bert_pipeline import config, metadata, pipeline
+from bert_pipeline.components import labelled_table
+from bert_pipeline.components.atomic_push import newest_version
+from bert_pipeline.components.example_gen import read_csv
+from bert_pipeline.errors import UserError
+from bert_pipeline.paths import run_paths
+from bert_pipeline.runners.local import LocalRunner, NodeResult
+from bert_pipeline.summary import outputs
+
+_SUFFIXES = (".csv", ".parquet")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """The verb `label`: `--task --out --texts --to --metadata`.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: nothing is in service, or the texts or the table cannot be used.
+    """
+    loaded = config.load_task(arguments.task, data=arguments.data, overrides=arguments.overrides)
+    paths = run_paths(loaded.task.name, out=arguments.out)
+    target = Path(arguments.to).resolve()
+    if target.suffix not in _SUFFIXES or not target.parent.is_dir():
+        raise UserError(
+            f"--to is {arguments.to!r}; give a file in an existing folder, named .csv or .parquet"
+        )
+    folder, pattern = find_texts(Path(arguments.texts), columns=loaded.task.data.text)
+    version = newest_version(paths.push_destination)
+    if version is None or (not paths.metadata.exists() and not arguments.metadata):
+        raise UserError(
+            f"no model was blessed and pushed to {paths.push_destination} yet; run the pipeline first"
+        )
+    file_format = target.suffix[1:]
+    connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    graph = pipeline.create_pipeline(
+        loaded.task.name,
+        components=pipeline.labelling_components(folder=folder, pattern=pattern, file_format=file_format),
+        pipeline_root=paths.pipeline_root,
+        metadata=connection,
+    )
+    print(f"task {loaded.task.name}: labelling {folder / pattern} with version {version}", flush=True)
+    results = LocalRunner(on_start=lambda _: None, on_end=_tell).run(graph)
+    with tfx_metadata.Metadata(connection) as handle:
+        num_rows = _take(handle, results[-1], target=target, file_format=file_format)
+    print(f"labelled  {num_rows:,} texts -> {target}")
+    return 0
+
+
+def _tell(result: NodeResult) -> None:
+    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
+    note = f"  FAILED: {result.error}" if result.state == "failed" else ""
+    print(f"  {result.node_id:<24}{took:>9}{note}", flush=True)
+
+
+def _take(handle: tfx_metadata.Metadata, result: NodeResult, *, target: Path, file_format: str) -> int:
+    """Copies the table to where it was asked for, whole or not at all; gives the number of its rows."""
+    table = outputs(handle.store, result)["table"]
+    num_rows = table.custom_properties[labelled_table.NUM_ROWS].int_value
+    if not num_rows:
+        raise UserError(
+            "no evaluation in ML Metadata blessed the model in service, so nothing was labelled; run the pipeline again"
+        )
+    partial = target.with_name(target.name + ".partial")
+    shutil.copyfile(labelled_table.table_path(table.uri, file_format), partial)
+    partial.replace(target)
+    return num_rows
+
+
+def find_texts(path: Path, *, columns: tuple[str, ...]) -> tuple[Path, str]:
+    """The folder and the pattern of the tables to label.
+
+    Args:
+        path: a .csv or .parquet file, or a folder of files of one of these kinds.
+        columns: text columns that every table must have.
+
+    Returns:
+        Absolute folder, and the pattern of the names in it.
+
+    Raises:
+        UserError: nothing to label, two kinds at once, or a table without a text column.
+    """
+    path = path.resolve()
+    if path.is_dir():
+        found = sorted({p.suffix for p in path.iterdir() if p.suffix in _SUFFIXES})
+        if len(found) != 1:
+            what = "both .csv and .parquet files" if found else "neither .csv nor .parquet files"
+            raise UserError(f"--texts: {path} holds {what}; give a folder of one kind, or a file")
+        folder, pattern = path, f"*{found[0]}"
+    elif path.is_file() and path.suffix in _SUFFIXES:
+        folder, pattern = path.parent, path.name
+    else:
+        raise UserError(f"--texts: {path} is no .csv or .parquet file and no folder of them")
+    for table in sorted(folder.glob(pattern)):
+        _check_columns(table, columns=columns)
+    return folder, pattern
+
+
+def _check_columns(table: Path, *, columns: tuple[str, ...]) -> None:
+    if table.suffix == ".parquet":
+        header = list(pq.ParquetFile(table).schema_arrow.names)
+    else:
+        header = list(next(read_csv(str(table)), {}))
+    if not header:
+        raise UserError(f"{table} has no row to label")
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise UserError(
+            f"{table} has no column {missing[0]!r} (it has {', '.join(header)}); the model reads "
+            f"{', '.join(columns)}: rename the column"
+        )

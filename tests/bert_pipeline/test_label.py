@@ -1,0 +1,110 @@
+"""Which texts are labelled, what the table looks like, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tfx.types import standard_artifacts
+
+from bert_pipeline import label
+from bert_pipeline.components import example_gen, labelled_table
+from bert_pipeline.components.served_model_resolver import ServedModelStrategy
+from bert_pipeline.errors import UserError
+from tests.bert_pipeline.test_baseline_resolver import World
+
+
+def test_a_file_is_its_folder_and_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text\nfine\n")
+    assert label.find_texts(tmp_path / "a.csv", columns=("text",)) == (tmp_path, "a.csv")
+
+
+def test_a_folder_is_all_its_tables_of_one_kind(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["fine"]}), tmp_path / "a.parquet")
+    assert label.find_texts(tmp_path, columns=("text",)) == (tmp_path, "*.parquet")
+
+
+@pytest.mark.parametrize(
+    ("files", "texts", "message"),
+    [
+        ({"a.csv": "text\nfine\n", "b.parquet": ""}, ".", r"holds both \.csv and \.parquet files"),
+        ({"notes.txt": "fine"}, ".", r"holds neither \.csv nor \.parquet files"),
+        ({"notes.txt": "fine"}, "notes.txt", r"is no \.csv or \.parquet file"),
+        (
+            {"a.csv": "body,id\nfine,1\n"},
+            "a.csv",
+            r"no column 'text' \(it has body, id\); .* rename the column",
+        ),
+        ({"a.csv": "text\n"}, "a.csv", "has no row to label"),
+    ],
+)
+def test_what_cannot_be_labelled_is_named(
+    tmp_path: Path, files: dict[str, str], texts: str, message: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        label.find_texts(tmp_path / texts, columns=("text",))
+
+
+@pytest.mark.parametrize(
+    ("to", "message"), [("labelled.xlsx", "named .csv or .parquet"), ("labelled.csv", "no model was blessed")]
+)
+def test_nothing_is_labelled_without_a_model_in_service_or_a_table_to_write(
+    tmp_path: Path, to: str, message: str
+) -> None:
+    (tmp_path / "a.csv").write_text("text\nfine\n")
+    arguments = argparse.Namespace(
+        task="toy", data="", overrides=(), out=tmp_path / "out", metadata="",
+        texts=str(tmp_path / "a.csv"), to=str(tmp_path / to),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=message):
+        label.main(arguments)
+    assert not (tmp_path / to).exists()
+
+
+def test_csv_keeps_quotes_and_line_breaks_and_writes_probabilities_with_six_decimals(tmp_path: Path) -> None:
+    rows: list[labelled_table.Row] = [{"text": 'two\nlines, "quoted"', "probability_a": 0.25}, {"text": "é"}]
+    path = labelled_table.write_table(rows, str(tmp_path), "csv")
+    assert path.read_text() == 'text,probability_a\n"two\nlines, ""quoted""",0.250000\né,\n'
+
+
+def test_a_column_that_says_where_rows_stood_is_refused_in_the_input(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,__source_row__\nfine,1\n")
+    with pytest.raises(UserError, match="a column is called __source_row__, which is taken; rename it"):
+        list(example_gen._read_table(str(path), numbered=True))
+
+
+def served(world: World, verdicts: dict[int, list[int]]) -> tuple[list[int], list[int]]:
+    """Ids of the resolved model and blessing; `verdicts`: for a model's id the verdicts on it, in their order."""
+    blessings = []
+    for model_id, blessed in verdicts.items():
+        for verdict in blessed:
+            blessing = standard_artifacts.ModelBlessing()
+            blessing.id = 100 + len(blessings)
+            blessing.set_int_custom_property("current_model_id", model_id)
+            blessing.set_int_custom_property("blessed", verdict)
+            blessings.append(blessing)
+    inputs = {"model": world.models, "pushed_model": world.pushes, "model_blessing": blessings}
+    found = ServedModelStrategy().resolve_artifacts(world.store, inputs)
+    return [a.id for a in found["model"]], [a.id for a in found["model_blessing"]]
+
+
+def test_texts_are_labelled_by_the_model_in_service_whatever_was_trained_or_refused_since() -> None:
+    world = World()
+    first, refused = world.model(), world.model()
+    world.push(first)
+    world.push(refused, pushed=0)
+    assert served(world, {first.id: [1, 0], refused.id: [0]}) == ([first.id], [100])
+
+
+def test_a_model_that_no_evaluation_blessed_labels_nothing() -> None:
+    world = World()
+    model = world.model()
+    world.push(model)
+    assert served(world, {model.id: [0]}) == ([model.id], [])
+    assert served(World(), {}) == ([], [])
