@@ -3,9 +3,11 @@
 TASK ?= shoes
 OUT ?= out
 DATA ?=
+NAME ?=
 SPAN ?=
 ADDRESS ?=
 METADATA ?=
+NAME ?=
 ARGS ?=
 EXTRAS ?=
 CSV ?=
@@ -35,7 +37,7 @@ export TEXT
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +47,9 @@ setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXT
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 METADATA=mysql://... V=1 (all logs)
 	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(METADATA),--metadata "$(METADATA)") $(if $(V),-v) $(ARGS)
+
+new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
+	@$(VENV_PYTHON) -m bert_pipeline new-task --name "$(NAME)" --data "$(DATA)" $(ARGS)
 
 skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
 	@$(VENV_PYTHON) -m bert_pipeline skew $(TASK_ARGUMENTS) $(if $(CSV),--csv "$(CSV)") $(ARGS)

@@ -58,6 +58,16 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--metadata", default="", help="as for `pipeline`")
     label.set_defaults(run=_label)
 
+    new_task = verbs.add_parser("new-task", help="write a task file for a data set")
+    new_task.add_argument("--name", required=True, help="of the task: letters, digits and _")
+    new_task.add_argument("--data", required=True, help="file, folder, or hf:HANDLE of the Hugging Face hub")
+    new_task.add_argument("--text", action="append", default=[], help="text column; twice for a pair")
+    new_task.add_argument("--label", default="", help="label column")
+    new_task.add_argument("--slice", action="append", default=[], help="column to report metrics by")
+    new_task.add_argument("--out", default="out", type=Path, help="where runs write")
+    new_task.add_argument("--force", action="store_true", help="replace a task of that name")
+    new_task.set_defaults(run=_new_task)
+
     doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -119,6 +129,12 @@ def _label(arguments: argparse.Namespace) -> int:
 
         quiet_library_loggers()
         return label.main(arguments)
+
+
+def _new_task(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.new_task import command
+
+    return command.main(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -62,10 +62,7 @@ def load_task(
         UserError: there is no such file, or it holds an unknown key, a wrong type or a bad value.
     """
     path = _task_path(name)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a TOML file: {error}") from error
+    values = read_toml(path)
     for override in overrides:
         _apply_override(values, override)
     if span is not None:
@@ -76,6 +73,18 @@ def load_task(
         fix = "give the folder with DATA=..." if not data else "give an existing folder"
         raise UserError(f"data.path: there is no folder {data_dir}; {fix} (it must hold {_wanted(task)})")
     return LoadedTask(task=task, path=path, data_dir=data_dir)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, unchecked.
+
+    Raises:
+        UserError: it is none; says where.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from error
 
 
 def _wanted(task: bert_task.TaskConfig) -> str:

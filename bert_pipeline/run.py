@@ -77,7 +77,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
     connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
     encoder = _resolve_encoder(loaded)
     if not loaded.schema_path.exists():
-        _infer_schema(loaded, paths, connection)
+        infer_schema(loaded, paths, connection)
     parts = pipeline.Parts(
         loaded=loaded,
         encoder=encoder,
@@ -110,7 +110,7 @@ def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
     return encoder
 
 
-def _infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object) -> None:
+def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object) -> None:
     """The first pass over a task without a schema: infers one and keeps it beside the task file."""
     from bert_pipeline import pipeline
     from bert_pipeline.components import schema

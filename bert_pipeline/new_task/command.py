@@ -1,0 +1,202 @@
+"""The verb `new-task`: from a data set to a task file and a first schema; says what it chose and why."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from bert_pipeline import config
+from bert_pipeline.errors import UserError
+from bert_pipeline.new_task import findings, profile, roles, settings, sources, task_file
+from bert_pipeline.new_task.findings import Note
+from bert_pipeline.new_task.tables import Table
+from bert_pipeline.paths import run_paths
+
+# Where data goes that the pipeline cannot read as it is.
+DATA_DIR = config.PROJECT_ROOT / "data"
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs the verb: `--name --data [--text C [--text C]] [--label C] [--slice C] [--force]`.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: the data cannot be read, a column is not clear, or the task is there already.
+    """
+    name = arguments.name
+    path = write_task(
+        name,
+        data=arguments.data,
+        chosen=(tuple(arguments.text), arguments.label, tuple(arguments.slice)),
+        force=arguments.force,
+        say=print,
+    )
+    _write_schema(name, out=arguments.out)
+    print(f"\nnext      read {_short(path)}, then: make pipeline TASK={name}")
+    return 0
+
+
+def _write_schema(name: str, *, out: Path) -> None:
+    """Infers the first schema, with the components that the task's first run would do it with."""
+    from bert_pipeline.run_log import run_log
+
+    paths = run_paths(name, out=out)
+    with run_log(paths.logs / "new-task.log", verbose=False):
+        from bert_pipeline import metadata, run
+
+        loaded = config.load_task(name)
+        run.infer_schema(loaded, paths, metadata.connection_config("", sqlite_path=paths.metadata))
+
+
+def write_task(
+    name: str,
+    *,
+    data: str,
+    chosen: tuple[tuple[str, ...], str, tuple[str, ...]] = ((), "", ()),
+    force: bool = False,
+    tasks_dir: Path = config.TASKS_DIR,
+    data_dir: Path = DATA_DIR,
+    say: Callable[[str], None],
+) -> Path:
+    """Looks at a data set and writes `tasks/NAME.toml`; converted data goes to `data/NAME/`.
+
+    Args:
+        name: of the task: letters, digits and _.
+        data: file, folder, or `hf:HANDLE`.
+        chosen: text columns, label column and slice columns that the user named; empty: to be found.
+        force: replaces a task of that name.
+        tasks_dir: where task files lie.
+        data_dir: where converted data goes.
+        say: prints a line.
+
+    Returns:
+        The task file.
+
+    Raises:
+        UserError: as `main`; nothing is written then.
+    """
+    _check_name(name)
+    target = tasks_dir / f"{name}.toml"
+    if target.exists() and not force:
+        raise UserError(
+            f"NAME: there is a task {name} already ({_short(target)}); take another name, or add --force"
+        )
+    source = sources.read_source(data, say=say)
+    main_table = source.tables.get("train") or source.tables["all"]
+    found = roles.choose(profile.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
+    tables, notes = _clean(source.tables, found)
+    notes += findings.findings(tables, found)
+    picked = settings.choose_settings(tables, found)
+    if len(picked.labels) < 2:
+        raise UserError(
+            f"--label: {found.label} has one value only, {picked.labels[0]!r}; name another column"
+        )
+    _tell(name, source=source, found=found, picked=picked, notes=notes, say=say)
+    files, folder, data_format = source.files, source.folder, source.data_format
+    if folder is None or any(not table.readable for table in tables.values()):
+        folder, files, data_format = data_dir / name, _convert(tables, folder=data_dir / name), "csv"
+        say(f"data      written to {_short(folder)} as UTF-8 CSV; it is not committed with the project")
+    place = task_file.Place(path=_short(folder), data_format=data_format, files=files, origin=source.origin)
+    sentences = [note.sentence for note in notes]
+    _write(
+        target,
+        task_file.task_text(
+            name, today=date.today(), place=place, roles=found, settings=picked, notes=sentences
+        ),
+    )
+    target.with_suffix(".schema.pbtxt").unlink(missing_ok=True)  # of a task that --force replaces
+    say(f"task      {_short(target)}")
+    return target
+
+
+def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table], list[Note]]:
+    """The tables without rows that no run accepts, and a note on each that had some."""
+    tables: dict[str, Table] = {}
+    notes: list[Note] = []
+    for split, table in given.items():
+        tables[split], left_out = findings.without_empty_rows(table, found)
+        if left_out:
+            notes.append(Note(f"{split}: {left_out:,} rows without text or label were left out"))
+        if not tables[split].rows:
+            raise UserError(f"DATA: no row of {split} has both {', '.join(found.text)} and {found.label}")
+    return tables, notes
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise UserError(f"NAME is {name!r}; use letters, digits and _, and begin with a letter")
+
+
+def _tell(
+    name: str,
+    *,
+    source: sources.Source,
+    found: roles.Roles,
+    picked: settings.Settings,
+    notes: list[Note],
+    say: Callable[[str], None],
+) -> None:
+    say(f"new task {name}")
+    for line in source.told:
+        say(f"data      {line}")
+    say(f"text      {', '.join(found.text)}: {found.why['text']}")
+    say(f"label     {found.label}: {found.why['label']}")
+    main = source.tables.get("train") or source.tables["all"]
+    counts = settings.label_counts(main, found.label)
+    say(
+        "          "
+        + ", ".join(f"{label} {count / counts.total():.1%}" for label, count in counts.most_common(8))
+    )
+    say(f"slices    {', '.join(found.slices) or 'none'}: {found.why['slices']}")
+    if found.date:
+        say(f"date      {found.date}: `python -m bert_pipeline spans` cuts the table by it")
+    say(f"length    max_seq_length {picked.max_seq_length}: {picked.why['max_seq_length']}")
+    say(f"training  {picked.epochs} epochs, batches of {picked.batch_size}, rate {picked.learning_rate:g}: "
+        f"{picked.why['training']}")  # fmt: skip
+    for note in notes:
+        say(f"note      {note.sentence}" + (f"; for example {note.sample}" if note.sample else ""))
+
+
+def _convert(tables: dict[str, Table], *, folder: Path) -> dict[str, str]:
+    """Writes tables as the pipeline reads them; the folder appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    files = {split: f"{split}.csv" for split in tables}
+    try:
+        for split, table in tables.items():
+            with open(partial / files[split], "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(table.columns)
+                writer.writerows(table.rows)
+        os.chmod(partial, 0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return files
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a task file, if it is one."""
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        config.parse_task(config.read_toml(partial), source=str(path))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _short(path: Path) -> str:
+    root = config.PROJECT_ROOT
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

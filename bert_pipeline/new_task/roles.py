@@ -1,0 +1,202 @@
+"""Which column is the text, which the label, which are slices; and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+
+from bert_pipeline.errors import UserError
+from bert_pipeline.new_task.profile import Column
+
+_LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "target",
+    "sentiment",
+    "intent",
+    "topic",
+    "y",
+    "gold",
+    "answer",
+)
+_TEXT_NAMES = (
+    "text", "sentence", "review", "comment", "message", "body", "content", "tweet", "question", "utterance",
+    "document", "description", "title", "headline", "premise", "query", "abstract", "sms",
+)  # fmt: skip
+# Two columns that are read together, the shorter one first.
+_PAIRS = (
+    (r"(.*?)_?1", r"\1_?2"), (r"(.*?)_?a", r"\1_?b"), (r"(.+)", r"\1_b"), (r"(.+)", r"\1_pair"),
+    (r"premise", r"hypothesis"), (r"title|headline|subject", r"description|body|text|content|abstract"),
+    (r"question|query", r"answer|passage|sentence|context|document"),
+)  # fmt: skip
+
+# More labels than this, or fewer rows a label, and a column is taken for something else.
+_MAX_LABELS, _MIN_ROWS_PER_LABEL = 500, 4
+_MAX_SLICES, _MAX_SLICE_VALUES = 3, 50
+# By how much the best candidate must lead for the choice to be clear; a name is worth 3.
+_CLEAR = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """The columns of a task."""
+
+    text: tuple[str, ...]
+    label: str
+    slices: tuple[str, ...]
+    date: str
+    """Empty: there is none."""
+
+    why: dict[str, str]
+    """Role to reason."""
+
+
+def choose(
+    columns: Sequence[Column], *, text: Sequence[str] = (), label: str = "", slices: Sequence[str] = ()
+) -> Roles:
+    """Gives each column its role.
+
+    Args:
+        columns: of the training table.
+        text: one or two columns; empty: to be found.
+        label: empty: to be found.
+        slices: empty: to be found.
+
+    Raises:
+        UserError: a named column is not there, or it is not clear which one is meant; names the candidates.
+    """
+    by_name = {column.name: column for column in columns}
+    for option, names in (("--text", text), ("--label", [label] if label else []), ("--slice", slices)):
+        for name in names:
+            if name not in by_name:
+                raise UserError(f"{option}: there is no column {name!r}; there are {', '.join(by_name)}")
+    why: dict[str, str] = {}
+    if text:
+        why["text"] = "you named it"
+    if label:
+        why["label"] = "you named it"
+    free = [column for column in columns if column.name not in text]
+    label = label or _find_label(free, why=why)
+    free = [column for column in columns if column.name != label]
+    chosen = tuple(text) or _find_text(free, why=why)
+    rest = [column for column in free if column.name not in chosen]
+    date = next((column.name for column in rest if column.is_date), "")
+    if slices:
+        why["slices"] = "you named them"
+    return Roles(chosen, label, tuple(slices) or _find_slices(rest, why=why), date, why)
+
+
+def _find_label(columns: Sequence[Column], *, why: dict[str, str]) -> str:
+    candidates = [column for column in columns if _may_be_label(column)]
+    if not candidates:
+        raise UserError(
+            "no column looks like a label (few values, each often, short); name it with --label. "
+            f"Columns: {_list(columns)}"
+        )
+    best = _clear_winner(candidates, score=_label_score, option="--label")
+    why["label"] = f"{best.num_distinct} values" + (
+        ""
+        if len(candidates) == 1
+        else f"; before {_list([c for c in candidates if c is not best])} by its name"
+    )
+    return best.name
+
+
+def _may_be_label(column: Column) -> bool:
+    most = min(_MAX_LABELS, column.num_filled // _MIN_ROWS_PER_LABEL)
+    return (
+        2 <= column.num_distinct <= most
+        and column.mean_words <= 8
+        and not column.is_date
+        and not (column.is_number and any("." in value for value in column.counts))
+    )
+
+
+def _label_score(column: Column) -> float:
+    return 3.0 * _is_named(column.name, _LABEL_NAMES) + 0.5 * (column.num_distinct <= 20)
+
+
+def _find_text(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, ...]:
+    candidates = [
+        column
+        for column in columns
+        if column.mean_words >= 3
+        and column.num_distinct > 0.3 * column.num_filled
+        and not column.is_date
+        and not column.is_number
+    ]
+    if not candidates:
+        raise UserError(
+            "no column looks like text (several words, mostly different); name it with --text. "
+            f"Columns: {_list(columns)}"
+        )
+    pair = _find_pair([column.name for column in candidates])
+    if pair:
+        why["text"] = "two columns whose names say that they belong together"
+        return pair
+    best = _clear_winner(candidates, score=_text_score, option="--text")
+    why["text"] = f"{best.mean_words:.0f} words on average" + (
+        "" if len(candidates) == 1 else f"; before {_list([c for c in candidates if c is not best])}"
+    )
+    return (best.name,)
+
+
+def _text_score(column: Column) -> float:
+    return 3.0 * _is_named(column.name, _TEXT_NAMES) + math.log2(max(column.mean_words, 1))
+
+
+def _find_pair(names: Sequence[str]) -> tuple[str, str] | None:
+    for first_pattern, second_pattern in _PAIRS:
+        for first in names:
+            match = re.fullmatch(first_pattern, first, re.IGNORECASE)
+            if match is None:
+                continue
+            wanted = second_pattern
+            if match.groups():
+                wanted = wanted.replace(r"\1", re.escape(match.group(1)))
+            for second in names:
+                if second != first and re.fullmatch(wanted, second, re.IGNORECASE):
+                    return first, second
+    return None
+
+
+def _find_slices(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, ...]:
+    found = [
+        column
+        for column in columns
+        if 2 <= column.num_distinct <= min(_MAX_SLICE_VALUES, column.num_filled // 10)
+        and column.num_filled >= 0.9 * column.num_rows
+        and column.mean_words <= 6
+        and not column.is_date
+    ]
+    found.sort(key=lambda column: -column.entropy)
+    names = tuple(column.name for column in found[:_MAX_SLICES])
+    why["slices"] = (
+        f"few values each, filled: {_list(found[:_MAX_SLICES])}"
+        if names
+        else "no other column has few values"
+    )
+    return names
+
+
+def _clear_winner(candidates: Sequence[Column], *, score: Callable[[Column], float], option: str) -> Column:
+    ranked = sorted(candidates, key=score, reverse=True)
+    if len(ranked) > 1 and score(ranked[0]) - score(ranked[1]) < _CLEAR:
+        tied = [column for column in ranked if score(ranked[0]) - score(column) < _CLEAR]
+        raise UserError(f"it is not clear which column {option} is; name one of {_list(tied)}")
+    return ranked[0]
+
+
+def _is_named(name: str, names: Sequence[str]) -> float:
+    """1 for such a name, 0.5 where one of its parts is: `review_text`."""
+    name = name.lower()
+    parts = re.split(r"[^a-z]+", name)
+    return 1.0 if name in names else 0.5 if set(parts) & set(names) else 0.0
+
+
+def _list(columns: Sequence[Column]) -> str:
+    return ", ".join(f"{c.name} ({c.num_distinct} values, {c.mean_words:.0f} words)" for c in columns)
