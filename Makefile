@@ -8,6 +8,7 @@ SPAN ?=
 ADDRESS ?=
 METADATA ?=
 NAME ?=
+VERSION ?=
 ARGS ?=
 EXTRAS ?=
 CSV ?=
@@ -22,6 +23,7 @@ PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 pytho
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null && echo "$$p" && break; done)
 VENV_PYTHON := .venv/bin/python
 TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(SPAN),--span $(SPAN))
+PAST_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(METADATA),--metadata "$(METADATA)")
 
 # Tests on as many processes as there are processors; files whole, because their fixtures are slow.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
@@ -37,7 +39,7 @@ export TEXT
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline lineage new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN
 
 new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
 	@$(VENV_PYTHON) -m bert_pipeline new-task --name "$(NAME)" --data "$(DATA)" $(ARGS)
+
+lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARGS="--span 2", ARGS="--format mermaid" (json, dot)
+	@$(VENV_PYTHON) -m bert_pipeline lineage $(PAST_ARGUMENTS) $(VERSION) $(ARGS)
 
 skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
 	@$(VENV_PYTHON) -m bert_pipeline skew $(TASK_ARGUMENTS) $(if $(CSV),--csv "$(CSV)") $(ARGS)

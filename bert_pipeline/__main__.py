@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from bert_pipeline import past_verbs
 from bert_pipeline.errors import UserError
 
 
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     new_task.add_argument("--force", action="store_true", help="replace a task of that name")
     new_task.set_defaults(run=_new_task)
 
+    past_verbs.add(verbs)
     doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
     doctor.set_defaults(run=_doctor)
     return parser

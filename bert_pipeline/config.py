@@ -87,6 +87,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a TOML file: {error}") from error
 
 
+def task_name(name: str) -> str:
+    """The `name` of a task file, which names its output folder; the data need not be there.
+
+    Args:
+        name: as in `load_task`.
+    """
+    path = _task_path(name)
+    return str(read_toml(path).get("name") or path.stem)
+
+
 def _wanted(task: bert_task.TaskConfig) -> str:
     return ", ".join(task.data.files.values())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import config, metadata, pipeline
+from bert_pipeline import config, labelling_graph, metadata, pipeline
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.atomic_push import newest_version
 from bert_pipeline.components.example_gen import read_csv
@@ -47,7 +47,12 @@ def main(arguments: argparse.Namespace) -> int:
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
     graph = pipeline.create_pipeline(
         loaded.task.name,
-        components=pipeline.labelling_components(folder=folder, pattern=pattern, file_format=file_format),
+        components=labelling_graph.labelling_components(
+            folder=folder,
+            pattern=pattern,
+            file_format=file_format,
+            push_destination=paths.push_destination,
+        ),
         pipeline_root=paths.pipeline_root,
         metadata=connection,
     )

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration import metadata
 
 from bert_pipeline.errors import UserError
 
@@ -25,7 +24,12 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
         UserError: the address is of neither form.
     """
     if address in ("", "sqlite"):
-        return metadata.sqlite_metadata_connection_config(str(sqlite_path))
+        return metadata_store_pb2.ConnectionConfig(
+            sqlite=metadata_store_pb2.SqliteMetadataSourceConfig(
+                filename_uri=str(sqlite_path),
+                connection_mode=metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE,
+            )
+        )
     url = urlsplit(address)
     database = url.path.lstrip("/")
     if url.scheme not in _DEFAULT_PORTS or not url.hostname or not database or not url.username:
@@ -37,7 +41,11 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
     port = url.port or _DEFAULT_PORTS[url.scheme]
     user, password = unquote(url.username), unquote(url.password or "")
     if url.scheme == "mysql":
-        return metadata.mysql_metadata_connection_config(url.hostname, port, database, user, password)
+        return metadata_store_pb2.ConnectionConfig(
+            mysql=metadata_store_pb2.MySQLDatabaseConfig(
+                host=url.hostname, port=port, database=database, user=user, password=password
+            )
+        )
     return metadata_store_pb2.ConnectionConfig(
         postgresql=metadata_store_pb2.PostgreSQLDatabaseConfig(
             host=url.hostname, port=str(port), dbname=database, user=user, password=password

@@ -23,7 +23,6 @@ from bert_pipeline.components.infra_validator import infra_validator
 from bert_pipeline.components.labelled_table import LabelledTable
 from bert_pipeline.components.pusher import AtomicPusher
 from bert_pipeline.components.schema import CuratedSchema
-from bert_pipeline.components.served_model_resolver import ServedModelStrategy
 from bert_pipeline.config import PROJECT_ROOT, LoadedTask
 from bert_pipeline.encoders import Encoder
 from bert_pipeline.paths import RunPaths
@@ -124,6 +123,7 @@ def task_components(parts: Parts) -> list[BaseNode]:
 
     baseline = tfx.dsl.Resolver(
         strategy_class=baseline_resolver.ModelInServiceStrategy,
+        config={"push_destination": str(parts.paths.push_destination)},
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
         candidate=model,
@@ -189,36 +189,6 @@ def bulk_inference(
         inference_result=inferrer.outputs["inference_result"], file_format=task.bulk_inference.format
     ).with_id("LabelledTable")
     return [example_gen, inferrer, table]
-
-
-def labelling_components(*, folder: Path, pattern: str, file_format: str) -> list[BaseNode]:
-    """The graph of `label`: texts of any file or folder, the model in service, a table.
-
-    Args:
-        folder: of the files.
-        pattern: of their names.
-        file_format: of the table: csv or parquet.
-    """
-    served = tfx.dsl.Resolver(
-        strategy_class=ServedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id("ServedModel")
-    example_gen = unlabelled_example_gen(
-        data_dir=folder, split=UNLABELLED, pattern=pattern, data_format="csv"
-    ).with_id("TextsToLabel")
-    inferrer = ProgressBulkInferrer(
-        examples=example_gen.outputs["examples"],
-        model=served.outputs["model"],
-        model_blessing=served.outputs["model_blessing"],
-        data_spec=tfx.proto.DataSpec(example_splits=[UNLABELLED]),
-        model_spec=tfx.proto.ModelSpec(model_signature_name=["serve_examples"]),
-    ).with_id("Labeller")
-    table = LabelledTable(
-        inference_result=inferrer.outputs["inference_result"], file_format=file_format
-    ).with_id("LabelledTable")
-    return [served, example_gen, inferrer, table]
 
 
 def create_pipeline(

@@ -70,11 +70,12 @@ def run(request: Request) -> int:
 def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, started: float) -> int:
     _say(f"task {loaded.task.name}: {loaded.task.description}")
     with _timed("loading TensorFlow and TFX"):
-        from bert_pipeline import metadata, pipeline, summary
+        from bert_pipeline import metadata, metadata_store, pipeline, run_record, summary
         from bert_pipeline.components import schema
 
         quiet_library_loggers()
     connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
+    store = metadata_store.open_store(connection, say=_say)
     encoder = _resolve_encoder(loaded)
     if not loaded.schema_path.exists():
         infer_schema(loaded, paths, connection)
@@ -91,11 +92,19 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
         pipeline_root=paths.pipeline_root,
         metadata=connection,
     )
-    results: list[NodeResult] = _runner().run(graph)
-    report = summary.collect(
-        results, connection=connection, loaded=loaded, paths=paths, seconds=time.monotonic() - started
+    known = run_record.facts(
+        loaded,
+        encoder_source=encoder.source,
+        encoder_sha256=encoder.sha256,
+        schema_pbtxt=parts.schema_pbtxt,
     )
-    summary.write_json(report, path=paths.root / "summary.json")
+    with run_record.recorded(store, known) as record:
+        results: list[NodeResult] = _runner(record.run_id).run(graph)
+        report = summary.collect(
+            results, connection=connection, loaded=loaded, paths=paths, seconds=time.monotonic() - started
+        )
+        summary.write_json(report, path=paths.root / "summary.json")
+        record.summary = (paths.root / "summary.json").read_text(encoding="utf-8")
     print(summary.as_text(report), file=sys.stdout, flush=True)
     return 0 if report.in_service else 1
 
@@ -127,10 +136,16 @@ def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object)
     _say(f"the task had no schema; inferred one into {loaded.schema_path}: read it, edit it, commit it")
 
 
-def _runner() -> LocalRunner:
+def _runner(run_id: str = "") -> LocalRunner:
     from bert_pipeline.runners.local import LocalRunner
 
-    return LocalRunner(on_start=_on_start, on_end=_on_end, optional=_OPTIONAL, never_cached=_NEVER_CACHED)
+    return LocalRunner(
+        on_start=_on_start,
+        on_end=_on_end,
+        optional=_OPTIONAL,
+        never_cached=_NEVER_CACHED,
+        run_id=run_id,
+    )
 
 
 def _on_start(node_id: str) -> None:

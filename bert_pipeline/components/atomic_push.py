@@ -18,6 +18,7 @@ _INCOMPLETE = ".incomplete"
 _EXTRA_DIR = "assets.extra"
 # Read by the server's demo page, and by whoever finds the folder.
 _PROVENANCE_FILE = "provenance.json"
+PROVENANCE_PATH = f"{_EXTRA_DIR}/{_PROVENANCE_FILE}"
 _CHUNK_BYTES = 2**20
 
 

@@ -1,13 +1,15 @@
-"""The baseline: the model in service, found through ML Metadata."""
+"""The baseline: the model in service, found in the served folder and through ML Metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ml_metadata import MetadataStore
-from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx import v1 as tfx
+
+from bert_pipeline import served
 
 # Input keys of the resolver.
 MODEL = "model"
@@ -16,12 +18,16 @@ PUSHED_MODEL = "pushed_model"
 
 
 class ModelInServiceStrategy(tfx.dsl.experimental.ResolverStrategy):
-    """The model that was pushed last, other than the candidate.
+    """The model in service; for a candidate that is in service itself, what was so before its first push.
 
     TFX's LatestBlessedModelStrategy takes the newest blessed model, which in a repeated run is the
     candidate itself: an identical second run then evaluates a model against itself, under a new cache
-    key, and pushes it again. Leaving the candidate out makes the answer the same in both runs.
+    key, and pushes it again. Here a repeated run gets the answer of the first one.
     """
+
+    def __init__(self, push_destination: str = "") -> None:
+        """Takes the served folder, whose highest version is in service; empty: what was pushed last is."""
+        self._push_destination = push_destination
 
     def resolve_artifacts(
         self, store: MetadataStore, input_dict: dict[str, list[types.Artifact]]
@@ -37,31 +43,37 @@ class ModelInServiceStrategy(tfx.dsl.experimental.ResolverStrategy):
             `model`: the baseline, or nothing where there is none yet; the rest as it came.
         """
         candidates = {artifact.id for artifact in input_dict[CANDIDATE]}
-        in_service = [
-            model_id
-            for model_id in pushed_model_ids(store, input_dict[PUSHED_MODEL])
-            if model_id not in candidates
-        ]
-        baseline = [model for model in input_dict[MODEL] if in_service and model.id == in_service[0]]
-        return {**input_dict, MODEL: baseline}
+        in_service = model_in_service(
+            store, input_dict[PUSHED_MODEL], push_destination=self._push_destination
+        )
+        if in_service in candidates:
+            pushed = _pushed_model_ids(store, input_dict[PUSHED_MODEL])
+            first_push = min((i for i, model in enumerate(pushed) if model in candidates), default=0)
+            in_service = pushed[first_push - 1] if first_push else None
+        return {**input_dict, MODEL: [model for model in input_dict[MODEL] if model.id == in_service]}
 
 
-def pushed_model_ids(store: MetadataStore, pushes: Sequence[types.Artifact]) -> list[int]:
-    """Ids of the models that were really pushed, the latest first."""
-    real = [p for p in pushes if p.get_int_custom_property("pushed") == 1]
-    if not real:
-        return []
-    push_events = store.get_events_by_artifact_ids([p.id for p in real])
-    execution_of = {e.artifact_id: e.execution_id for e in push_events if e.type in _OUTPUTS}
-    input_events = store.get_events_by_execution_ids(sorted(set(execution_of.values())))
-    model_of = {
-        e.execution_id: e.artifact_id
-        for e in input_events
-        if e.type in _INPUTS and any(step.key == MODEL for step in e.path.steps)
-    }
-    newest_first = sorted(real, key=lambda p: p.id, reverse=True)
-    return [model_of[execution_of[p.id]] for p in newest_first if execution_of.get(p.id) in model_of]
+def model_in_service(
+    store: MetadataStore, pushes: Sequence[types.Artifact], *, push_destination: str
+) -> int | None:
+    """Id of the Model that is served now; None: there is none.
+
+    Args:
+        store: ML Metadata.
+        pushes: every PushedModel of the pipeline.
+        push_destination: the served folder, whose highest version is in service. Where it is empty, or
+            holds what ML Metadata does not know, the model that was pushed last is taken.
+    """
+    versions = served.served_versions(Path(push_destination)) if push_destination else []
+    found = served.model_of_version(store, versions[-1]) if versions else None
+    if found is not None:
+        return found
+    pushed = _pushed_model_ids(store, pushes)
+    return pushed[-1] if pushed else None
 
 
-_INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
-_OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+def _pushed_model_ids(store: MetadataStore, pushes: Sequence[types.Artifact]) -> list[int]:
+    """Ids of the models that were really pushed, the latest last; by ids, because clocks may go back."""
+    real = sorted(p.id for p in pushes if p.get_int_custom_property("pushed") == 1)
+    models = served.models_of_pushes(store, real)
+    return [models[push] for push in real if push in models]

@@ -16,6 +16,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
 from bert_pipeline.components.atomic_push import fingerprint, newest_version, push
+from bert_pipeline.components.withdrawn import withdrawn
 from bert_pipeline.errors import UserError
 
 # Custom properties of the PushedModel beside TFX's `pushed`, `pushed_destination`, `pushed_version`:
@@ -49,11 +50,15 @@ class Executor(stock.Executor):
             _note(pushed, f"not pushed: {refusal}", in_service=False)
             return
         source = Path(self.GetModelPath(input_dict))
-        current = newest_version(base_dir)
-        if current is not None and fingerprint(base_dir / str(current)) == fingerprint(source):
+        current, candidate = newest_version(base_dir), fingerprint(source)
+        if current is not None and fingerprint(base_dir / str(current)) == candidate:
             self._MarkPushed(pushed, str(base_dir / str(current)), str(current))
             self._MarkNotPushed(pushed)
             _note(pushed, f"not pushed: it is in service already, as version {current}", in_service=True)
+            return
+        if rollback := withdrawn(base_dir).get(candidate):
+            self._MarkNotPushed(pushed)
+            _note(pushed, f"not pushed: {_withdrawal_text(rollback, task=base_dir.name)}", in_service=False)
             return
         version = push(source, base_dir=base_dir, provenance=self._provenance(input_dict))
         self._MarkPushed(pushed, str(base_dir / str(version)), str(version))
@@ -109,6 +114,15 @@ def _base_dir(exec_properties: dict[str, Any]) -> Path:
             f"push_destination: {folder!r} has no atomic rename; give a folder on a (mounted) file system"
         )
     return Path(folder)
+
+
+def _withdrawal_text(rollback: dict[str, str], *, task: str) -> str:
+    version = rollback.get("version", "?")
+    return (
+        f"this very model was in service as version {version} and was rolled back on {rollback.get('when', '?')} "
+        f"({rollback.get('reason', '?')}); change the task or the data, or put it back: "
+        f"make rollback TASK={task} VERSION={version}"
+    )
 
 
 def _note(pushed: types.Artifact, reason: str, *, in_service: bool) -> None:

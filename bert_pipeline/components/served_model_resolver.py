@@ -15,10 +15,14 @@ _EVALUATED, _BLESSED = "current_model_id", "blessed"
 
 
 class ServedModelStrategy(tfx.dsl.experimental.ResolverStrategy):
-    """The model that was pushed last, and the newest evaluation that blessed it.
+    """The model in service, and the newest evaluation that blessed it.
 
     A later run may have refused the same model under a stricter bound: that keeps nothing out of service.
     """
+
+    def __init__(self, push_destination: str = "") -> None:
+        """Takes the served folder, as `ModelInServiceStrategy` does."""
+        self._push_destination = push_destination
 
     def resolve_artifacts(
         self, store: MetadataStore, input_dict: dict[str, list[types.Artifact]]
@@ -32,12 +36,15 @@ class ServedModelStrategy(tfx.dsl.experimental.ResolverStrategy):
         Returns:
             `model` and `model_blessing`: one each, or none where nothing was pushed; `pushed_model` as it came.
         """
-        pushed = baseline_resolver.pushed_model_ids(store, input_dict[PUSHED_MODEL])[:1]
-        models = [model for model in input_dict[MODEL] if model.id in pushed]
+        in_service = baseline_resolver.model_in_service(
+            store, input_dict[PUSHED_MODEL], push_destination=self._push_destination
+        )
+        models = [model for model in input_dict[MODEL] if model.id == in_service]
         blessings = [
             blessing
             for blessing in input_dict[MODEL_BLESSING]
-            if blessing.get_int_custom_property(_EVALUATED) in pushed
+            if models
+            and blessing.get_int_custom_property(_EVALUATED) == in_service
             and blessing.get_int_custom_property(_BLESSED) == 1
         ]
         newest = sorted(blessings, key=lambda blessing: blessing.id)[-1:]

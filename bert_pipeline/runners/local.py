@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import time
 from collections.abc import Callable, Collection
@@ -48,6 +49,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         on_end: Callable[[NodeResult], None],
         optional: Collection[str] = (),
         never_cached: Collection[str] = (),
+        run_id: str = "",
     ) -> None:
         """Sets up the runner.
 
@@ -56,7 +58,9 @@ class LocalRunner(tfx_runner.IrBasedRunner):
             on_end: called with its result.
             optional: ids of components whose failure does not stop the run.
             never_cached: ids of components that run each time.
+            run_id: names the run in ML Metadata; empty: the time.
         """
+        self._run_id = run_id
         self._on_start = on_start
         self._on_end = on_end
         self._optional = frozenset(optional)
@@ -76,7 +80,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         Raises:
             UserError: a component that is not optional failed; the message says why.
         """
-        run_id = datetime.now().isoformat()
+        run_id = self._run_id or datetime.now().isoformat()
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )
@@ -116,15 +120,22 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         except Exception as error:  # any executor may raise anything; the launcher has recorded it
             return NodeResult(node_id, "failed", time.monotonic() - started, error=_message(error))
         execution_id = info.execution_id if info else 0
-        state = _state(connection, execution_id)
-        return NodeResult(node_id, state, time.monotonic() - started, execution_id)
+        state, error_text = _state(connection, execution_id)
+        return NodeResult(node_id, state, time.monotonic() - started, execution_id, error=error_text)
 
 
-def _state(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> str:
+def _state(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> tuple[str, str]:
+    """State and error of an execution; TFX raises nothing where a resolver fails, it only records it."""
     with metadata.Metadata(connection) as handle:
         executions = handle.store.get_executions_by_id([execution_id])
-    cached = executions and executions[0].last_known_state == metadata_store_pb2.Execution.CACHED
-    return "cached" if cached else "ran"
+    if not executions:
+        return "ran", ""
+    (execution,) = executions
+    if execution.last_known_state == metadata_store_pb2.Execution.FAILED:
+        result = execution.custom_properties["__execution_result__"].string_value
+        text = json.loads(result).get("resultMessage", "") if result else ""
+        return "failed", _message(RuntimeError(text or "it failed without a message"))
+    return ("cached" if execution.last_known_state == metadata_store_pb2.Execution.CACHED else "ran"), ""
 
 
 def _message(error: BaseException) -> str:

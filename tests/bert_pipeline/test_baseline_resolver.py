@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -31,10 +33,16 @@ class World:
         self.models.append(artifact)
         return artifact
 
-    def push(self, model: standard_artifacts.Model, *, pushed: int = 1) -> None:
+    def push(self, model: standard_artifacts.Model, *, pushed: int = 1, version: Path | None = None) -> None:
         artifact = standard_artifacts.PushedModel()
         artifact.set_int_custom_property("pushed", pushed)
-        (artifact.id,) = self.store.put_artifacts([pb.Artifact(type_id=self._types["PushedModel"])])
+        recorded = pb.Artifact(type_id=self._types["PushedModel"])
+        recorded.custom_properties["pushed"].int_value = pushed
+        if version is not None:
+            version.mkdir()
+            recorded.custom_properties["pushed_version"].string_value = version.name
+            recorded.custom_properties["pushed_destination"].string_value = str(version)
+        (artifact.id,) = self.store.put_artifacts([recorded])
         (execution,) = self.store.put_executions([pb.Execution(type_id=self._pusher)])
         for id_, type_, key in (
             (model.id, pb.Event.INPUT, "model"),
@@ -45,9 +53,11 @@ class World:
             self.store.put_events([event])
         self.pushes.append(artifact)
 
-    def baseline(self, candidate: standard_artifacts.Model) -> list[int]:
+    def baseline(self, candidate: standard_artifacts.Model, *, folder: Path | str = "") -> list[int]:
         inputs = {"model": list(self.models), "pushed_model": list(self.pushes), "candidate": [candidate]}
-        return [m.id for m in ModelInServiceStrategy().resolve_artifacts(self.store, inputs)["model"]]
+        return [
+            m.id for m in ModelInServiceStrategy(str(folder)).resolve_artifacts(self.store, inputs)["model"]
+        ]
 
 
 @pytest.fixture
@@ -91,3 +101,29 @@ def test_model_pushed_again_is_the_one_in_service(world):
     world.push(second)
     world.push(first)
     assert world.baseline(third) == [first.id]
+
+
+def test_repeated_run_of_a_model_that_was_put_back_gets_the_baseline_of_its_first_run(world):
+    first, second = world.model(), world.model()
+    world.push(first)
+    world.push(second)
+    world.push(first)
+    assert world.baseline(first) == []
+
+
+def test_served_folder_is_the_truth_where_metadata_says_otherwise(world, tmp_path):
+    """A push that was killed before it was recorded, and a version that somebody removed by hand."""
+    first, second, third = world.model(), world.model(), world.model()
+    world.push(first, version=tmp_path / "1000")
+    world.push(second, version=tmp_path / "2000")
+    assert world.baseline(third, folder=tmp_path) == [second.id]
+    (tmp_path / "2000").rmdir()
+    assert world.baseline(third, folder=tmp_path) == [first.id]
+
+
+def test_clock_that_went_back_does_not_change_what_is_newest(world, tmp_path):
+    first, second, third = world.model(), world.model(), world.model()
+    world.push(first, version=tmp_path / "2000")
+    world.push(second, version=tmp_path / "2001")  # pushed at 1000: a version is never lower than the newest
+    assert world.baseline(third, folder=tmp_path) == [second.id]
+    assert world.baseline(third) == [second.id]

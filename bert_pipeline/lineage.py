@@ -1,0 +1,240 @@
+"""Which spans, schema, transform graph, encoder, settings and code made a model; and which models a span made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from ml_metadata import MetadataStore
+
+from bert_pipeline import run_record
+from bert_pipeline.errors import UserError
+from bert_pipeline.history import Artifact, Execution, History
+from bert_pipeline.served import COPY_OF, REASON, ServedVersion, model_of_version
+
+# Trainer's input of a warm start: its own past is another story.
+BASE_MODEL = "base_model"
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """One artifact that had a part in a model."""
+
+    artifact: int
+    """Id in ML Metadata."""
+    uri: str
+    by: str
+    """The component that wrote it, and in which run: `Transform, run 2`."""
+    span: int | None = None
+    state: str = "LIVE"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Where one model comes from and where it went."""
+
+    task: str
+    version: str
+    """The version that was asked for, else the newest of the model; empty: never pushed."""
+    versions: tuple[str, ...]
+    """Every version of the served folder that is this model."""
+    in_service: bool
+    copy_of: str
+    """Version that this one is a copy of, after a rollback; empty: none."""
+    reason: str
+    """Of that rollback."""
+    model: Made
+    examples: tuple[Made, ...]
+    """What was trained on, by span."""
+    evaluated_on: tuple[Made, ...]
+    schema: tuple[Made, ...]
+    transform_graph: tuple[Made, ...]
+    base_model: tuple[Made, ...]
+    """What training started from; empty: the encoder alone."""
+    baseline: tuple[Made, ...]
+    """What it was compared with at its last evaluation."""
+    run: dict[str, Any]
+    """The run that trained it: number, name, settings, code, commit, encoder, hashes."""
+    metrics: dict[str, Any]
+    """`all data` and each slice to name to value; empty: not recorded."""
+
+
+def find_model(
+    history: History, store: MetadataStore, versions: Iterable[ServedVersion], wanted: str
+) -> tuple[int, ServedVersion | None]:
+    """The model that a word names.
+
+    Args:
+        history: of the task.
+        store: ML Metadata.
+        versions: of the served folder, the lowest first.
+        wanted: a version, a Model artifact's id, or the path of one of the two; empty: what is in service.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    served = list(versions)
+    models = {artifact.id: artifact for artifact in history.of_type("Model")}
+    if not wanted and not served:
+        raise UserError(f"no version of {history.task} is in service yet; name a model: {sorted(models)}")
+    word = wanted.rstrip("/") or str(served[-1].version)
+    for version in served:
+        if word in (version.folder.name, str(version.folder)):
+            model = model_of_version(store, version)
+            if model not in models:
+                raise UserError(
+                    f"version {version.version} is in {version.folder}, but ML Metadata does not know its model; "
+                    "it was put there by hand, or by a run with another OUT= or METADATA="
+                )
+            return models[model].id, version
+    for model_id, artifact in models.items():
+        if word in (str(model_id), artifact.uri):
+            return model_id, None
+    removed = _removed_versions(history).get(word)
+    if removed is not None:
+        return removed, None
+    raise UserError(
+        f"{wanted!r} is no version and no model of {history.task}; "
+        f"versions: {[v.version for v in served]}, models: {sorted(models)}"
+    )
+
+
+def _removed_versions(history: History) -> dict[str, int]:
+    """Model by version, of the recorded pushes: also of versions whose folder is gone."""
+    found = {}
+    for execution in history.executions.values():
+        for artifact_id in execution.outputs.get("pushed_model", ()):
+            push = history.artifacts[artifact_id].properties
+            if push.get("pushed") == 1 and execution.inputs.get("model"):
+                found[str(push.get("pushed_version"))] = execution.inputs["model"][0]
+    return found
+
+
+def lineage_of(
+    history: History,
+    store: MetadataStore,
+    versions: Iterable[ServedVersion],
+    *,
+    model_id: int,
+    version: ServedVersion | None,
+) -> Lineage:
+    """Collects everything about a model.
+
+    Args:
+        history: of the task.
+        store: ML Metadata.
+        versions: of the served folder, the lowest first.
+        model_id: of `find_model`.
+        version: of `find_model`; None: the newest version of that model, if there is one.
+    """
+    served = list(versions)
+    same = [v for v in served if model_of_version(store, v) == model_id]
+    shown = version or (same[-1] if same else None)
+    trainer = history.producer(model_id)
+    examples = _raw_examples(history, trainer.inputs.get("examples", ()) if trainer else ())
+    evaluator = _last(history, model_id, "evaluation")
+    provenance = shown.provenance if shown else {}
+    return Lineage(
+        task=history.task,
+        version=shown.folder.name if shown else "",
+        versions=tuple(v.folder.name for v in same),
+        in_service=bool(served) and shown == served[-1],
+        copy_of=provenance.get(COPY_OF, ""),
+        reason=provenance.get(REASON, ""),
+        model=made(history, model_id),
+        examples=_all(history, examples),
+        evaluated_on=_all(history, evaluator.inputs.get("examples", ()) if evaluator else ()),
+        schema=_all(history, trainer.inputs.get("schema", ()) if trainer else ()),
+        transform_graph=_all(history, trainer.inputs.get("transform_graph", ()) if trainer else ()),
+        base_model=_all(history, trainer.inputs.get(BASE_MODEL, ()) if trainer else ()),
+        baseline=_all(history, evaluator.inputs.get("baseline_model", ()) if evaluator else ()),
+        run=_run_facts(history, trainer),
+        metrics=metrics_of(history, evaluator),
+    )
+
+
+def _last(history: History, model_id: int, output: str) -> Execution | None:
+    """The last execution that read the model and gave an output of this key, cached or not."""
+    found = [
+        e
+        for e in history.consumers(model_id)
+        if model_id in e.inputs.get("model", ()) and output in e.outputs
+    ]
+    return found[-1] if found else None
+
+
+def _raw_examples(history: History, transformed: Iterable[int]) -> list[int]:
+    """Examples that were read from the data, from which others were made."""
+    found = {a for artifact_id in transformed for a in history.ancestors(artifact_id)}
+    raw = []
+    for artifact_id in sorted(found):
+        producer = history.producer(artifact_id)
+        is_raw = producer is None or not producer.inputs
+        if is_raw and history.artifacts[artifact_id].type == "Examples":
+            raw.append(artifact_id)
+    return raw
+
+
+def _all(history: History, ids: Iterable[int]) -> tuple[Made, ...]:
+    found = [made(history, artifact_id) for artifact_id in ids]
+    return tuple(sorted(found, key=lambda m: (m.span or 0, m.artifact)))
+
+
+def made(history: History, artifact_id: int) -> Made:
+    """One artifact, with what wrote it."""
+    artifact, producer = history.artifacts[artifact_id], history.producer(artifact_id)
+    run = history.run_of(producer.id) if producer else None
+    by = f"{producer.node}{f', run {run.number}' if run else ''}" if producer else "not recorded"
+    return Made(artifact_id, artifact.uri, by, _span(artifact), artifact.state)
+
+
+def _span(artifact: Artifact) -> int | None:
+    span = artifact.properties.get("span")
+    return int(span) if artifact.type == "Examples" and span is not None else None
+
+
+def _run_facts(history: History, trainer: Execution | None) -> dict[str, Any]:
+    run = history.run_of(trainer.id) if trainer else None
+    if run is None:
+        return {}
+    left_out = (run_record.SETTINGS, run_record.SUMMARY)
+    facts: dict[str, Any] = {k: v for k, v in run.properties.items() if k not in left_out}
+    return {
+        "number": run.number,
+        "name": run.name,
+        **facts,
+        "settings": run_record.settings_of(run.properties),
+    }
+
+
+def metrics_of(history: History, evaluator: Execution | None) -> dict[str, Any]:
+    """Metrics by slice, from the summary of the last run that has this evaluation."""
+    if evaluator is None:
+        return {}
+    evaluations = set(evaluator.outputs.get("evaluation", ()))
+    for run in reversed(history.runs):
+        executions = (history.executions[i] for i in run.executions)
+        if any(evaluations & set(e.outputs.get("evaluation", ())) for e in executions):
+            found = run_record.metrics_of(run.properties)
+            if found:
+                return found
+    return {}
+
+
+def models_of_span(history: History, span: int) -> list[int]:
+    """Ids of the models that were trained on a span, the oldest first.
+
+    Raises:
+        UserError: no run has read that span.
+    """
+    spans = {a.id for a in history.of_type("Examples") if _span(a) == span}
+    if not spans:
+        known = sorted({s for a in history.of_type("Examples") if (s := _span(a)) is not None})
+        raise UserError(f"--span is {span}, and no run of {history.task} has read it; spans read: {known}")
+    found = []
+    for model in history.of_type("Model"):
+        trainer = history.producer(model.id)
+        if trainer and spans & set(_raw_examples(history, trainer.inputs.get("examples", ()))):
+            found.append(model.id)
+    return found

@@ -1,0 +1,50 @@
+"""The command line of the verbs on a task's past: lineage, compare, rollback, gc, upgrade-metadata."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Adds the verbs to the parser's (`ArgumentParser.add_subparsers`)."""
+    lineage = _verb(verbs, "lineage", "say what made a model, or which models a span made", run=_lineage)
+    lineage.add_argument(
+        "model", nargs="?", default="", help="a version or a model; default: what is in service"
+    )
+    lineage.add_argument(
+        "--span", type=int, default=None, dest="of_span", help="the models trained on this span"
+    )
+    lineage.add_argument("--format", choices=("text", "json", "mermaid", "dot"), default="text")
+
+    _verb(verbs, "upgrade-metadata", "bring an older metadata store up to this TFX", run=_upgrade)
+
+
+def _verb(verbs: Any, name: str, text: str, *, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("--task", default="shoes", help="name of a file in tasks/, or a path")
+    parser.add_argument("--out", default="out", type=Path, help="where runs write everything")
+    parser.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
+    parser.set_defaults(run=run)
+    return parser
+
+
+# Imports stand inside the verbs: none of them needs TensorFlow, and `--help` needs nothing.
+
+
+def _lineage(arguments: argparse.Namespace) -> int:
+    from bert_pipeline import lineage_verb
+
+    return lineage_verb.main(arguments)
+
+
+def _upgrade(arguments: argparse.Namespace) -> int:
+    from bert_pipeline import metadata, metadata_store
+    from bert_pipeline.config import task_name
+    from bert_pipeline.paths import run_paths
+
+    paths = run_paths(task_name(arguments.task), out=arguments.out)
+    connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    print(metadata_store.upgrade(connection))
+    return 0

@@ -1,0 +1,26 @@
+"""What the verbs on a task's past begin with: its paths and its metadata store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ml_metadata import MetadataStore
+
+from bert_pipeline import metadata, metadata_store
+from bert_pipeline.config import task_name
+from bert_pipeline.paths import RunPaths, run_paths
+
+
+def task_store(arguments: argparse.Namespace) -> tuple[MetadataStore, RunPaths]:
+    """Opens the store of the task that the command line names.
+
+    Args:
+        arguments: `task`, `out`, `metadata`.
+
+    Raises:
+        UserError: there is no such task or no store, or the store cannot be opened.
+    """
+    paths = run_paths(task_name(arguments.task), out=Path(arguments.out))
+    connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    return metadata_store.open_store(connection, must_exist=True), paths

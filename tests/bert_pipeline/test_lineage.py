@@ -1,0 +1,121 @@
+"""Lineage: what made a model, which models a span made, as text, JSON and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pydot
+import pytest
+
+from tests.bert_pipeline.past import Past
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    return Past(tmp_path / "out")
+
+
+def test_version_in_service_leads_to_span_settings_and_metrics(past, capsys):
+    first, _ = past.run(span=1, weights="a")
+    model, version = past.run(span=2, weights="b", epochs=7, accuracy=0.95, baseline=first)
+    assert past.verb("lineage") == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"version {version} of toy, in service\n")
+    assert f"  model       {model}  {past.paths.pipeline_root}/Trainer/model/" in text
+    assert "  spans       span 2\n" in text
+    assert "training.epochs=7" in text
+    assert f"  baseline    {first}  " in text
+    assert "all data        0.950     0.940\n" in text
+    assert "part=heel       0.850         -\n" in text
+
+
+def test_version_before_is_found_by_its_number_and_as_json(past, capsys):
+    model, version = past.run(span=1, weights="a")
+    past.run(span=2, weights="b")
+    assert past.verb("lineage", str(version), "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["model"]["artifact"], found["in_service"], found["versions"]) == (
+        model,
+        False,
+        [str(version)],
+    )
+    assert [example["span"] for example in found["examples"]] == [1]
+    assert found["run"]["number"] == 1
+    assert found["run"]["settings"]["training.epochs"] == 3
+    assert found["metrics"]["all data"]["accuracy"] == 0.9
+
+
+def test_models_of_a_span_are_listed_with_their_versions(past, capsys):
+    past.run(span=1, weights="a")
+    refused, _ = past.run(span=2, weights="b", push=False)
+    model, version = past.run(span=2, weights="c")
+    assert past.verb("lineage", "--span", "2") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "2 models of toy learned from span 2",
+        f"  model {refused:<6} run 2    spans 2  not pushed, or removed",
+        f"  model {model:<6} run 3    spans 2  version {version}  in service",
+    ]
+
+
+def test_warm_start_shows_its_base_model(past, capsys):
+    first, _ = past.run(span=1, weights="a")
+    past.run(span=2, weights="b", base_model=first)
+    past.verb("lineage", "--format", "json")
+    found = json.loads(capsys.readouterr().out)
+    assert [(m["artifact"], m["by"]) for m in found["base_model"]] == [(first, "Trainer, run 1")]
+    assert [example["span"] for example in found["examples"]] == [2]
+
+
+# pydot: its grammar uses names that pyparsing deprecates.
+@pytest.mark.filterwarnings("ignore::pyparsing.warnings.PyparsingDeprecationWarning")
+def test_pictures_hold_the_same_boxes_and_arrows(past, capsys):
+    first, _ = past.run(span=1, weights="a")
+    model, version = past.run(span=2, weights="b", baseline=first)
+    past.verb("lineage", "--format", "dot")
+    (graph,) = pydot.graph_from_dot_data(capsys.readouterr().out)
+    boxes = {node.get_name(): node.get_label() for node in graph.get_nodes() if node.get_label()}
+    assert boxes[f"a{model}"] == f'"Model {model}"'
+    assert any(f"\\nversion {version}" in label for label in boxes.values())
+    past.verb("lineage", "--format", "mermaid")
+    lines = capsys.readouterr().out.splitlines()
+    arrows = {(e.get_source(), e.get_destination(), e.get_label().strip('"')) for e in graph.get_edges()}
+    assert len(arrows) == len([line for line in lines if " --> " in line]) > 8
+    assert f'  a{first} -- "Evaluator" --> ' in "\n".join(lines)  # the baseline is there, its own past is not
+    assert not any(target == f"a{first}" for _, target, _ in arrows)
+
+
+def test_unknown_model_and_span_are_refused_with_what_there_is(past, capsys):
+    model, version = past.run(span=1, weights="a")
+    assert past.verb("lineage", "7777") == 2
+    assert (
+        f"'7777' is no version and no model of toy; versions: [{version}], models: [{model}]"
+        in capsys.readouterr().err
+    )
+    assert past.verb("lineage", "--span", "9") == 2
+    assert "--span is 9, and no run of toy has read it; spans read: [1]" in capsys.readouterr().err
+
+
+def test_version_put_there_by_hand_is_named_as_such(past, capsys):
+    past.run(span=1, weights="a")
+    (past.paths.push_destination / "9999999999").mkdir()
+    assert past.verb("lineage") == 2
+    assert "version 9999999999 is in" in (text := capsys.readouterr().err)
+    assert "ML Metadata does not know its model" in text
+
+
+def test_push_that_was_killed_before_it_was_recorded_is_known_by_its_provenance(past, capsys):
+    past.run(span=1, weights="a")
+    model, _ = past.run(span=2, weights="b", push=False)
+    run = past.store.get_contexts_by_type("pipeline_run")[-1].name
+    version = past.push(run, model, "b", blessing=0, record=False)
+    assert past.verb("lineage") == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"version {version} of toy, in service\n  model       {model}  ")
+
+
+def test_task_without_a_run_is_told_so(tmp_path, capsys):
+    past = Past(tmp_path / "out")
+    assert past.verb("lineage") == 2
+    assert "ML Metadata knows no run of task toy" in capsys.readouterr().err
