@@ -9,6 +9,7 @@ ADDRESS ?=
 METADATA ?=
 NAME ?=
 VERSION ?=
+REASON ?=
 ARGS ?=
 EXTRAS ?=
 CSV ?=
@@ -34,12 +35,13 @@ export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 # By the environment, as it was typed: quotes, dollars and backquotes in a text are no business of make or the shell.
 override TEXT := $(value TEXT)
-export TEXT
+override REASON := $(value REASON)
+export TEXT REASON
 # Importing TFX takes 24 s without bytecode and 8 s with it.
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline lineage new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline rollback lineage new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +57,9 @@ new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.c
 
 lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARGS="--span 2", ARGS="--format mermaid" (json, dot)
 	@$(VENV_PYTHON) -m bert_pipeline lineage $(PAST_ARGUMENTS) $(VERSION) $(ARGS)
+
+rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
+	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)
 
 skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
 	@$(VENV_PYTHON) -m bert_pipeline skew $(TASK_ARGUMENTS) $(if $(CSV),--csv "$(CSV)") $(ARGS)

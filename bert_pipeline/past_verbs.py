@@ -18,6 +18,10 @@ def add(verbs: Any) -> None:
     )
     lineage.add_argument("--format", choices=("text", "json", "mermaid", "dot"), default="text")
 
+    rollback = _verb(verbs, "rollback", "put the version before back into service", run=_rollback)
+    rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
+    rollback.add_argument("--reason", default="", help="why, for the record")
+
     _verb(verbs, "upgrade-metadata", "bring an older metadata store up to this TFX", run=_upgrade)
 
 
@@ -37,6 +41,12 @@ def _lineage(arguments: argparse.Namespace) -> int:
     from bert_pipeline import lineage_verb
 
     return lineage_verb.main(arguments)
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from bert_pipeline import rollback
+
+    return rollback.main(arguments)
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:

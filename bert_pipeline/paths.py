@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
+
+from bert_pipeline.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +44,17 @@ class RunPaths:
 def run_paths(task_name: str, *, out: str | Path) -> RunPaths:
     """Paths of a task's runs under the output folder `out`."""
     return RunPaths(root=Path(out).resolve() / task_name, task_name=task_name)
+
+
+@contextlib.contextmanager
+def exclusive(paths: RunPaths) -> Iterator[None]:
+    """Two runs of one task at once would race for the version that is pushed; the kernel frees the lock."""
+    with open(paths.root / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another run or rollback of task {paths.task_name} is writing to {paths.root}; "
+                "wait for it, or give OUT=..."
+            ) from None
+        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bert_pipeline import config
 from bert_pipeline.errors import UserError
-from bert_pipeline.paths import RunPaths, run_paths
+from bert_pipeline.paths import RunPaths, exclusive, run_paths
 from bert_pipeline.run_log import quiet_library_loggers, run_log
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def run(request: Request) -> int:
     paths = run_paths(loaded.task.name, out=request.out)
     paths.root.mkdir(parents=True, exist_ok=True)
     log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
-    with _exclusive(paths), run_log(log, verbose=request.verbose):
+    with exclusive(paths), run_log(log, verbose=request.verbose):
         try:
             return _run(request, loaded, paths, started=started)
         except UserError:
@@ -169,16 +168,3 @@ def _timed(what: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     _say(f"  {what:<24}{time.monotonic() - started:>7.1f} s")
-
-
-@contextlib.contextmanager
-def _exclusive(paths: RunPaths) -> Iterator[None]:
-    """Two runs of one task at once would race for the version that is pushed; the kernel frees the lock."""
-    with open(paths.root / ".lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another run of task {paths.task_name} is writing to {paths.root}; wait for it, or give OUT=..."
-            ) from None
-        yield
