@@ -10,6 +10,7 @@ METADATA ?=
 NAME ?=
 VERSION ?=
 REASON ?=
+RUNS ?=
 ARGS ?=
 EXTRAS ?=
 CSV ?=
@@ -41,7 +42,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline rollback lineage new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline compare rollback lineage new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.c
 
 lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARGS="--span 2", ARGS="--format mermaid" (json, dot)
 	@$(VENV_PYTHON) -m bert_pipeline lineage $(PAST_ARGUMENTS) $(VERSION) $(ARGS)
+
+compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="--last 9", ARGS="--format csv" (json)
+	@$(VENV_PYTHON) -m bert_pipeline compare $(PAST_ARGUMENTS) $(RUNS) $(ARGS)
 
 rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
 	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)

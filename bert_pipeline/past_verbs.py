@@ -18,6 +18,12 @@ def add(verbs: Any) -> None:
     )
     lineage.add_argument("--format", choices=("text", "json", "mermaid", "dot"), default="text")
 
+    compare = _verb(verbs, "compare", "put several runs side by side, and say what changed", run=_compare)
+    compare.add_argument("runs", nargs="*", help="numbers, run ids or versions; default: the last ones")
+    compare.add_argument("--last", type=int, default=5, help="how many, where none are named")
+    compare.add_argument("--metrics", default="accuracy,macro_f1", help="names, with commas between")
+    compare.add_argument("--format", choices=("text", "json", "csv"), default="text")
+
     rollback = _verb(verbs, "rollback", "put the version before back into service", run=_rollback)
     rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
     rollback.add_argument("--reason", default="", help="why, for the record")
@@ -41,6 +47,12 @@ def _lineage(arguments: argparse.Namespace) -> int:
     from bert_pipeline import lineage_verb
 
     return lineage_verb.main(arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from bert_pipeline import compare_verb
+
+    return compare_verb.main(arguments)
 
 
 def _rollback(arguments: argparse.Namespace) -> int:

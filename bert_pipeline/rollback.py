@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -59,8 +60,10 @@ def main(arguments: argparse.Namespace) -> int:
         try:
             version = roll_back(store, paths, plan)
         except OSError as error:
+            # shutil.Error holds a list of (source, destination, reason).
+            why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
             raise UserError(
-                f"the copy failed: {error}; version {plan.current.version} stays in service"
+                f"the copy failed: {why}; version {plan.current.version} stays in service"
             ) from error
     print(f"rolled back: version {version} is in service, a copy of {plan.target.version}")
     print(f"  instead of  version {plan.current.version}")

@@ -186,7 +186,10 @@ def test_failed_copy_is_recorded_and_leaves_what_is_in_service(past, monkeypatch
 
     monkeypatch.setattr(atomic_push, "_copy_file", full)
     assert past.verb("rollback") == 2
-    assert f"No space left on device; version {two} stays in service" in capsys.readouterr().err
+    assert (
+        f"error: the copy failed: [Errno 28] No space left on device; version {two} stays in service"
+        in capsys.readouterr().err
+    )
     assert past.versions()[-1] == two
     assert json.loads((past.paths.push_destination / ".withdrawn.json").read_text()) == {}
     assert past.store.get_executions()[-1].last_known_state == pb.Execution.FAILED

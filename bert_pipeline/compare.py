@@ -1,0 +1,147 @@
+"""Several runs side by side: their metrics over time, overall and by slice, and what changed from each to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bert_pipeline import run_record
+from bert_pipeline.errors import UserError
+from bert_pipeline.history import History, Run
+
+# What is compared beside the settings, by the name that is shown.
+_FACTS = {
+    "code": run_record.CODE_SHA256,
+    "encoder": run_record.ENCODER,
+    "encoder sha256": run_record.ENCODER_SHA256,
+    "schema": run_record.SCHEMA_SHA256,
+    "data": run_record.DATA_DIR,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """One run, as a column of the table."""
+
+    number: int
+    name: str
+    outcome: str
+    """`pushed`, `refused`, `in service already`, `stopped`; empty: killed, or not recorded."""
+    version: str
+    """What it pushed; empty: nothing."""
+    spans: tuple[int, ...]
+    """Of the data that its model was trained on."""
+    error: str
+    """Why it stopped; empty: it did not."""
+    metrics: Mapping[str, Mapping[str, float | None]]
+    """`all data` and each slice to name to value."""
+    changes: tuple[str, ...]
+    """What is different from the run before it in the table, one sentence each."""
+
+
+def choose(history: History, wanted: Sequence[str], *, last: int) -> list[Run]:
+    """The runs to compare, the oldest first.
+
+    Args:
+        history: of the task.
+        wanted: numbers, run ids (or beginnings of one), or versions that a run pushed; empty: the last ones.
+        last: how many, where none are named.
+
+    Raises:
+        UserError: a word names no run, or two.
+    """
+    if not history.runs:
+        raise UserError(
+            f"no run of {history.task} got as far as a model; make pipeline TASK={history.task} first"
+        )
+    if not wanted:
+        return list(history.runs[-last:])
+    chosen = {run.number: run for word in wanted for run in [_run(history, word)]}
+    return [chosen[number] for number in sorted(chosen)]
+
+
+def _run(history: History, word: str) -> Run:
+    for run in history.runs:
+        if word in (str(run.number), run.name, _version(history, run)):
+            return run
+    found = [run for run in history.runs if word and run.name.startswith(word)]
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} runs begin with {word!r}" if found else f"{word!r} names no run of {history.task}"
+    known = ", ".join(f"{run.number} ({run.name})" for run in history.runs[-5:])
+    raise UserError(f"{what}; the last runs: {known}")
+
+
+def compare(history: History, runs: Sequence[Run]) -> list[Compared]:
+    """Reads each run and what it changed."""
+    columns: list[Compared] = []
+    before: dict[str, Any] | None = None
+    for run in runs:
+        facts = _facts(history, run)
+        columns.append(
+            Compared(
+                number=run.number,
+                name=run.name,
+                outcome=str(run.properties.get(run_record.OUTCOME) or ""),
+                version=_version(history, run),
+                spans=spans(history, run),
+                error=str(run.properties.get(run_record.ERROR, "")),
+                metrics=run_record.metrics_of(run.properties),
+                changes=tuple(_changes(before, facts)) if before is not None else (),
+            )
+        )
+        before = facts
+    return columns
+
+
+def _version(history: History, run: Run) -> str:
+    """The version that a run pushed; empty: none."""
+    for execution_id in run.executions:
+        for artifact_id in history.executions[execution_id].outputs.get("pushed_model", ()):
+            push = history.artifacts[artifact_id].properties
+            if push.get("pushed") == 1:
+                return str(push.get("pushed_version"))
+    return ""
+
+
+def spans(history: History, run: Run) -> tuple[int, ...]:
+    """Spans that the run's model was trained on."""
+    found = set()
+    for execution_id in run.executions:
+        execution = history.executions[execution_id]
+        if execution.node == "Trainer":
+            for artifact_id in execution.inputs.get("examples", ()):
+                for ancestor in history.ancestors(artifact_id):
+                    found.add(history.artifacts[ancestor].properties.get("span"))
+    return tuple(sorted(int(span) for span in found if span))
+
+
+def _facts(history: History, run: Run) -> dict[str, Any]:
+    facts: dict[str, Any] = {name: run.properties.get(key) for name, key in _FACTS.items()}
+    return facts | {"spans": spans(history, run)} | run_record.settings_of(run.properties)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    # A run that recorded nothing differs from every other in everything, which says nothing.
+    if None in (before["code"], after["code"]):
+        if before["spans"] != after["spans"]:
+            yield _change("spans", before["spans"], after["spans"])
+        yield "the rest is not recorded of one of the two"
+        return
+    for key in sorted({*before, *after}, key=lambda k: (k not in _FACTS and k != "spans", k)):
+        if before.get(key) != after.get(key):
+            yield _change(key, before.get(key), after.get(key))
+
+
+def _change(key: str, before: Any, after: Any) -> str:
+    return f"{key}: {_shown(before)} -> {_shown(after)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(_shown, value)) or "none"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text[:12] if len(text) == 64 and text.isalnum() else text  # a hash
