@@ -20,6 +20,11 @@ _ROUNDING = 1e-9
 # over 1,000 examples (sqrt(0.25 / 1000) = 0.016).
 _DEFAULT_MARGIN = 0.05
 
+_INTERVAL_METHODS = {
+    "jackknife": config_pb2.ConfidenceIntervalOptions.JACKKNIFE,
+    "bootstrap": config_pb2.ConfidenceIntervalOptions.POISSON_BOOTSTRAP,
+}
+
 
 def gates_of(task: bert_task.TaskConfig) -> tuple[bert_task.GateConfig, ...]:
     """The gates of a task; where it names none, the default ones.
@@ -53,14 +58,22 @@ def eval_config(task: bert_task.TaskConfig) -> config_pb2.EvalConfig:
     """
     gates = gates_of(task)
     for i, gate in enumerate(gates):
-        _check_metric(gate.metric, key=f"evaluation.gates[{i}].metric", labels=task.data.labels)
+        _check_metric(gate.metric, key=f"evaluation.gates[{i}].metric", task=task)
     config = config_pb2.EvalConfig(
         model_specs=[_model_spec(CANDIDATE), _model_spec(BASELINE)],
         metrics_specs=[_metrics_spec(task, gates)],
         slicing_specs=[config_pb2.SlicingSpec(), *(slicing_spec(name) for name in task.evaluation.slices)],
     )
     config.options.include_default_metrics.value = False
+    if task.evaluation.intervals in _INTERVAL_METHODS:
+        config.options.compute_confidence_intervals.value = True
+        config.options.confidence_intervals.method = _INTERVAL_METHODS[task.evaluation.intervals]
     return config
+
+
+def is_beyond_thresholds(gate: bert_task.GateConfig) -> bool:
+    """Whether a gate asks for what TFMA's thresholds cannot do, so that `judging` decides it."""
+    return gate.confidence is not None or gate.max_gap is not None or gate.min_examples > 0
 
 
 def slicing_spec(name: str) -> config_pb2.SlicingSpec:
@@ -108,15 +121,15 @@ def _metrics_spec(
 ) -> config_pb2.MetricsSpec:
     labels = list(task.data.labels)
     probability = _metric_config(metrics.ProbabilityScores(num_labels=len(labels)))
-    spec = config_pb2.MetricsSpec(
-        metrics=[probability, _metric_config(metrics.ConfusionScores(labels=labels))]
-    )
+    costs = scores.cost_matrix(task.evaluation.costs, labels).tolist() if task.evaluation.costs else None
+    confusion = _metric_config(metrics.ConfusionScores(labels=labels, costs=costs))
+    spec = config_pb2.MetricsSpec(metrics=[probability, confusion])
     # On every gated slice there must be examples. A bound against the baseline vanishes in the first run, and
     # with it the Evaluator's notice that its slice is empty; and with no bound left at all nothing is blessed.
     for name in dict.fromkeys(["", *(gate.slice for gate in gates)]):
         _add(spec, scores.EXAMPLE_COUNT, slice_name=name, threshold=_at_least(1))
     for gate in gates:
-        for threshold in _thresholds(gate):
+        for threshold in [] if is_beyond_thresholds(gate) else _thresholds(gate):
             _add(spec, gate.metric, slice_name=gate.slice, threshold=threshold)
     return spec
 
@@ -148,6 +161,11 @@ def _thresholds(gate: bert_task.GateConfig) -> list[config_pb2.MetricThreshold]:
         thresholds.append(_change(-gate.max_drop - _ROUNDING, config_pb2.MetricDirection.HIGHER_IS_BETTER))
     if gate.max_rise is not None:
         thresholds.append(_change(gate.max_rise + _ROUNDING, config_pb2.MetricDirection.LOWER_IS_BETTER))
+    if gate.min_gain is not None:
+        is_error = gate.metric in scores.LOWER_IS_BETTER
+        bound = -gate.min_gain + _ROUNDING if is_error else gate.min_gain - _ROUNDING
+        names = config_pb2.MetricDirection
+        thresholds.append(_change(bound, names.LOWER_IS_BETTER if is_error else names.HIGHER_IS_BETTER))
     return thresholds
 
 
@@ -161,10 +179,13 @@ def _change(absolute: float, direction: config_pb2.MetricDirection) -> config_pb
     return config_pb2.MetricThreshold(change_threshold=change)
 
 
-def _check_metric(name: str, *, key: str, labels: tuple[str, ...]) -> None:
-    known = scores.metric_names(labels)
+def _check_metric(name: str, *, key: str, task: bert_task.TaskConfig) -> None:
+    labels = task.data.labels
+    known = scores.metric_names(labels, with_cost=bool(task.evaluation.costs))
     if name in known:
         return
+    if name == scores.EXPECTED_COST:
+        raise UserError(f"{key} is {name!r}, and no answer has a cost; add a table [evaluation.costs]")
     kind, slash, label = name.partition("/")
     if slash and kind in ("precision", "recall"):
         raise UserError(

@@ -23,6 +23,7 @@ from bert_pipeline.scores import (
     AUC,
     CALIBRATION_ERROR,
     EXAMPLE_COUNT,
+    EXPECTED_COST,
     LOSS,
     MACRO_F1,
     Tally,
@@ -40,18 +41,27 @@ def config_json(metric: tfma.metrics.Metric) -> str:
 class ConfusionScores(tfma.metrics.Metric):
     """The confusion matrix of the likeliest label, and what follows from it (`scores.scores_from_confusion`)."""
 
-    def __init__(self, labels: list[str], name: str = "confusion_scores") -> None:
+    def __init__(
+        self, labels: list[str], costs: list[list[float]] | None = None, name: str = "confusion_scores"
+    ) -> None:
         """Makes the metric.
 
         Args:
             labels: names of the labels, in order.
+            costs: `scores.cost_matrix` as lists; None: no expected_cost.
             name: of the group; the single metrics have fixed names.
         """
-        super().__init__(tfma.metrics.merge_per_key_computations(_confusion_scores), labels=labels, name=name)
+        super().__init__(
+            tfma.metrics.merge_per_key_computations(_confusion_scores), labels=labels, costs=costs, name=name
+        )
 
 
 def _confusion_scores(
-    labels: list[str], name: str = "", eval_config: Any = None, model_name: str = ""
+    labels: list[str],
+    costs: list[list[float]] | None = None,
+    name: str = "",
+    eval_config: Any = None,
+    model_name: str = "",
 ) -> tfma.metrics.MetricComputations:
     # At TFMA's default threshold of 0.5 an answer with 0.4 of three labels would be "no answer".
     matrix_metric = tfma.metrics.MultiClassConfusionMatrixAtThresholds(
@@ -60,15 +70,18 @@ def _confusion_scores(
     computations = matrix_metric.computations(eval_config=eval_config, model_names=[model_name])
     matrix_key = computations[-1].keys[-1]
     loss_key = _key(LOSS, model_name)
-    derived = [EXAMPLE_COUNT, ACCURACY, MACRO_F1]
+    derived = [EXAMPLE_COUNT, ACCURACY, MACRO_F1, *([EXPECTED_COST] if costs else [])]
     derived += [per_label(kind, label) for kind in ("precision", "recall") for label in labels]
 
     def result(metrics: dict[tfma.metrics.MetricKey, Any]) -> dict[tfma.metrics.MetricKey, float]:
         matrix = np.zeros([len(labels), len(labels)])
-        for (actual, answered), count in metrics[matrix_key][0.0].items():
+        # A bootstrap sample of a slice of few examples may hold none of them, and then there is no matrix.
+        for (actual, answered), count in metrics[matrix_key].get(0.0, {}).items():
             if answered >= 0:
                 matrix[actual, answered] += count
         values = scores.scores_from_confusion(matrix, labels)
+        if costs:
+            values[EXPECTED_COST] = scores.expected_cost(matrix, np.array(costs))
         if math.isnan(metrics[loss_key]):
             # Some probability was NaN. numpy's argmax points at it, which would count as an answer.
             values.update({key: math.nan for key in values if key != EXAMPLE_COUNT})

@@ -14,9 +14,9 @@ import bert_task
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 
-from bert_pipeline import evaluation
 from bert_pipeline.components import baseline_resolver
 from bert_pipeline.components.bulk_inferrer import ProgressBulkInferrer
+from bert_pipeline.components.evaluator import GatedEvaluator
 from bert_pipeline.components.example_gen import text_example_gen, unlabelled_example_gen
 from bert_pipeline.components.example_validator import TextExampleValidator
 from bert_pipeline.components.infra_validator import infra_validator
@@ -129,12 +129,9 @@ def task_components(parts: Parts) -> list[BaseNode]:
         candidate=model,
     ).with_id("Baseline")
 
-    evaluator = tfx.components.Evaluator(
-        examples=examples,
-        model=model,
-        baseline_model=baseline.outputs["model"],
-        eval_config=evaluation.eval_config(task),
-    )
+    evaluator = GatedEvaluator(
+        examples=examples, model=model, baseline_model=baseline.outputs["model"], task=task
+    ).with_id("Evaluator")
 
     validator = infra_validator(
         model=model, examples=examples, data=task.data, serving=task.serving, server=parts.server

@@ -47,6 +47,8 @@ def _change_text(
 ) -> str:
     is_drop = change.direction == config_pb2.MetricDirection.HIGHER_IS_BETTER
     word, allowed = ("below", -change.absolute.value) if is_drop else ("above", change.absolute.value)
+    if round(allowed, 6) < 0:  # a wanted gain is a drop of less than nothing
+        return _gain_text(metric, value, baseline, is_drop=is_drop, wanted=-allowed)
     limit = f"at most {_plain(allowed)} {word} the baseline's"
     if math.isnan(value):
         return f"{_undefined(metric)}, and must lie {limit}"
@@ -54,6 +56,16 @@ def _change_text(
         return f"{_format(metric, value)[0]} and the baseline's is not defined, so it cannot be shown to lie {limit}"
     shown, base, amount = _format(metric, value, baseline, abs(value - baseline))
     return f"{shown}, {amount} {word} the baseline's {base} (allowed {_plain(allowed)})"
+
+
+def _gain_text(metric: str, value: float, baseline: float, *, is_drop: bool, wanted: float) -> str:
+    better, worse = ("above", "below") if is_drop else ("below", "above")
+    if math.isnan(value) or math.isnan(baseline):
+        known = _undefined(metric) if math.isnan(value) else f"{value:.2f} and the baseline's is not defined"
+        return f"{known}, so it cannot be shown to lie at least {_plain(wanted)} {better} the baseline's"
+    shown, base, amount = _format(metric, value, baseline, abs(value - baseline))
+    word = better if (value > baseline) == is_drop else worse
+    return f"{shown}, {amount} {word} the baseline's {base} (wanted: {_plain(wanted)} {better})"
 
 
 def _undefined(metric: str) -> str:

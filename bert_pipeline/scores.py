@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -14,6 +14,9 @@ MACRO_F1 = "macro_f1"
 AUC = "auc"
 CALIBRATION_ERROR = "calibration_error"
 LOSS = "loss"
+EXPECTED_COST = "expected_cost"
+
+LOWER_IS_BETTER = (CALIBRATION_ERROR, LOSS, EXPECTED_COST)
 
 # Guo et al. 2017, "On Calibration of Modern Neural Networks", section 5: 15 bins of equal width.
 NUM_CALIBRATION_BINS = 15
@@ -37,8 +40,13 @@ def per_label(kind: str, label: str) -> str:
     return f"{kind}/{label}"
 
 
-def metric_names(labels: Iterable[str]) -> list[str]:
-    """Every metric that can be printed and gated, in the order of a summary."""
+def metric_names(labels: Iterable[str], *, with_cost: bool = False) -> list[str]:
+    """Every metric that can be printed and gated, in the order of a summary.
+
+    Args:
+        labels: names of the labels.
+        with_cost: whether the task says what a wrong answer costs.
+    """
     labels = list(labels)
     return [
         EXAMPLE_COUNT,
@@ -47,6 +55,7 @@ def metric_names(labels: Iterable[str]) -> list[str]:
         AUC,
         CALIBRATION_ERROR,
         LOSS,
+        *([EXPECTED_COST] if with_cost else []),
         *(per_label("precision", label) for label in labels),
         *(per_label("recall", label) for label in labels),
     ]
@@ -77,6 +86,32 @@ def scores_from_confusion(matrix: np.ndarray, labels: Iterable[str]) -> dict[str
         scores[per_label("precision", label)] = float(precision)
         scores[per_label("recall", label)] = float(recall)
     return scores
+
+
+def cost_matrix(costs: Mapping[str, Mapping[str, float]], labels: Iterable[str]) -> np.ndarray:
+    """Costs by label names -> float [num_labels, num_labels], by true (row) and answered label (column).
+
+    Example:
+        >>> cost_matrix({"bad": {"good": 5.0}}, ["bad", "good"]).tolist()
+        [[0.0, 5.0], [1.0, 0.0]]
+    """
+    labels = list(labels)
+    matrix = 1.0 - np.eye(len(labels))
+    for actual, row in costs.items():
+        for answered, cost in row.items():
+            matrix[labels.index(actual), labels.index(answered)] = cost
+    return matrix
+
+
+def expected_cost(matrix: np.ndarray, costs: np.ndarray) -> float:
+    """Mean cost of an example; NaN where there is none (Elkan 2001, "The Foundations of Cost-Sensitive Learning").
+
+    Args:
+        matrix: float [num_labels, num_labels], see `scores_from_confusion`.
+        costs: of `cost_matrix`.
+    """
+    total = matrix.sum()
+    return float((matrix * costs).sum() / total) if total else math.nan
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

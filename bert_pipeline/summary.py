@@ -14,12 +14,10 @@ from tfx.orchestration import metadata
 
 from bert_pipeline.components import labelled_table
 from bert_pipeline.config import LoadedTask
-from bert_pipeline.evaluation_report import EvaluationReport, SliceMetrics, read_report
+from bert_pipeline.evaluation_report import EvaluationReport, read_report
+from bert_pipeline.metric_table import intervals, metric_lines
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.runners.local import NodeResult
-
-# Metrics of the table; all of them are in summary.json.
-_COLUMNS = ("accuracy", "macro_f1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +126,16 @@ def write_json(report: RunReport, *, path: Path) -> None:
         "version": report.version,
         "reasons": report.reasons,
         "metrics": _without_nan(overall.metrics),
+        "intervals": intervals(overall.estimates),
         "baseline": _without_nan(overall.baseline),
+        "change_intervals": intervals(overall.changes),
         "num_examples": overall.num_examples,
         "slices": {
-            s.slice: {"num_examples": s.num_examples, "metrics": _without_nan(s.metrics)}
+            s.slice: {
+                "num_examples": s.num_examples,
+                "metrics": _without_nan(s.metrics),
+                "intervals": intervals(s.estimates),
+            }
             for s in report.evaluation.slices
         },
         "components": {r.node_id: {"state": r.state, "seconds": round(r.seconds, 3)} for r in report.results},
@@ -148,22 +152,7 @@ def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
 
 def as_text(report: RunReport) -> str:
     """The summary for people."""
-    return "\n".join(["", *_metric_lines(report.evaluation), "", *_verdict_lines(report)])
-
-
-def _metric_lines(evaluation: EvaluationReport) -> Iterator[str]:
-    rows = [evaluation.overall, *evaluation.slices]
-    width = max(len(row.slice) for row in rows) + 2
-    heads = [name + (" (baseline)" if evaluation.has_baseline else "") for name in _COLUMNS]
-    yield f"{'slice':<{max(width, 12)}}{'examples':>9}" + "".join(f"{head:>22}" for head in heads)
-    for row in rows:
-        cells = "".join(f"{_cell(row, name):>22}" for name in _COLUMNS)
-        yield f"{row.slice or 'all data':<{max(width, 12)}}{row.num_examples:>9}{cells}"
-
-
-def _cell(row: SliceMetrics, name: str) -> str:
-    text = f"{row.metrics.get(name, math.nan):.3f}"
-    return f"{text} ({row.baseline[name]:.3f})" if name in row.baseline else text
+    return "\n".join(["", *metric_lines(report.evaluation), "", *_verdict_lines(report)])
 
 
 def _verdict(report: RunReport) -> str:
@@ -183,6 +172,7 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
     else:
         yield "verdict   REFUSED; what was in service stays"
         yield from (f"          {reason}" for reason in report.reasons)
+    yield from (f"behind    {line}" for line in report.evaluation.behind)
     yield from (f"note      {note}" for note in report.evaluation.notes)
     yield from (
         f"warning   {r.node_id} {r.state}: {r.error or 'what it needs failed'}; the push is not affected"

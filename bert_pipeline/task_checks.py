@@ -9,6 +9,7 @@ from typing import Any
 import bert_task
 
 from bert_pipeline.errors import UserError
+from bert_pipeline.gate_checks import check_evaluation
 
 _CHOICES = {
     "bulk_inference.format": ("csv", "parquet"),
@@ -54,7 +55,7 @@ def check_task(task: bert_task.TaskConfig) -> None:
             raise UserError(f"{key} is {value}; it must be {bounds}")
     _check_name(task.name)
     _check_data(task.data)
-    _check_evaluation(task)
+    check_evaluation(task)
     _check_validation(task.validation)
 
 
@@ -91,21 +92,6 @@ def _check_data(data: bert_task.DataConfig) -> None:
     columns = [*data.text, data.label]
     if len(set(columns)) != len(columns):
         raise UserError(f"data.text {list(data.text)} and data.label {data.label!r} name a column twice")
-
-
-def _check_evaluation(task: bert_task.TaskConfig) -> None:
-    for i, gate in enumerate(task.evaluation.gates):
-        if all(bound is None for bound in (gate.min, gate.max, gate.max_drop, gate.max_rise)):
-            raise UserError(
-                f"evaluation.gates[{i}] ({gate.metric}) has no bound and can refuse nothing; "
-                "give min, max, max_drop or max_rise"
-            )
-        column = gate.slice.partition("=")[0]
-        if column and column not in task.evaluation.slices:
-            raise UserError(
-                f"evaluation.gates[{i}].slice is {gate.slice!r}, but {column!r} is not in evaluation.slices "
-                f"{list(task.evaluation.slices)}; add it there"
-            )
 
 
 def _check_validation(validation: bert_task.ValidationConfig) -> None:

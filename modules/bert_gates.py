@@ -30,6 +30,22 @@ class GateConfig:
     max_rise: float | None = None
     """The metric may lie at most this far (absolute) above the baseline's (for errors)."""
 
+    min_gain: float | None = None
+    """The metric must be better than the baseline's by at least this (absolute): higher, or lower for errors
+    (loss, calibration_error, expected_cost)."""
+
+    max_gap: float | None = None
+    """With a column as `slice`: on no value of it may the metric be worse by more than this (absolute) than on
+    the rest of the examples."""
+
+    confidence: float | None = None
+    """Between 0.5 and 1, as 0.95: noise does not decide. `min`, `max` and `min_gain` must then be kept by the
+    whole confidence interval; `max_drop`, `max_rise` and `max_gap` refuse only what lies beyond them with the
+    whole interval. Unset: the measured value alone decides."""
+
+    min_examples: int = 0
+    """Slices of fewer examples are not judged, and the summary says so."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
@@ -40,3 +56,15 @@ class EvaluationConfig:
 
     gates: tuple[GateConfig, ...] = ()
     """Bounds; a model that breaks one is not blessed."""
+
+    intervals: str = "jackknife"
+    """How TFMA computes standard errors: `jackknife` (20 parts, each left out once), `bootstrap` (20 Poisson
+    resamples: 20 times the work of the metrics), or `none`
+    (https://www.tensorflow.org/tfx/model_analysis/metrics#confidence_intervals)."""
+
+    costs: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    """What an answer costs: true label to answered label to cost. What is not named costs 0 where right and 1
+    where wrong. Any entry adds the metric expected_cost, the mean cost of an example."""
+
+    cost_unit: str = ""
+    """Unit of the costs, for the summary."""

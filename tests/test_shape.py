@@ -33,7 +33,7 @@ SECTIONS = [
 FIELDS = [(cls.__name__, field.name) for cls in SECTIONS for field in dataclasses.fields(cls)]
 READ_WHILE_LOADING = {("DataConfig", "path")}  # config.py makes it absolute, or puts DATA= in its place
 # The files that load and check settings, which is not reading them.
-LOADERS = {"bert_task.py", "bert_gates.py", "config.py", "task_checks.py"}
+LOADERS = {"bert_task.py", "bert_gates.py", "config.py", "task_checks.py", "gate_checks.py"}
 
 
 def relative(path: Path) -> str:

@@ -60,6 +60,40 @@ def test_minimal_task_has_the_documented_defaults(tmp_path):
             r"evaluation.gates\[0\].slice is 'city=Ulm', but 'city' is not in evaluation.slices",
         ),
         (
+            '[evaluation]\nslices = ["c"]\n[[evaluation.gates]]\nmetric = "auc"\nslice = "c"\nmax_gap = 0.1\n',
+            r"evaluation.gates\[0\].max_gap cannot compare 'auc'",
+        ),
+        (
+            '[evaluation]\nslices = ["c"]\n[[evaluation.gates]]\nmetric = "loss"\nslice = "c=x"\nmax_gap = 0.1\n',
+            r"evaluation.gates\[0\].max_gap compares the values of a column, and .*slice is 'c=x'; name a column",
+        ),
+        (
+            '[[evaluation.gates]]\nmetric = "loss"\nmax = 1\nmin_examples = 5\n',
+            r"evaluation.gates\[0\].min_examples is 5 and its slice ''; it must be 0 or more, and needs a slice",
+        ),
+        (
+            '[[evaluation.gates]]\nmetric = "loss"\nmax = 1\nconfidence = 95\n',
+            r"evaluation.gates\[0\].confidence is 95; it must be from 0.5 to under 1, as 0.95",
+        ),
+        (
+            '[evaluation]\nintervals = "none"\n[[evaluation.gates]]\nmetric = "loss"\nmax = 1\nconfidence = 0.9\n',
+            r'confidence needs intervals, and evaluation.intervals is "none"; make it "jackknife"',
+        ),
+        (
+            '[evaluation]\nintervals = "bootstap"\n',
+            r"evaluation.intervals is 'bootstap'; it must be one of jackknife, bootstrap, none",
+        ),
+        (
+            "[evaluation.costs]\na = { bb = 2 }\n",
+            r"evaluation.costs.a.bb: 'bb' is not in data.labels; did you mean 'b'\? Known: a, b",
+        ),
+        (
+            "[evaluation.costs]\nc = { a = 2 }\n",
+            r"evaluation.costs.c: 'c' is not in data.labels; Known: a, b",
+        ),
+        ("[evaluation.costs]\na = { b = nan }\n", r"evaluation.costs.a.b is nan; it must be a finite number"),
+        ('[evaluation]\ncost_unit = "EUR"\n', r"evaluation.cost_unit is 'EUR', and no answer has a cost"),
+        (
             "[serving]\nnum_warmup_requests = 1001\n",
             r"serving.num_warmup_requests is 1001; it must be from 1 to 1000",
         ),

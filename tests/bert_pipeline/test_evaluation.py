@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import tensorflow_model_analysis as tfma
 from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
@@ -82,6 +84,56 @@ def test_each_bound_becomes_a_threshold_on_its_slice() -> None:
         ("loss", False): [("category", 0.9)],
         ("loss", True): [("category", 0.1)],
     }
+
+
+def test_a_wanted_gain_is_a_threshold_in_the_direction_that_is_better() -> None:
+    task = _task(GateConfig("accuracy", min_gain=0.02), GateConfig("loss", min_gain=0.1))
+    config = tfma.utils.update_eval_config_with_defaults(evaluation.eval_config(task), has_baseline=True)
+    thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
+    found = {
+        key.name: (round(pairs[0][1].absolute.value, 6), pairs[0][1].direction)
+        for key, pairs in thresholds.items()
+        if key.is_diff and key.model_name == evaluation.CANDIDATE
+    }
+
+    assert found == {"accuracy": (0.02, 2), "loss": (-0.1, 1)}  # 1: lower, 2: higher is better
+
+
+def test_gates_with_confidence_or_between_slices_are_no_thresholds_of_tfma() -> None:
+    task = _task(
+        GateConfig("accuracy", min=0.7, confidence=0.95),
+        GateConfig("accuracy", slice="category", max_gap=0.2),
+        GateConfig("accuracy", slice="category", min=0.5, min_examples=20),
+    )
+
+    assert _bounds(task) == {("example_count", False): [("", 1.0), ("category", 1.0)]}
+
+
+def test_intervals_are_tfmas_jackknife_unless_the_task_says_otherwise() -> None:
+    def options(intervals: str):
+        task = dataclasses.replace(_task(), evaluation=EvaluationConfig(intervals=intervals))
+        return evaluation.eval_config(task).options
+
+    assert evaluation.eval_config(_task()).options == options("jackknife")
+    assert options("jackknife").compute_confidence_intervals.value
+    assert options("jackknife").confidence_intervals.method == 2
+    assert options("bootstrap").confidence_intervals.method == 1
+    assert not options("none").HasField("compute_confidence_intervals")
+
+
+def test_expected_cost_needs_costs() -> None:
+    gate = GateConfig("expected_cost", max=0.5)
+    with pytest.raises(
+        UserError, match=r"gates\[0\].metric is 'expected_cost', and no answer has a cost; add"
+    ):
+        evaluation.eval_config(_task(gate))
+
+    priced = EvaluationConfig(gates=(gate,), costs={"negative": {"positive": 5.0}})
+    config = evaluation.eval_config(dataclasses.replace(_task(), evaluation=priced))
+    assert (
+        '"costs": [[0.0, 1.0, 5.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]'
+        in config.metrics_specs[0].metrics[1].config
+    )
 
 
 def test_a_slice_value_may_hold_any_character() -> None:

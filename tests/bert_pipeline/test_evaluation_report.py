@@ -65,6 +65,25 @@ def _sentence(gate: GateConfig, *, value: float, baseline: float = math.nan) -> 
             "recall/negative on all data is not defined (no example has the label negative), and must be at least 0.50",
         ),
         (
+            GateConfig("accuracy", min_gain=0.02),
+            0.81,
+            0.8,
+            "accuracy on all data is 0.81, 0.01 above the baseline's 0.80 (wanted: 0.02 above)",
+        ),
+        (
+            GateConfig("loss", min_gain=0.1),
+            0.5,
+            0.42,
+            "loss on all data is 0.50, 0.08 above the baseline's 0.42 (wanted: 0.10 below)",
+        ),
+        (
+            GateConfig("auc", min_gain=0.1),
+            0.5,
+            math.nan,
+            "auc on all data is 0.50 and the baseline's is not defined, so it cannot be shown to lie "
+            "at least 0.10 above the baseline's",
+        ),
+        (
             GateConfig("auc", max_drop=0.01),
             0.9,
             math.nan,

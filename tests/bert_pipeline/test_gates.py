@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
-from tfx.components.evaluator import executor
-from tfx.types import artifact_utils, standard_artifacts
-from tfx.utils import proto_utils
 
-from bert_pipeline import evaluation, evaluation_report
+from tests.bert_pipeline.lookup_model import Outcome, evaluate_model, save_lookup_model, write_examples
 
 LABELS = ("negative", "neutral", "positive")
 CATEGORIES = ("boots", "men's dress shoes")
-BEAM_ARGS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
 
 # 60 examples: text, label, category. Each label 10 times in each category.
 ROWS = [
@@ -25,45 +19,6 @@ ROWS = [
     for label in LABELS
     for i in range(10)
 ]
-
-
-class LookupModel(tf.Module):
-    """A model that knows its answers by heart: text -> label, with probability 0.8."""
-
-    def __init__(self, answers: dict[str, str]) -> None:
-        super().__init__()
-        ids = [LABELS.index(label) for label in answers.values()]
-        self._answer_ids = _table(list(answers), ids)
-        self._label_ids = _table(list(LABELS), list(range(len(LABELS))))
-
-    def _parse(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        spec = {name: tf.io.FixedLenFeature([], tf.string, default_value="") for name in ("text", "label")}
-        return tf.io.parse_example(examples, spec)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def serving_default(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids = self._answer_ids.lookup(text)
-        probabilities = tf.one_hot(ids, len(LABELS)) * 0.7 + 0.1
-        label = tf.gather(tf.constant(LABELS), ids)
-        labels = tf.tile([LABELS], [tf.size(text), 1])
-        return {"label": label, "labels": labels, "probabilities": probabilities}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = self.serving_default(self._parse(examples)["text"])
-        return {**outputs, "label": outputs["label"][:, tf.newaxis]}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def transform_features(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = self._parse(examples)
-        ids = tf.fill([tf.size(examples), 3], tf.constant(1, tf.int64))
-        label_id = self._label_ids.lookup(parsed["label"])
-        return {"input_word_ids": ids, "input_mask": ids, "input_type_ids": ids, "label_id": label_id}
-
-
-def _table(keys: list[str], values: list[int]) -> tf.lookup.StaticHashTable:
-    pairs = tf.lookup.KeyValueTensorInitializer(keys, tf.constant(values, tf.int64))
-    return tf.lookup.StaticHashTable(pairs, default_value=-1)
 
 
 def _right_but(wrong: dict[str, str]) -> dict[str, str]:
@@ -89,29 +44,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "worse_on_slice": WORSE_ON_SLICE,
     }
     root = tmp_path_factory.mktemp("models")
-    for name, table in answers.items():
-        model = LookupModel(table)
-        names = ("serving_default", "serve_examples", "transform_features")
-        signatures = {signature: getattr(model, signature).get_concrete_function() for signature in names}
-        tf.saved_model.save(model, str(root / name / "Format-Serving"), signatures)
-    return {name: root / name for name in answers}
+    return {name: save_lookup_model(root / name, table, labels=LABELS) for name, table in answers.items()}
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Raw examples as ExampleGen writes them."""
-    root = tmp_path_factory.mktemp("examples")
-    split = root / "Split-eval"
-    split.mkdir()
-    with tf.io.TFRecordWriter(str(split / "data-00000-of-00001.gz"), "GZIP") as writer:
-        for row in ROWS:
-            values = dict(zip(("text", "label", "category"), row, strict=True))
-            feature = {
-                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
-                for name, value in values.items()
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
-    return root
+    return write_examples(tmp_path_factory.mktemp("examples"), ROWS)
 
 
 def _task(*gates: GateConfig) -> TaskConfig:
@@ -120,46 +59,8 @@ def _task(*gates: GateConfig) -> TaskConfig:
         name="gates",
         description="",
         data=data,
-        evaluation=EvaluationConfig(slices=("category",), gates=gates),
+        evaluation=EvaluationConfig(slices=("category",), gates=gates, intervals="none"),
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What the Evaluator left behind."""
-
-    blessed_file: bool
-    report: evaluation_report.EvaluationReport
-
-
-def _evaluate(
-    task: TaskConfig, model: Path, *, examples: Path, out: Path, baseline: Path | None = None
-) -> Outcome:
-    """Runs TFX's Evaluator executor."""
-    inputs = {"examples": [_artifact(standard_artifacts.Examples(), examples)]}
-    inputs["examples"][0].split_names = artifact_utils.encode_split_names(["eval"])
-    inputs["model"] = [_artifact(standard_artifacts.Model(), model)]
-    if baseline:
-        inputs["baseline_model"] = [_artifact(standard_artifacts.Model(), baseline)]
-    outputs = {
-        "evaluation": [_artifact(standard_artifacts.ModelEvaluation(), out / "evaluation")],
-        "blessing": [_artifact(standard_artifacts.ModelBlessing(), out / "blessing")],
-    }
-    properties = {
-        "eval_config": proto_utils.proto_to_json(evaluation.eval_config(task)),
-        "feature_slicing_spec": None,
-        "example_splits": "null",
-        "fairness_indicator_thresholds": "null",
-    }
-    context = executor.Executor.Context(beam_pipeline_args=BEAM_ARGS, tmp_dir=str(out / "tmp"), unique_id="1")
-    executor.Executor(context).Do(inputs, outputs, properties)
-    report = evaluation_report.read_report(str(out / "evaluation"), task=task)
-    return Outcome(blessed_file=(out / "blessing" / "BLESSED").exists(), report=report)
-
-
-def _artifact(artifact, path: Path):
-    artifact.uri = str(path)
-    return artifact
 
 
 class Trial:
@@ -169,7 +70,7 @@ class Trial:
         self._models, self._examples, self._out = models, examples, tmp_path
 
     def __call__(self, model: str, *gates: GateConfig, baseline: str = "") -> Outcome:
-        return _evaluate(
+        return evaluate_model(
             _task(*gates),
             self._models[model],
             examples=self._examples,

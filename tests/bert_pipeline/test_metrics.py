@@ -48,6 +48,21 @@ def test_a_label_that_a_slice_does_not_hold_has_no_recall_and_is_left_out_of_mac
     assert math.isnan(result["recall/b"]) and result["macro_f1"] == 1.0
 
 
+def test_costs_that_are_not_named_are_0_where_right_and_1_where_wrong() -> None:
+    costs = scores.cost_matrix({"negative": {"positive": 5.0}, "neutral": {"neutral": 0.5}}, LABELS)
+
+    assert costs.tolist() == [[0.0, 1.0, 5.0], [1.0, 0.5, 1.0], [1.0, 1.0, 0.0]]
+
+
+def test_expected_cost_is_the_mean_over_the_examples() -> None:
+    matrix = np.array([[6.0, 1.0, 1.0], [2.0, 3.0, 0.0], [0.0, 1.0, 6.0]])
+    costs = scores.cost_matrix({"negative": {"positive": 5.0}}, LABELS)
+
+    # 1 at 5, 4 at 1, of 20.
+    assert scores.expected_cost(matrix, costs) == pytest.approx(9 / 20)
+    assert math.isnan(scores.expected_cost(np.zeros([3, 3]), costs))
+
+
 def _tally(*examples: tuple[int, list[float]]) -> scores.Tally:
     tally = scores.Tally.empty(len(examples[0][1]))
     for label_id, probabilities in examples:

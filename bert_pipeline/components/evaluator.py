@@ -1,0 +1,122 @@
+"""Evaluator with gates that see confidence intervals: an executor of our own over the stock one's work.
+
+An example of TFX's third way to a custom component, to be copied: the stock executor does the work, the code here
+looks at what it wrote and may withdraw the blessing, and everything downstream sees the same artifacts as before.
+The component's interface grows by one parameter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import bert_task
+import tensorflow_model_analysis as tfma
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.components.evaluator import executor as stock
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_component_specs as specs
+from tfx.types.component_spec import ExecutionParameter
+
+from bert_pipeline import evaluation, judging
+from bert_pipeline.slice_metrics import read_slices
+
+VERDICT_FILE = "verdict.json"
+
+_TERMS = "terms"
+
+
+class Executor(stock.Executor):
+    """TFX's executor, then the gates that TFMA's thresholds cannot hold."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Evaluates, judges, and writes the verdict beside the metrics; see TFX's executor for the arguments."""
+        super().Do(input_dict, output_dict, exec_properties)
+        terms = judging.terms_from_json(exec_properties[_TERMS])
+        uri = artifact_utils.get_single_uri(output_dict[specs.EVALUATION_KEY])
+        verdict = judging.judge(read_slices(uri, labels=terms.labels, costs=terms.costs), terms=terms)
+        text = json.dumps(dataclasses.asdict(verdict), indent=2, ensure_ascii=False)
+        (Path(uri) / VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
+        if verdict.refusals:
+            _withdraw(artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY]))
+
+
+def _withdraw(blessing: types.Artifact) -> None:
+    """Makes of a blessing what TFX's executor writes where it blesses nothing."""
+    (Path(blessing.uri) / constants.BLESSED_FILE_NAME).unlink(missing_ok=True)
+    (Path(blessing.uri) / constants.NOT_BLESSED_FILE_NAME).touch()
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
+
+
+def read_verdict(evaluation_uri: str) -> judging.Verdict:
+    """What the executor decided; an empty verdict where another Evaluator wrote the artifact."""
+    path = Path(evaluation_uri) / VERDICT_FILE
+    if not path.exists():
+        return judging.Verdict()
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return judging.Verdict(**{key: tuple(lines) for key, lines in values.items()})
+
+
+class GatedEvaluatorSpec(types.ComponentSpec):
+    """Evaluator's interface, with what the gates depend on."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        specs.EVAL_CONFIG_KEY: ExecutionParameter(type=tfma.EvalConfig),
+        specs.FAIRNESS_INDICATOR_THRESHOLDS_KEY: ExecutionParameter(type=str),
+        specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
+        _TERMS: ExecutionParameter(type=str),
+    }
+    INPUTS = specs.EvaluatorSpec.INPUTS
+    OUTPUTS = specs.EvaluatorSpec.OUTPUTS
+    TYPE_ANNOTATION = specs.EvaluatorSpec.TYPE_ANNOTATION
+
+
+class GatedEvaluator(base_beam_component.BaseBeamComponent):
+    """TFX's Evaluator with the executor above, configured by a task."""
+
+    SPEC_CLASS = GatedEvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        baseline_model: types.BaseChannel | None,
+        task: bert_task.TaskConfig,
+        splits: tuple[str, ...] = ("eval",),
+    ) -> None:
+        """Wires the component.
+
+        Args:
+            examples: channel of raw Examples.
+            model: channel of the candidate.
+            baseline_model: channel of the model that it is compared with.
+            task: gives metrics, slices and gates.
+            splits: names of the splits of `examples` that are evaluated.
+
+        Raises:
+            UserError: a gate names a metric or a label that there is not.
+        """
+        super().__init__(
+            spec=GatedEvaluatorSpec(
+                examples=examples,
+                model=model,
+                baseline_model=baseline_model,
+                eval_config=evaluation.eval_config(task),
+                fairness_indicator_thresholds="null",
+                example_splits=json.dumps(list(splits)),
+                terms=judging.terms_to_json(judging.terms_of(task)),
+                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

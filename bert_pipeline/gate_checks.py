@@ -1,0 +1,95 @@
+"""What the values of section [evaluation] may be, beyond their types."""
+
+from __future__ import annotations
+
+import difflib
+import math
+
+import bert_task
+
+from bert_pipeline.errors import UserError
+
+BOUNDS = ("min", "max", "max_drop", "max_rise", "min_gain", "max_gap")
+
+_METHODS = ("jackknife", "bootstrap", "none")
+
+# `gaps.NOT_COMPARABLE`, spelled out: that file imports TFMA, which takes seconds.
+_NO_GAP = ("auc", "calibration_error", "example_count")
+
+
+def check_evaluation(task: bert_task.TaskConfig) -> None:
+    """Refuses values that make no sense.
+
+    Raises:
+        UserError: names the key, the value and the fix.
+    """
+    evaluation = task.evaluation
+    if evaluation.intervals not in _METHODS:
+        raise UserError(
+            f"evaluation.intervals is {evaluation.intervals!r}; it must be one of {', '.join(_METHODS)}"
+        )
+    _check_costs(task)
+    for i, gate in enumerate(evaluation.gates):
+        key = f"evaluation.gates[{i}]"
+        if all(getattr(gate, name) is None for name in BOUNDS):
+            raise UserError(
+                f"{key} ({gate.metric}) has no bound and can refuse nothing; "
+                f"give {', '.join(BOUNDS[:-1])} or {BOUNDS[-1]}"
+            )
+        column, equals, _ = gate.slice.partition("=")
+        if column and column not in evaluation.slices:
+            raise UserError(
+                f"{key}.slice is {gate.slice!r}, but {column!r} is not in evaluation.slices "
+                f"{list(evaluation.slices)}; add it there"
+            )
+        _check_comparison(gate, key=key, is_column=bool(column) and not equals)
+        _check_confidence(gate, key=key, intervals=evaluation.intervals)
+
+
+def _check_comparison(gate: bert_task.GateConfig, *, key: str, is_column: bool) -> None:
+    if gate.max_gap is not None and not is_column:
+        raise UserError(
+            f"{key}.max_gap compares the values of a column, and {key}.slice is {gate.slice!r}; name a column"
+        )
+    if gate.max_gap is not None and gate.metric in _NO_GAP:
+        raise UserError(
+            f"{key}.max_gap cannot compare {gate.metric!r}, whose value outside a slice is not known; "
+            "take accuracy, macro_f1, loss, expected_cost, precision/<label> or recall/<label>"
+        )
+    if gate.min_examples < 0 or (gate.min_examples and not gate.slice):
+        raise UserError(
+            f"{key}.min_examples is {gate.min_examples} and its slice {gate.slice!r}; "
+            "it must be 0 or more, and needs a slice"
+        )
+
+
+def _check_confidence(gate: bert_task.GateConfig, *, key: str, intervals: str) -> None:
+    if gate.confidence is None:
+        return
+    if not 0.5 <= gate.confidence < 1:
+        raise UserError(f"{key}.confidence is {gate.confidence:g}; it must be from 0.5 to under 1, as 0.95")
+    if intervals == "none":
+        raise UserError(
+            f'{key}.confidence needs intervals, and evaluation.intervals is "none"; make it "jackknife"'
+        )
+
+
+def _check_costs(task: bert_task.TaskConfig) -> None:
+    labels = task.data.labels
+    for actual, row in task.evaluation.costs.items():
+        for label, key in [
+            (actual, f"evaluation.costs.{actual}"),
+            *((answered, f"evaluation.costs.{actual}.{answered}") for answered in row),
+        ]:
+            if label not in labels:
+                close = difflib.get_close_matches(label, labels, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                raise UserError(f"{key}: {label!r} is not in data.labels; {hint}Known: {', '.join(labels)}")
+        for answered, cost in row.items():
+            if not math.isfinite(cost):
+                raise UserError(f"evaluation.costs.{actual}.{answered} is {cost}; it must be a finite number")
+    if task.evaluation.cost_unit and not task.evaluation.costs:
+        raise UserError(
+            f"evaluation.cost_unit is {task.evaluation.cost_unit!r}, and no answer has a cost; "
+            "add a table [evaluation.costs]"
+        )

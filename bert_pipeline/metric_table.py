@@ -1,0 +1,57 @@
+"""The table of metrics by slice, for people, and its intervals, for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from bert_pipeline import scores
+from bert_pipeline.estimates import SHOWN_CONFIDENCE, Estimate
+from bert_pipeline.evaluation_report import EvaluationReport, SliceMetrics
+
+# Metrics of the table, expected_cost where the task has costs; all of them are in summary.json.
+_COLUMNS = (scores.ACCURACY, scores.MACRO_F1, scores.EXPECTED_COST)
+
+
+def metric_lines(evaluation: EvaluationReport) -> Iterator[str]:
+    """One line a slice: examples, then each metric as `0.800 ±0.057 (0.790)`.
+
+    The figure after the sign is half of the 95 % interval, in brackets stands the baseline's value.
+    """
+    rows = [evaluation.overall, *evaluation.slices]
+    columns = [
+        name for name in _COLUMNS if name in evaluation.overall.metrics or name != scores.EXPECTED_COST
+    ]
+    has_intervals = any(row.estimates for row in rows)
+    heads = {name: _head(name, evaluation) for name in columns}
+    widths = {name: max(22, len(head) + 2) for name, head in heads.items()}
+    width = max(12, *(len(row.slice) + 2 for row in rows))
+    yield f"{'slice':<{width}}{'examples':>9}" + "".join(f"{heads[name]:>{widths[name]}}" for name in columns)
+    for row in rows:
+        cells = (_cell(row, name, has_intervals=has_intervals) for name in columns)
+        texts = "".join(f"{cell:>{widths[name]}}" for cell, name in zip(cells, columns, strict=True))
+        yield f"{row.slice or 'all data':<{width}}{row.num_examples:>9}{texts}"
+
+
+def _head(name: str, evaluation: EvaluationReport) -> str:
+    unit = f" {evaluation.cost_unit}" if name == scores.EXPECTED_COST and evaluation.cost_unit else ""
+    return f"{name}{unit}" + (" (baseline)" if evaluation.has_baseline else "")
+
+
+def _cell(row: SliceMetrics, name: str, *, has_intervals: bool) -> str:
+    text = f"{row.metrics.get(name, math.nan):.3f}"
+    if has_intervals:
+        known = row.estimates.get(name, Estimate(math.nan))
+        text += " ±?" if math.isinf(known.std_error) else f" ±{known.half_width(SHOWN_CONFIDENCE):.3f}"
+    return f"{text} ({row.baseline[name]:.3f})" if name in row.baseline else text
+
+
+def intervals(estimates: Mapping[str, Estimate]) -> dict[str, tuple[float, float] | None]:
+    """Metric to the ends of its 95 % interval; None where it is not known. The ends may lie outside [0, 1]."""
+    return {name: _ends(known) for name, known in sorted(estimates.items())}
+
+
+def _ends(known: Estimate) -> tuple[float, float] | None:
+    if math.isnan(known.value) or math.isinf(known.std_error):
+        return None
+    return known.low(SHOWN_CONFIDENCE), known.high(SHOWN_CONFIDENCE)
