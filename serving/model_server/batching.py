@@ -26,7 +26,7 @@ class BatchingParameters:
     The defaults are ours, measured with a MiniLM classifier on two processors and sentences of mixed length:
     the processor time of a row falls from 5.3 ms alone to 3.1 ms in batches of 16 and no further (3.2 ms in
     batches of 32); two batches on one thread each cost less than one batch on two (3.1 and 3.4 ms a row, and
-    5.4 and 7.7 ms for a lone row). Choosing rows of like length for a batch saved 5 % at most: not done.
+    5.4 and 7.7 ms for a lone row). Choosing rows of like length for a batch saved about 5 %: not done.
     """
 
     max_batch_size: int = 16

@@ -141,17 +141,24 @@ class RequestQueue:
         self._takes += 1
         if now < self._overloaded_until and self._takes % _OLDEST_EVERY:
             in_time.reverse()
-        picked: list[Task] = []
-        rows = 0
-        for task in in_time or list(tasks.values()):
-            if picked and (task.key is None or rows + task.rows > self._max_rows):
-                continue
-            picked.append(task)
-            rows += task.rows
-            if rows >= self._max_rows or task.key is None:
-                break
+        picked = self._fill(in_time or list(tasks.values()), now=now)
         for task in picked:
             self._remove(task, state=State.RUNNING)
+        return picked
+
+    def _fill(self, tasks: list[Task], *, now: float) -> list[Task]:
+        """A batch of the first tasks: as many rows as fit, and as can be done before the first of them expires."""
+        picked: list[Task] = []
+        rows, end = 0, _NEVER
+        for task in tasks:
+            end_with = end if task.deadline is None else min(end, task.deadline)
+            done = now + (rows + task.rows) * task.call.row_seconds
+            if picked and (task.key is None or rows + task.rows > self._max_rows or done > end_with):
+                continue
+            picked.append(task)
+            rows, end = rows + task.rows, end_with
+            if rows >= self._max_rows or task.key is None:
+                break
         return picked
 
     def _expire(self, task: Task) -> None:

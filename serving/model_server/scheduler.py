@@ -169,7 +169,7 @@ class Scheduler:
         arrays = batches.merge([task.arrays for task in tasks], padding=padded - rows)
         start = time.monotonic()
         outputs = call.function(*arrays)
-        call.note(time.monotonic() - start)
+        call.note(time.monotonic() - start, rows=padded)
         with self._counting:
             self._batch_sizes[rows] += 1
         if len(tasks) == 1 and padded == rows:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +16,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server import errors, signatures, warmup
+from serving.model_server import errors, session_calls, signatures, warmup
 from serving.model_server.batching import BatchingParameters, default_num_batch_threads
 from serving.model_server.scheduler import Scheduler
 from serving.model_server.signatures import DEFAULT_SIGNATURE
@@ -141,7 +140,9 @@ class Servable:
             )
             self._calls[key] = SignatureCall(
                 # Private, but the only way past the Python session's shape checks and its per-call overhead.
-                function=_guarded(self._session._make_callable_from_options(options)),
+                function=session_calls.guarded(
+                    session_calls.late(lambda: self._session._make_callable_from_options(options))
+                ),
                 batchable=signatures.is_batchable(signature, outputs=outputs),
                 signature_name=key[0],
                 inputs=inputs,
@@ -206,24 +207,6 @@ def _session_config(
     return config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=threads.inter_op
     )
-
-
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with TensorFlow's errors as ServingError."""
-
-    def call(*arrays: np.ndarray) -> Any:
-        try:
-            outputs = function(*arrays)
-        except tf.errors.OpError as error:
-            raise errors.from_tensorflow(error) from error
-        except UnicodeDecodeError as error:
-            # The graph failed, and its message quotes bytes of the request that are not UTF-8: TensorFlow
-            # cannot make its own error of it, and the code is lost.
-            raise errors.invalid_argument(error.object.decode("utf-8", "replace")) from error
-        # A session gives a lone string as bytes, and all else as arrays.
-        return [np.array(value, dtype=object) if isinstance(value, bytes) else value for value in outputs]
-
-    return call
 
 
 def _one_line(error: BaseException) -> str:

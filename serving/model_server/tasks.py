@@ -24,24 +24,25 @@ class Call:
     batchable: bool
     """Whether rows of several requests may run together; set to False when the outputs tell otherwise."""
 
-    seconds: float = 0.0
-    """How long a run took lately, on average; 0 before the first."""
+    row_seconds: float = 0.0
+    """How long a run took lately for each of its rows, on average; 0 before the first."""
 
     spread_seconds: float = 0.0
     """How far from it a run was lately, on average."""
 
     @property
     def least_seconds(self) -> float:
-        """What few runs are shorter than; 0 where they differ much."""
-        return max(0.0, self.seconds - 2 * self.spread_seconds)
+        """What few runs of one row are shorter than; 0 where they differ much."""
+        return max(0.0, self.row_seconds - 2 * self.spread_seconds)
 
-    def note(self, seconds: float) -> None:
+    def note(self, seconds: float, *, rows: int) -> None:
         """Takes a run into account, with the weights by which TCP estimates delays (RFC 6298)."""
-        if self.seconds:
-            self.spread_seconds += (abs(seconds - self.seconds) - self.spread_seconds) / 4
-            self.seconds += (seconds - self.seconds) / 8
+        row_seconds = seconds / max(rows, 1)
+        if self.row_seconds:
+            self.spread_seconds += (abs(row_seconds - self.row_seconds) - self.spread_seconds) / 4
+            self.row_seconds += (row_seconds - self.row_seconds) / 8
         else:
-            self.seconds, self.spread_seconds = seconds, seconds / 2
+            self.row_seconds, self.spread_seconds = row_seconds, row_seconds / 2
 
 
 class State(enum.Enum):

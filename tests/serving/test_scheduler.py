@@ -316,7 +316,7 @@ def test_under_overload_what_cannot_be_done_in_time_is_dropped_and_the_newest_mo
     values = range(2, 12)
 
     async def main() -> list[Any]:
-        recorder.call.seconds, now = 100.0, time.monotonic()
+        recorder.call.row_seconds, now = 100.0, time.monotonic()
         requests = [scheduler.run(recorder.call, arrays(1), deadline=now + 9)]
         requests += [scheduler.run(recorder.call, arrays(v), deadline=now + 900) for v in values]
         return (await behind(recorder, scheduler, *requests))[1]
@@ -329,10 +329,27 @@ def test_under_overload_what_cannot_be_done_in_time_is_dropped_and_the_newest_mo
     assert [x for (x,) in recorder.batches] == [0, 11, 10, 9, 8, 7, 6, 2, 5, 4, 3]
 
 
+def test_a_batch_takes_no_more_rows_than_can_be_done_before_the_first_deadline_in_it(make: Made) -> None:
+    scheduler, recorder = make(max_batch_size=8), Recorder()
+
+    async def main() -> list[Any]:
+        recorder.call.row_seconds, recorder.call.spread_seconds = 100.0, 100.0
+        now = time.monotonic()
+        lives = (None, 350, 350, 900, 900)
+        requests = [
+            scheduler.run(recorder.call, arrays(i), deadline=life and now + life)
+            for i, life in enumerate(lives, start=1)
+        ]
+        return (await behind(recorder, scheduler, *requests))[1]
+
+    assert [answers(a) for a in run(main())] == [[[2]], [[4]], [[6]], [[8]], [[10]]]
+    assert recorder.batches == [[0], [1, 2, 3], [4, 5]]
+
+
 def test_what_cannot_be_done_in_time_runs_all_the_same_where_nothing_else_waits(make: Made) -> None:
     """Else an estimate that is wrong would never be corrected."""
     scheduler, recorder = make(max_batch_size=1), Recorder()
-    recorder.call.seconds = 10.0
+    recorder.call.row_seconds = 10.0
     deadline = time.monotonic() + 5
     assert answers(run(scheduler.run(recorder.call, arrays(1), deadline=deadline))) == [[2]]
 
