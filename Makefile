@@ -5,6 +5,7 @@ OUT ?= out
 DATA ?=
 NAME ?=
 SPAN ?=
+WINDOW ?=
 ADDRESS ?=
 METADATA ?=
 NAME ?=
@@ -50,8 +51,8 @@ help: ## print this list
 setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXTRAS=none drops them
 	@$(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras "$(EXTRAS)"
 
-pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 METADATA=mysql://... V=1 (all logs)
-	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(METADATA),--metadata "$(METADATA)") $(if $(V),-v) $(ARGS)
+pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
+	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window $(WINDOW)) $(if $(METADATA),--metadata "$(METADATA)") $(if $(V),-v) $(ARGS)
 
 new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
 	@$(VENV_PYTHON) -m bert_pipeline new-task --name "$(NAME)" --data "$(DATA)" $(ARGS)

@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_task_arguments(pipeline)
     pipeline.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
     pipeline.add_argument(
+        "--window", type=int, default=None, help="spans to train on, instead of data.window"
+    )
+    pipeline.add_argument(
         "--server",
         choices=("process", "docker"),
         default="process",
@@ -78,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="shoes", help="name of a file in tasks/, or a path")
     parser.add_argument("--data", default="", help="data folder, instead of the task's data.path")
-    parser.add_argument("--span", type=int, default=None, help="span, instead of the task's data.span")
+    parser.add_argument(
+        "--span", type=_span, default=None, help="span, instead of the task's data.span: 2, 2025-07-01"
+    )
     parser.add_argument("--out", default="out", type=Path, help="where everything is written")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the libraries log")
     parser.add_argument(
@@ -89,6 +94,15 @@ def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="one setting",
     )
+
+
+def _span(text: str) -> int:
+    from bert_pipeline import spans
+
+    try:
+        return spans.parse_span(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 # Imports stand inside the verbs: a verb pays for its own only, and `--help` for none.
@@ -102,6 +116,7 @@ def _pipeline(arguments: argparse.Namespace) -> int:
             task=arguments.task,
             data=arguments.data,
             span=arguments.span,
+            window=arguments.window,
             overrides=tuple(arguments.overrides),
             out=arguments.out,
             metadata=arguments.metadata,

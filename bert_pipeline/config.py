@@ -48,7 +48,12 @@ class LoadedTask:
 
 
 def load_task(
-    name: str, *, data: str = "", span: int | None = None, overrides: Sequence[str] = ()
+    name: str,
+    *,
+    data: str = "",
+    span: int | None = None,
+    window: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> LoadedTask:
     """Reads a task file.
 
@@ -56,6 +61,7 @@ def load_task(
         name: the name of a file in `tasks/` (`shoes`), or a path to a .toml file.
         data: data folder that replaces `data.path`; relative to the working folder.
         span: span that replaces `data.span`.
+        window: number of spans that replaces `data.window`.
         overrides: `section.key=value` settings for this run, value in TOML's notation.
 
     Raises:
@@ -67,6 +73,8 @@ def load_task(
         _apply_override(values, override)
     if span is not None:
         values.setdefault("data", {})["span"] = span
+    if window is not None:
+        values.setdefault("data", {})["window"] = window
     task = parse_task(values, source=str(path))
     data_dir = Path(data).resolve() if data else (PROJECT_ROOT / task.data.path).resolve()
     if not data_dir.is_dir():

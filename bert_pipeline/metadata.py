@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from bert_pipeline.errors import UserError
@@ -51,3 +52,16 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
             host=url.hostname, port=str(port), dbname=database, user=user, password=password
         )
     )
+
+
+def output_artifacts(store: MetadataStore, execution_id: int) -> dict[str, metadata_store_pb2.Artifact]:
+    """Output key to artifact, of an execution that ran or was cached; 0: nothing."""
+    if not execution_id:
+        return {}
+    outputs = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+    events = [e for e in store.get_events_by_execution_ids([execution_id]) if e.type in outputs]
+    artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in events])}
+    return {
+        next(step.key for step in event.path.steps if step.key): artifacts[event.artifact_id]
+        for event in events
+    }

@@ -35,6 +35,10 @@ class RunPaths:
         """Base path of the served model: one folder per version."""
         return self.root / "serving" / self.task_name
 
+    def anomalies(self, name: str) -> Path:
+        """ExampleValidator's report for people on one span (`span-2`), or on data without spans (`data`)."""
+        return self.root / "anomalies" / f"{name}.txt"
+
     @property
     def logs(self) -> Path:
         """One log file per run."""

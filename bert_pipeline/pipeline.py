@@ -14,15 +14,14 @@ import bert_task
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 
+from bert_pipeline import data_graph
 from bert_pipeline.components import baseline_resolver
 from bert_pipeline.components.bulk_inferrer import ProgressBulkInferrer
 from bert_pipeline.components.evaluator import GatedEvaluator
-from bert_pipeline.components.example_gen import text_example_gen, unlabelled_example_gen
-from bert_pipeline.components.example_validator import TextExampleValidator
+from bert_pipeline.components.example_gen import unlabelled_example_gen
 from bert_pipeline.components.infra_validator import infra_validator
 from bert_pipeline.components.labelled_table import LabelledTable
 from bert_pipeline.components.pusher import AtomicPusher
-from bert_pipeline.components.schema import CuratedSchema
 from bert_pipeline.config import PROJECT_ROOT, LoadedTask
 from bert_pipeline.encoders import Encoder
 from bert_pipeline.paths import RunPaths
@@ -45,55 +44,29 @@ class Parts:
     schema_pbtxt: str
     """Text of the curated schema."""
 
+    span: data_graph.SpanParts
+    """The span that is evaluated, and what was read of the ones before."""
+
     server: str = "process"
     """What InfraValidator loads the candidate in: `process` (our server) or `docker` (TF Serving)."""
-
-
-def data_components(loaded: LoadedTask) -> tuple[BaseNode, BaseNode]:
-    """ExampleGen and StatisticsGen, with which every run begins."""
-    data = loaded.task.data
-    example_gen = text_example_gen(
-        data_dir=loaded.data_dir,
-        files=data.files,
-        data_format=data.format,
-        hash_buckets=data.hash_buckets,
-        span=data.span,
-    ).with_id("ExampleGen")
-    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
-    return example_gen, statistics_gen
-
-
-def schema_components(loaded: LoadedTask) -> list[BaseNode]:
-    """The first pass over a task that has no schema yet: infers one, to be kept beside the task file."""
-    example_gen, statistics_gen = data_components(loaded)
-    schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"])
-    return [example_gen, statistics_gen, schema_gen]
 
 
 def task_components(parts: Parts) -> list[BaseNode]:
     """Every component of a run, in order."""
     loaded, task, encoder = parts.loaded, parts.loaded.task, parts.encoder
+    # Which spans there are is told by the Examples; asking for the newest by its number retrains nothing.
+    data_section = bert_task.to_json(dataclasses.replace(task.data, span=0, window=1))
 
-    example_gen, statistics_gen = data_components(loaded)
-    examples = example_gen.outputs["examples"]
-
-    schema = CuratedSchema(schema_pbtxt=parts.schema_pbtxt).with_id("Schema")
-
-    example_validator = TextExampleValidator(
-        examples=examples,
-        statistics=statistics_gen.outputs["statistics"],
-        schema=schema.outputs["schema"],
-        data=task.data,
-        task_file=loaded.path,
-        schema_file=loaded.schema_path,
-    ).with_id("ExampleValidator")
+    data = data_graph.validated_data(
+        loaded, encoder=encoder, schema_pbtxt=parts.schema_pbtxt, parts=parts.span
+    )
 
     transform = tfx.components.Transform(
-        examples=examples,
-        schema=schema.outputs["schema"],
+        examples=data.window,
+        schema=data.schema,
         module_file=str(MODULES_DIR / "bert_transform.py"),
         custom_config={
-            "data": bert_task.to_json(task.data),
+            "data": data_section,
             "text": bert_task.to_json(task.text),
             "vocab_path": encoder.vocab_path,
             "lower_case": encoder.lower_case,
@@ -101,17 +74,17 @@ def task_components(parts: Parts) -> list[BaseNode]:
         },
         disable_statistics=True,  # TFDV over token ids: most of Transform's time, and nobody reads it
     )
-    transform.add_upstream_node(example_validator)  # nothing is computed on data that does not fit
+    transform.add_upstream_node(data.validator)  # nothing is computed on data that does not fit
 
     trainer = tfx.components.Trainer(
         module_file=str(MODULES_DIR / "bert_trainer.py"),
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        schema=schema.outputs["schema"],
+        schema=data.schema,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
         custom_config={
-            "data": bert_task.to_json(task.data),
+            "data": data_section,
             "encoder": bert_task.to_json(task.encoder),
             "training": bert_task.to_json(task.training),
             "encoder_path": encoder.path,
@@ -130,11 +103,11 @@ def task_components(parts: Parts) -> list[BaseNode]:
     ).with_id("Baseline")
 
     evaluator = GatedEvaluator(
-        examples=examples, model=model, baseline_model=baseline.outputs["model"], task=task
+        examples=data.newest, model=model, baseline_model=baseline.outputs["model"], task=task
     ).with_id("Evaluator")
 
     validator = infra_validator(
-        model=model, examples=examples, data=task.data, serving=task.serving, server=parts.server
+        model=model, examples=data.newest, data=task.data, serving=task.serving, server=parts.server
     )
 
     pusher = AtomicPusher(
@@ -147,10 +120,7 @@ def task_components(parts: Parts) -> list[BaseNode]:
     ).with_id("Pusher")
 
     components = [
-        example_gen,
-        statistics_gen,
-        schema,
-        example_validator,
+        *data.nodes,
         transform,
         trainer,
         baseline,
@@ -200,7 +170,7 @@ def create_pipeline(
 
     Args:
         task_name: names the pipeline in ML Metadata.
-        components: of `task_components` or `schema_components`.
+        components: of `task_components`, or a part of the graph.
         pipeline_root: where artifacts are written.
         metadata: ML Metadata's connection configuration; None where the orchestrator brings its own.
         enable_cache: whether components with unchanged inputs are skipped.

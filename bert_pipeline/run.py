@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bert_pipeline import config
+from bert_pipeline import config, spans
 from bert_pipeline.errors import UserError
 from bert_pipeline.paths import RunPaths, exclusive, run_paths
 from bert_pipeline.run_log import quiet_library_loggers, run_log
 
 if TYPE_CHECKING:
+    from tfx.dsl.components.base.base_node import BaseNode
+
     from bert_pipeline.encoders import Encoder
     from bert_pipeline.runners.local import LocalRunner, NodeResult
 
@@ -34,6 +37,7 @@ class Request:
     task: str
     data: str
     span: int | None
+    window: int | None
     overrides: tuple[str, ...]
     out: Path
     metadata: str
@@ -51,7 +55,9 @@ def run(request: Request) -> int:
         UserError: anything that stopped the run and that a user can mend.
     """
     started = time.monotonic()
-    loaded = config.load_task(request.task, data=request.data, span=request.span, overrides=request.overrides)
+    loaded = config.load_task(
+        request.task, data=request.data, span=request.span, window=request.window, overrides=request.overrides
+    )
     paths = run_paths(loaded.task.name, out=request.out)
     paths.root.mkdir(parents=True, exist_ok=True)
     log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
@@ -69,43 +75,77 @@ def run(request: Request) -> int:
 def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, started: float) -> int:
     _say(f"task {loaded.task.name}: {loaded.task.description}")
     with _timed("loading TensorFlow and TFX"):
-        from bert_pipeline import metadata, metadata_store, pipeline, run_record, summary
+        from bert_pipeline import (
+            data_report,
+            metadata,
+            metadata_store,
+            older_spans,
+            pipeline,
+            run_record,
+            summary,
+        )
         from bert_pipeline.components import schema
 
         quiet_library_loggers()
     connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
     store = metadata_store.open_store(connection, say=_say)
+    window = spans.resolve_window(loaded)
     encoder = _resolve_encoder(loaded)
     if not loaded.schema_path.exists():
         infer_schema(loaded, paths, connection)
-    parts = pipeline.Parts(
+    schema_pbtxt = schema.read_curated_schema(loaded.schema_path)
+    run_graph = functools.partial(_run_graph, loaded=loaded, paths=paths, connection=connection)
+    reader = older_spans.Reader(
         loaded=loaded,
         encoder=encoder,
+        schema_pbtxt=schema_pbtxt,
         paths=paths,
-        schema_pbtxt=schema.read_curated_schema(loaded.schema_path),
-        server=request.server,
-    )
-    graph = pipeline.create_pipeline(
-        loaded.task.name,
-        components=pipeline.task_components(parts),
-        pipeline_root=paths.pipeline_root,
-        metadata=connection,
+        connection=connection,
+        run_graph=run_graph,
+        say=_say,
     )
     known = run_record.facts(
-        loaded,
-        encoder_source=encoder.source,
-        encoder_sha256=encoder.sha256,
-        schema_pbtxt=parts.schema_pbtxt,
+        loaded, encoder_source=encoder.source, encoder_sha256=encoder.sha256, schema_pbtxt=schema_pbtxt
     )
     with run_record.recorded(store, known) as record:
-        results: list[NodeResult] = _runner(record.run_id).run(graph)
+        older = older_spans.read_older_spans(reader, window=window)
+        parts = pipeline.Parts(
+            loaded=loaded,
+            encoder=encoder,
+            paths=paths,
+            schema_pbtxt=schema_pbtxt,
+            span=older.parts,
+            server=request.server,
+        )
         report = summary.collect(
-            results, connection=connection, loaded=loaded, paths=paths, seconds=time.monotonic() - started
+            run_graph(pipeline.task_components(parts), run_id=record.run_id),
+            connection=connection,
+            loaded=loaded,
+            paths=paths,
+            data=data_report.DataReport.of(window, notes=older.notes),
+            seconds=time.monotonic() - started,
         )
         summary.write_json(report, path=paths.root / "summary.json")
         record.summary = (paths.root / "summary.json").read_text(encoding="utf-8")
     print(summary.as_text(report), file=sys.stdout, flush=True)
     return 0 if report.in_service else 1
+
+
+def _run_graph(
+    components: Sequence[BaseNode],
+    *,
+    loaded: config.LoadedTask,
+    paths: RunPaths,
+    connection: object,
+    run_id: str = "",
+) -> list[NodeResult]:
+    """Runs some components as a graph of their own, in the task's pipeline and so with its cache."""
+    from bert_pipeline import pipeline
+
+    graph = pipeline.create_pipeline(
+        loaded.task.name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
+    )
+    return _runner(run_id).run(graph)
 
 
 def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
@@ -120,14 +160,11 @@ def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
 
 def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object) -> None:
     """The first pass over a task without a schema: infers one and keeps it beside the task file."""
-    from bert_pipeline import pipeline
+    from bert_pipeline import data_graph
     from bert_pipeline.components import schema
 
-    components = pipeline.schema_components(loaded)
-    graph = pipeline.create_pipeline(
-        loaded.task.name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
-    )
-    _runner().run(graph)
+    components = data_graph.schema_inference(loaded, span=spans.resolve_window(loaded).newest)
+    _run_graph(components, loaded=loaded, paths=paths, connection=connection)
     newest = max((paths.pipeline_root / "SchemaGen" / "schema").iterdir(), key=lambda p: int(p.name))
     schema.write_curated_schema(
         str(newest), path=loaded.schema_path, data=loaded.task.data, task_name=loaded.task.name

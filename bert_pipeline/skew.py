@@ -11,7 +11,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from bert_pipeline import config
+from bert_pipeline import config, spans
 from bert_pipeline.errors import UserError
 from bert_pipeline.paths import RunPaths, run_paths
 from bert_pipeline.skew_check import MAX_PROBABILITY_DIFFERENCE, Artifacts, Skew, run_skew
@@ -94,7 +94,7 @@ def _trainer_uris(store: MetadataStore) -> dict[str, str]:
 
 def task_files(loaded: config.LoadedTask) -> list[Path]:
     """The labelled files of a task; of all spans where the pattern names spans."""
-    patterns = [p.replace("{SPAN}", "*").replace("{VERSION}", "*") for p in loaded.task.data.files.values()]
+    patterns = [spans.as_glob(pattern) for pattern in loaded.task.data.files.values()]
     paths = sorted(path for pattern in patterns for path in loaded.data_dir.glob(pattern))
     if loaded.task.data.format == "tfrecord" or not paths:
         raise UserError(f"data.files: no table in {loaded.data_dir} to compare on; give one with --csv")

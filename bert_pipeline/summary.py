@@ -14,10 +14,15 @@ from tfx.orchestration import metadata
 
 from bert_pipeline.components import labelled_table
 from bert_pipeline.config import LoadedTask
+from bert_pipeline.data_report import DataReport
 from bert_pipeline.evaluation_report import EvaluationReport, read_report
+from bert_pipeline.metadata import output_artifacts
 from bert_pipeline.metric_table import intervals, metric_lines
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.runners.local import NodeResult
+
+# They look each time and cost nothing: not counted as work.
+_ALWAYS_RUN = ("OlderSpans", "Baseline", "Pusher")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,7 @@ class RunReport:
     """The table of labelled texts; empty where there is none."""
 
     wall_seconds: float
+    data: DataReport
 
 
 def collect(
@@ -52,6 +58,7 @@ def collect(
     connection: metadata_store_pb2.ConnectionConfig,
     loaded: LoadedTask,
     paths: RunPaths,
+    data: DataReport,
     seconds: float,
 ) -> RunReport:
     """Reads the artifacts of a run.
@@ -61,10 +68,12 @@ def collect(
         connection: of ML Metadata.
         loaded: the task.
         paths: of the run.
+        data: the spans of the run.
         seconds: wall time of the run so far.
     """
     by_id = {result.node_id: result for result in results}
     with metadata.Metadata(connection) as handle:
+        validated = outputs(handle.store, by_id.get("ExampleValidator"))
         evaluator = outputs(handle.store, by_id["Evaluator"])
         validator = outputs(handle.store, by_id["InfraValidator"])
         push = outputs(handle.store, by_id["Pusher"])["pushed_model"]
@@ -86,6 +95,7 @@ def collect(
         reasons=tuple(reasons) if reasons or pushed else (reason,),
         labelled=_table_path(table, loaded=loaded) if table else "",
         wall_seconds=seconds,
+        data=data.with_anomalies(validated),
     )
 
 
@@ -99,13 +109,7 @@ def outputs(store: MetadataStore, result: NodeResult | None) -> dict[str, metada
     """Output key to artifact, of an execution that ran or was cached."""
     if result is None or not result.execution_id:
         return {}
-    outputs = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
-    events = [e for e in store.get_events_by_execution_ids([result.execution_id]) if e.type in outputs]
-    artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in events])}
-    return {
-        next(step.key for step in event.path.steps if step.key): artifacts[event.artifact_id]
-        for event in events
-    }
+    return output_artifacts(store, result.execution_id)
 
 
 def _text(artifact: metadata_store_pb2.Artifact, key: str) -> str:
@@ -138,6 +142,7 @@ def write_json(report: RunReport, *, path: Path) -> None:
             }
             for s in report.evaluation.slices
         },
+        **report.data.as_json(),
         "components": {r.node_id: {"state": r.state, "seconds": round(r.seconds, 3)} for r in report.results},
         "wall_seconds": round(report.wall_seconds, 3),
     }
@@ -162,7 +167,7 @@ def _verdict(report: RunReport) -> str:
 
 
 def _verdict_lines(report: RunReport) -> Iterator[str]:
-    ran = [r.node_id for r in report.results if r.state == "ran" and r.node_id not in ("Baseline", "Pusher")]
+    ran = [r.node_id for r in report.results if r.state == "ran" and r.node_id not in _ALWAYS_RUN]
     if report.pushed:
         beside = "also beside the baseline" if report.evaluation.has_baseline else "there was no baseline yet"
         yield f"verdict   blessed: every gate held, {beside}; pushed as version {report.version}"
@@ -173,6 +178,7 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
         yield "verdict   REFUSED; what was in service stays"
         yield from (f"          {reason}" for reason in report.reasons)
     yield from (f"behind    {line}" for line in report.evaluation.behind)
+    yield from report.data.lines()
     yield from (f"note      {note}" for note in report.evaluation.notes)
     yield from (
         f"warning   {r.node_id} {r.state}: {r.error or 'what it needs failed'}; the push is not affected"

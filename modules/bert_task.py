@@ -55,7 +55,11 @@ class DataConfig:
     """Share of each split where `files` has only `all`: buckets of a hash of the whole row."""
 
     span: int = 0
-    """Number of the span to read where the pattern holds {SPAN}; 0 is the newest. `SPAN=` overrides it."""
+    """Number of the span that is evaluated where the pattern holds {SPAN}, or days since 1970-01-01 where it holds
+    {YYYY}-{MM}-{DD}; 0 is the newest. `SPAN=2` or `SPAN=2025-07-01` overrides it."""
+
+    window: int = 1
+    """How many spans are trained on, up to and with `span`; only `span` is evaluated. `WINDOW=` overrides it."""
 
     label_shares: dict[str, float] = dataclasses.field(default_factory=dict)
     """Expected share (0 to 1) of each label; empty: not checked."""

@@ -203,7 +203,7 @@ def text_example_gen(
         files: split to pattern; a single pattern is split by hash, several splits are taken as they are.
         data_format: csv, parquet or tfrecord.
         hash_buckets: buckets of each split, where `files` holds a single pattern.
-        span: number of the span where the pattern holds {SPAN}; 0 is the newest.
+        span: number of the span (days since 1970-01-01 where spans are dates); 0: the patterns hold none.
     """
     proto = tfx.proto
     input_config = proto.Input(
@@ -214,7 +214,7 @@ def text_example_gen(
         splits = [proto.SplitConfig.Split(name=name, hash_buckets=n) for name, n in hash_buckets.items()]
         output_config = proto.Output(split_config=proto.SplitConfig(splits=splits))
     range_config = None
-    if span and any("{SPAN}" in pattern for pattern in files.values()):
+    if span:
         static = range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
         range_config = range_config_pb2.RangeConfig(static_range=static)
     arguments: dict[str, Any] = {

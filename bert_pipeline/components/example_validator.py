@@ -1,8 +1,10 @@
-"""ExampleValidator that stops the run: TFDV's anomalies plus checks of text and labels, told in words."""
+"""ExampleValidator that stops the run: TFDV's anomalies, drift, and checks of text and labels, told in words."""
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,16 +18,21 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import io_utils
 
-from bert_pipeline import config
 from bert_pipeline.components import text_checks
+from bert_pipeline.components.validation_report import Report
+from bert_pipeline.drift import compare, read_statistics
+from bert_pipeline.drift_limits import Threshold
 from bert_pipeline.errors import UserError
 
-# A new column harms nothing: no component reads a column that the task does not name.
-_HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}
+# Custom property of the ExampleAnomalies: the notes, one a line; the summary prints them.
+NOTES = "notes"
+
+# The report, also in the artifact's folder.
+REPORT_FILE = "anomalies.txt"
 
 
 class Executor(stock.Executor):
-    """TFX's executor, then the text checks; raises when either found something."""
+    """TFX's executor, then drift and the text checks; raises when anything is wrong."""
 
     def Do(
         self,
@@ -33,87 +40,74 @@ class Executor(stock.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> Any:
-        """Validates every split.
+        """Validates every split, and writes a report for people.
 
         Raises:
-            UserError: lists every anomaly with split, column, share, samples and the line to change.
+            UserError: lists every problem with split, column, share or distance, and the line to change.
         """
         result = super().Do(input_dict, output_dict, exec_properties)
-        data = bert_task.from_json(bert_task.DataConfig, exec_properties["data"])
-        explain = _Explainer(
-            task_file=Path(exec_properties["task_file"]), schema_file=Path(exec_properties["schema_file"])
+        limits = {name: Threshold(*pair) for name, pair in json.loads(exec_properties["limits"]).items()}
+        report = Report(
+            task_file=Path(exec_properties["task_file"]),
+            schema_file=Path(exec_properties["schema_file"]),
+            limits=limits,
         )
-        anomalies = output_dict["anomalies"][0]
-        lines: list[str] = []
+        data = bert_task.from_json(bert_task.DataConfig, exec_properties["data"])
+        [anomalies] = output_dict["anomalies"]
         for split in artifact_utils.decode_split_names(anomalies.split_names):
-            uri = artifact_utils.get_split_uri(output_dict["anomalies"], split)
             examples_uri = artifact_utils.get_split_uri(input_dict["examples"], split)
-            lines += explain.split(split, _read_anomalies(uri), _read_records(examples_uri), data)
-        if lines:
-            raise UserError("the data does not fit the task; nothing was trained.\n" + "\n".join(lines))
+            report.add_split(
+                split,
+                findings=text_checks.check_examples(_read_records(examples_uri), data=data),
+                anomalies=_read_anomalies(artifact_utils.get_split_uri([anomalies], split)),
+            )
+            _add_drifts(report, split, input_dict=input_dict)
+        report.write(Path(exec_properties["report_path"]))
+        if report.problems:
+            raise UserError(
+                "the data does not fit the task; nothing was trained.\n"
+                + "\n".join(report.problems)
+                + f"\n  the whole report is in {exec_properties['report_path']}"
+            )
+        report.write(Path(anomalies.uri) / REPORT_FILE)
+        written = result.output_artifacts["anomalies"].artifacts[0]
+        written.custom_properties[NOTES].string_value = "\n".join(report.notes)
         return result
+
+
+def _add_drifts(report: Report, split: str, *, input_dict: dict[str, list[types.Artifact]]) -> None:
+    for reference in input_dict.get("reference_statistics", []):
+        if split in artifact_utils.decode_split_names(reference.split_names):
+            current_uri = artifact_utils.get_split_uri(input_dict["statistics"], split)
+            reference_uri = artifact_utils.get_split_uri([reference], split)
+            drifts = compare(read_statistics(current_uri), read_statistics(reference_uri), report.limits)
+            report.add_drifts(split, drifts)
 
 
 def _read_anomalies(uri: str) -> anomalies_pb2.Anomalies:
     return anomalies_pb2.Anomalies.FromString((Path(uri) / stock.DEFAULT_FILE_NAME).read_bytes())
 
 
-def _read_records(uri: str) -> Any:
+def _read_records(uri: str) -> Iterator[bytes]:
     paths = tf.io.gfile.glob(io_utils.all_files_pattern(uri))
     return tf.data.TFRecordDataset(paths, compression_type="GZIP").as_numpy_iterator()
 
 
-class _Explainer:
-    """Turns anomalies into sentences that name the line to change."""
-
-    def __init__(self, *, task_file: Path, schema_file: Path) -> None:
-        self._task_file = task_file
-        self._schema_file = schema_file
-
-    def split(
-        self, split: str, anomalies: anomalies_pb2.Anomalies, records: Any, data: bert_task.DataConfig
-    ) -> list[str]:
-        findings = text_checks.check_examples(records, data=data)
-        lines = [self._finding(split, finding) for finding in findings]
-        told = {finding.column for finding in findings}
-        if anomalies.HasField("dataset_anomaly_info"):
-            lines.append(f"  split {split}: {anomalies.dataset_anomaly_info.description}")
-        for column, info in sorted(anomalies.anomaly_info.items()):
-            kinds = {reason.type for reason in info.reason}
-            if column not in told and not kinds <= _HARMLESS:
-                lines.append(self._anomaly(split, column, info))
-        return lines
-
-    def _finding(self, split: str, finding: text_checks.Finding) -> str:
-        where = f" at {config.line_of(self._task_file, finding.setting)}" if finding.setting else ""
-        return f"  split {split}, column {finding.column}: {finding.problem}\n    fix{where}: {finding.fix}"
-
-    def _anomaly(self, split: str, column: str, info: anomalies_pb2.AnomalyInfo) -> str:
-        return (
-            f"  split {split}, column {column}: {info.description or info.short_description}\n"
-            f"    fix at {self._schema_line(column)}: mend the data, or change the schema if the data is right"
-        )
-
-    def _schema_line(self, column: str) -> str:
-        """The line of the schema file at which the column's domain stands, or else its feature."""
-        name = re.compile(rf'\s*name: "{re.escape(column)}"')
-        lines = self._schema_file.read_text(encoding="utf-8").splitlines()
-        found = [i for i, line in enumerate(lines, start=1) if name.match(line)]
-        return f"{self._schema_file.name}:{found[-1]}" if found else self._schema_file.name
-
-
 class TextExampleValidatorSpec(types.ComponentSpec):
-    """ExampleValidator's interface, with the examples and the task beside the statistics."""
+    """ExampleValidator's interface, with the examples, the span before and the task beside the statistics."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "data": ExecutionParameter(type=str),
+        "limits": ExecutionParameter(type=str),
         "task_file": ExecutionParameter(type=str),
         "schema_file": ExecutionParameter(type=str),
+        "report_path": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "schema": ChannelParameter(type=standard_artifacts.Schema),
+        "reference_statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
     }
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies)
@@ -121,7 +115,7 @@ class TextExampleValidatorSpec(types.ComponentSpec):
 
 
 class TextExampleValidator(base_component.BaseComponent):
-    """Validates statistics against the curated schema and examples against the task, and stops the run."""
+    """Validates statistics against the curated schema and the span before, examples against the task."""
 
     SPEC_CLASS = TextExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -132,9 +126,12 @@ class TextExampleValidator(base_component.BaseComponent):
         examples: types.BaseChannel,
         statistics: types.BaseChannel,
         schema: types.BaseChannel,
+        reference_statistics: types.BaseChannel | None,
         data: bert_task.DataConfig,
+        limits: Mapping[str, Threshold],
         task_file: Path,
         schema_file: Path,
+        report_path: Path,
     ) -> None:
         """Wires the component.
 
@@ -142,17 +139,23 @@ class TextExampleValidator(base_component.BaseComponent):
             examples: channel of raw Examples.
             statistics: channel of their ExampleStatistics.
             schema: channel of the curated Schema.
+            reference_statistics: channel of the ExampleStatistics of the span before; None: no drift is measured.
             data: section [data] of the task.
+            limits: column to the limits of its drift.
             task_file: where the task stands, for messages.
             schema_file: where the curated schema stands, for messages.
+            report_path: the file of the report; it is written also when the run stops.
         """
         spec = TextExampleValidatorSpec(
             examples=examples,
             statistics=statistics,
             schema=schema,
+            reference_statistics=reference_statistics,
             data=bert_task.to_json(data),
+            limits=json.dumps({name: dataclasses.astuple(limit) for name, limit in limits.items()}),
             task_file=str(task_file),
             schema_file=str(schema_file),
+            report_path=str(report_path),
             anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
         )
         super().__init__(spec=spec)

@@ -69,6 +69,8 @@ def check_examples(records: Iterable[bytes], *, data: bert_task.DataConfig) -> l
             elif not _is_utf8(value):
                 tallies["utf8", column].add(value)
         label_counts[_only_value(features, data.label)] += 1
+    if not total:
+        return [Finding(data.text[0], "there is not one example", "", "add rows, or take a larger span")]
     findings = [
         _text_finding(kind, column, tally.describe(total))
         for (kind, column), tally in tallies.items()

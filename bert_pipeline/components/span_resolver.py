@@ -1,0 +1,50 @@
+"""Hands artifacts of older spans to the graph that ingests the newest one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ml_metadata import MetadataStore
+from tfx import types
+from tfx import v1 as tfx
+
+# Keys of the resolver.
+EXAMPLES = "examples"
+STATISTICS = "statistics"
+NEWEST = "newest"
+
+
+class SpanStrategy(tfx.dsl.experimental.ResolverStrategy):
+    """The Examples of a window of spans, and the statistics of the span before.
+
+    TFX's SpanRangeStrategy takes every artifact of a span, also one whose files have changed since. Here they
+    come by id: `older_spans.py` has just seen to it that they are those of the files that lie there now.
+    """
+
+    def __init__(self, example_ids: Sequence[int], statistics_ids: Sequence[int]) -> None:
+        """Sets the ids of the older spans' Examples, the oldest first, and of the reference's statistics."""
+        self._example_ids = list(example_ids)
+        self._statistics_ids = list(statistics_ids)
+
+    def resolve_artifacts(
+        self, store: MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Resolves the window.
+
+        Args:
+            store: ML Metadata; not asked.
+            input_dict: `examples`, `statistics`: every one of the pipeline; `newest`: the Examples of this run.
+
+        Returns:
+            `examples`: of the older spans, then the newest; `statistics`: of the span before, or nothing;
+            `newest`: nothing.
+        """
+        del store
+        examples = {artifact.id: artifact for artifact in input_dict[EXAMPLES]}
+        statistics = {artifact.id: artifact for artifact in input_dict[STATISTICS]}
+        return {
+            # Not under this key as well: ML Metadata holds one event for an artifact and an execution.
+            NEWEST: [],
+            EXAMPLES: [*(examples[i] for i in self._example_ids), *input_dict[NEWEST]],
+            STATISTICS: [statistics[i] for i in self._statistics_ids],
+        }
