@@ -66,6 +66,9 @@ compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="-
 rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
 	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)
 
+schema: setup ## compare the curated schema with the newest data: TASK=shoes SPAN=2 ARGS=--accept
+	@$(VENV_PYTHON) -m bert_pipeline schema review $(TASK_ARGUMENTS) $(ARGS)
+
 skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
 	@$(VENV_PYTHON) -m bert_pipeline skew $(TASK_ARGUMENTS) $(if $(CSV),--csv "$(CSV)") $(ARGS)
 

@@ -73,6 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     new_task.set_defaults(run=_new_task)
 
     past_verbs.add(verbs)
+    spans = verbs.add_parser("spans", help="cut dated CSV files into spans")
+    spans.add_argument("--csv", nargs="+", required=True, help="files with the same columns")
+    spans.add_argument("--date", required=True, help="the column with dates, ISO 8601")
+    spans.add_argument("--by", choices=("day", "week", "month"), default="week")
+    spans.add_argument("--to", required=True, help="folder; gets one folder a span, YYYY-MM-DD")
+    spans.set_defaults(run=_spans)
+
+    schema = verbs.add_parser("schema", help="compare the curated schema with the newest data")
+    schema.add_argument("action", choices=("review",))
+    _add_task_arguments(schema)
+    schema.add_argument(
+        "--accept", action="store_true", help="write what the data suggests into the curated schema"
+    )
+    schema.set_defaults(run=_schema)
+
     doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -152,6 +167,23 @@ def _new_task(arguments: argparse.Namespace) -> int:
     from bert_pipeline.new_task import command
 
     return command.main(arguments)
+
+
+def _spans(arguments: argparse.Namespace) -> int:
+    from bert_pipeline import cut_spans
+
+    return cut_spans.main(arguments)
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.run_log import quiet_library_loggers, run_log
+
+    log = arguments.out / Path(arguments.task).stem / "logs" / "schema.log"
+    with run_log(log, verbose=arguments.verbose):
+        from bert_pipeline import schema_review
+
+        quiet_library_loggers()
+        return schema_review.main(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -94,14 +94,14 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
     if not loaded.schema_path.exists():
         infer_schema(loaded, paths, connection)
     schema_pbtxt = schema.read_curated_schema(loaded.schema_path)
-    run_graph = functools.partial(_run_graph, loaded=loaded, paths=paths, connection=connection)
+    in_task = functools.partial(run_graph, loaded=loaded, paths=paths, connection=connection)
     reader = older_spans.Reader(
         loaded=loaded,
         encoder=encoder,
         schema_pbtxt=schema_pbtxt,
         paths=paths,
         connection=connection,
-        run_graph=run_graph,
+        run_graph=in_task,
         say=_say,
     )
     known = run_record.facts(
@@ -118,7 +118,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             server=request.server,
         )
         report = summary.collect(
-            run_graph(pipeline.task_components(parts), run_id=record.run_id),
+            in_task(pipeline.task_components(parts), run_id=record.run_id),
             connection=connection,
             loaded=loaded,
             paths=paths,
@@ -131,7 +131,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
     return 0 if report.in_service else 1
 
 
-def _run_graph(
+def run_graph(
     components: Sequence[BaseNode],
     *,
     loaded: config.LoadedTask,
@@ -164,7 +164,7 @@ def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object)
     from bert_pipeline.components import schema
 
     components = data_graph.schema_inference(loaded, span=spans.resolve_window(loaded).newest)
-    _run_graph(components, loaded=loaded, paths=paths, connection=connection)
+    run_graph(components, loaded=loaded, paths=paths, connection=connection)
     newest = max((paths.pipeline_root / "SchemaGen" / "schema").iterdir(), key=lambda p: int(p.name))
     schema.write_curated_schema(
         str(newest), path=loaded.schema_path, data=loaded.task.data, task_name=loaded.task.name

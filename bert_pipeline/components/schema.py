@@ -13,6 +13,9 @@ from bert_pipeline.errors import UserError
 
 SCHEMA_FILE = "schema.pbtxt"
 
+# Environments of the schema (https://www.tensorflow.org/tfx/data_validation/get_started#schema_environments).
+TRAINING, SERVING = "TRAINING", "SERVING"
+
 _HEADER = """\
 # The schema of the data of task {name}: inferred from the first data it saw, then yours to edit.
 # Each run validates its data against this file before it trains. Fields: tensorflow_metadata's schema.proto.
@@ -37,6 +40,8 @@ def CuratedSchema(
 def tighten(schema: schema_pb2.Schema, *, data: bert_task.DataConfig) -> schema_pb2.Schema:
     """What the task knows and inference cannot: texts are free, labels are closed, neither may be missing.
 
+    In service the label is: the environments TRAINING and SERVING say so.
+
     Args:
         schema: as TFDV inferred it.
         data: section [data] of the task.
@@ -57,6 +62,7 @@ def tighten(schema: schema_pb2.Schema, *, data: bert_task.DataConfig) -> schema_
         _drop_wide_domain(feature, schema=result)
     features[data.label].ClearField("domain_info")
     features[data.label].string_domain.CopyFrom(schema_pb2.StringDomain(name=data.label, value=data.labels))
+    _set_environments(result, label=features[data.label])
     used = {f.domain for f in result.feature if f.WhichOneof("domain_info") == "domain"}
     kept = [domain for domain in result.string_domain if domain.name in used]
     del result.string_domain[:]
@@ -71,6 +77,14 @@ def _require_one_string(feature: schema_pb2.Feature) -> None:
     feature.ClearField("value_count")
     feature.ClearField("shape")
     feature.shape.dim.add(size=1)
+
+
+def _set_environments(schema: schema_pb2.Schema, *, label: schema_pb2.Feature) -> None:
+    """What is asked in service has every column but the label."""
+    missing = [name for name in (TRAINING, SERVING) if name not in schema.default_environment]
+    schema.default_environment.extend(missing)
+    if SERVING not in (*label.in_environment, *label.not_in_environment):
+        label.not_in_environment.append(SERVING)
 
 
 def _drop_wide_domain(feature: schema_pb2.Feature, *, schema: schema_pb2.Schema) -> None:
@@ -99,8 +113,19 @@ def write_curated_schema(
     """
     text = (Path(inferred_dir) / SCHEMA_FILE).read_text(encoding="utf-8")
     schema = tighten(text_format.Parse(text, schema_pb2.Schema()), data=data)
+    write_schema(schema, path=path, header=_HEADER.format(name=task_name))
+
+
+def write_schema(schema: schema_pb2.Schema, *, path: Path, header: str) -> None:
+    """Writes a schema file, whole or not at all.
+
+    Args:
+        schema: what to write.
+        path: the file.
+        header: comment lines with which it begins.
+    """
     partial = path.with_suffix(".partial")
-    partial.write_text(_HEADER.format(name=task_name) + text_format.MessageToString(schema), encoding="utf-8")
+    partial.write_text(header + text_format.MessageToString(schema, as_utf8=True), encoding="utf-8")
     partial.replace(path)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bert_task
 import pytest
+import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from bert_pipeline.components import schema
 from bert_pipeline.errors import UserError
+from bert_pipeline.text_statistics import statistics_of
 
 DATA = bert_task.DataConfig(path="", text=("text",), label="label", labels=("a", "b"), files={"all": "*"})
 
@@ -61,3 +63,20 @@ def test_broken_curated_schema_is_named(tmp_path):
     path.write_text("feature { nam: 1 }")
     with pytest.raises(UserError, match=r"demo\.schema\.pbtxt: not a schema: 1:11"):
         schema.read_curated_schema(path)
+
+
+def test_label_may_be_missing_in_service_and_in_service_only():
+    result = schema.tighten(text_format.Parse(INFERRED, schema_pb2.Schema()), data=DATA)
+    assert list(result.default_environment) == ["TRAINING", "SERVING"]
+    assert list(tightened()["label"].not_in_environment) == ["SERVING"]
+    unlabelled = statistics_of({"text": [b"x"], "category": [b"boots"], "date": [b"2025-01-01"]})
+    found = [
+        set(tfdv.validate_statistics(unlabelled, result, environment=name).anomaly_info)
+        for name in ("TRAINING", "SERVING")
+    ]
+    assert found == [{"label"}, set()]
+
+
+def test_tightening_again_changes_nothing():
+    once = schema.tighten(text_format.Parse(INFERRED, schema_pb2.Schema()), data=DATA)
+    assert schema.tighten(once, data=DATA) == once

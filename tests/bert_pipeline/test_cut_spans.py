@@ -1,0 +1,98 @@
+"""Dated tables become spans, whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from bert_pipeline import __main__ as command_line
+from bert_pipeline.components.example_gen import read_csv
+from bert_pipeline.cut_spans import cut, span_of
+from bert_pipeline.errors import UserError
+
+TABLE = (
+    b"text,created\n"
+    b'"two\nlines, quoted",2015-02-16 23:36:05 -0800\n'
+    b"caf\xe9,2015-02-22\n"
+    b"late,2015-02-23T00:00:01Z\n"
+    b"early,2015-02-17\n"
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "all.csv"
+    path.write_bytes(TABLE)
+    return path
+
+
+def test_rows_go_to_their_week_in_their_order_and_byte_for_byte(table, tmp_path):
+    counts = cut([table], date_column="created", by="week", folder=tmp_path / "spans")
+    assert counts == {"2015-02-16": 3, "2015-02-23": 1}
+    rows = list(read_csv(str(tmp_path / "spans/2015-02-16/rows.csv")))
+    assert [row["text"] for row in rows] == [b"two\nlines, quoted", b"caf\xe9", b"early"]
+
+
+@pytest.mark.parametrize(
+    ("text", "by", "name"),
+    [
+        ("2025-07-02", "day", "2025-07-02"),
+        ("2025-07-02", "week", "2025-06-30"),
+        ("2025-07-02 10:00:00 -0800", "month", "2025-07-01"),
+        ("2025-07-32", "day", None),
+        ("02.07.2025", "day", None),
+        ("", "day", None),
+    ],
+)
+def test_a_date_is_iso_8601_and_names_the_first_day_of_its_span(text, by, name):
+    assert span_of(text, by=by) == name
+
+
+def test_bad_dates_are_counted_and_named_and_nothing_is_written(table, tmp_path):
+    table.write_bytes(TABLE + b"x,yesterday\ny,\n")
+    with pytest.raises(UserError, match=r"2 rows have no date, for example all\.csv row 5: 'yesterday'"):
+        cut([table], date_column="created", by="day", folder=tmp_path / "spans")
+    assert [path.name for path in tmp_path.iterdir()] == ["all.csv"]
+
+
+def test_new_dates_are_added_and_old_spans_stay(table, tmp_path):
+    folder = tmp_path / "spans"
+    cut([table], date_column="created", by="week", folder=folder)
+    before = (folder / "2015-02-16/rows.csv").stat().st_mtime_ns
+    table.write_bytes(TABLE + b"new,2015-03-05\n")
+    assert cut([table], date_column="created", by="week", folder=folder)["2015-03-02"] == 1
+    assert (folder / "2015-02-16/rows.csv").stat().st_mtime_ns == before
+
+
+def test_a_span_that_would_change_is_refused(table, tmp_path):
+    folder = tmp_path / "spans"
+    cut([table], date_column="created", by="week", folder=folder)
+    table.write_bytes(TABLE + b"late,2015-02-18\nnew,2015-03-05\n")
+    with pytest.raises(UserError, match=r"2015-02-16/rows\.csv is there and holds other rows"):
+        cut([table], date_column="created", by="week", folder=folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["2015-02-16", "2015-02-23"]
+
+
+def test_a_table_without_the_column_is_named_with_those_it_has(table, tmp_path):
+    with pytest.raises(UserError, match=r"no column 'date' \(--date\); it has text, created"):
+        cut([table], date_column="date", by="day", folder=tmp_path / "spans")
+
+
+def test_tables_with_other_columns_are_refused(table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("body,created\nx,2015-02-16\n")
+    with pytest.raises(
+        UserError, match=r"other\.csv: its columns are body, created, and those .* text, created"
+    ):
+        cut([table, other], date_column="created", by="day", folder=tmp_path / "spans")
+
+
+def test_the_command_tells_the_spans_and_the_next_step(table, tmp_path, capsys):
+    folder = tmp_path / "spans"
+    status = command_line.main(
+        ["spans", "--csv", str(table), "--date", "created", "--by", "month", "--to", str(folder)]
+    )
+    assert status == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "  2015-02-01        4 rows",
+        f"1 span, 4 rows in {folder}",
+    ]
