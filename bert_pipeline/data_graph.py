@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import bert_task
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 
@@ -50,6 +51,14 @@ class ValidatedData:
     statistics: tfx.dsl.Channel
     validator: BaseNode
     """Nothing must be computed before it has passed."""
+
+
+def without_spans(data: bert_task.DataConfig) -> bert_task.DataConfig:
+    """Section [data] for components that are told by their Examples which spans there are.
+
+    It is part of their cache key: asking for the newest span by its number must retrain nothing.
+    """
+    return dataclasses.replace(data, span=0, window=1)
 
 
 def example_gen_of(loaded: LoadedTask, *, span: int) -> BaseNode:
@@ -108,7 +117,7 @@ def validated_data(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema.outputs["schema"],
         reference_statistics=reference,
-        data=loaded.task.data,
+        data=without_spans(loaded.task.data),
         limits=drift_limits.thresholds(loaded.task, kind="drift"),
         task_file=loaded.path,
         schema_file=loaded.schema_path,

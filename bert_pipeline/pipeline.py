@@ -54,8 +54,7 @@ class Parts:
 def task_components(parts: Parts) -> list[BaseNode]:
     """Every component of a run, in order."""
     loaded, task, encoder = parts.loaded, parts.loaded.task, parts.encoder
-    # Which spans there are is told by the Examples; asking for the newest by its number retrains nothing.
-    data_section = bert_task.to_json(dataclasses.replace(task.data, span=0, window=1))
+    data_section = bert_task.to_json(data_graph.without_spans(task.data))
 
     data = data_graph.validated_data(
         loaded, encoder=encoder, schema_pbtxt=parts.schema_pbtxt, parts=parts.span
