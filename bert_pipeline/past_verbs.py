@@ -28,6 +28,10 @@ def add(verbs: Any) -> None:
     rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
     rollback.add_argument("--reason", default="", help="why, for the record")
 
+    gc = _verb(verbs, "gc", "list, and with --yes remove, what nobody needs any more", run=_gc)
+    gc.add_argument("--keep", type=int, default=3, help="how many of the newest versions stay")
+    gc.add_argument("--yes", action="store_true", help="remove it; without, nothing is removed")
+
     _verb(verbs, "upgrade-metadata", "bring an older metadata store up to this TFX", run=_upgrade)
 
 
@@ -59,6 +63,12 @@ def _rollback(arguments: argparse.Namespace) -> int:
     from bert_pipeline import rollback
 
     return rollback.main(arguments)
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from bert_pipeline import garbage_verb
+
+    return garbage_verb.main(arguments)
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from bert_pipeline.components.example_gen import unlabelled_example_gen
 from bert_pipeline.components.infra_validator import infra_validator
 from bert_pipeline.components.labelled_table import LabelledTable
 from bert_pipeline.components.pusher import AtomicPusher
+from bert_pipeline.components.warm_start_resolver import warm_start
 from bert_pipeline.config import PROJECT_ROOT, LoadedTask
 from bert_pipeline.encoders import Encoder
 from bert_pipeline.paths import RunPaths
@@ -75,6 +76,23 @@ def task_components(parts: Parts) -> list[BaseNode]:
     )
     transform.add_upstream_node(data.validator)  # nothing is computed on data that does not fit
 
+    training_config = {
+        "data": data_section,
+        "encoder": bert_task.to_json(task.encoder),
+        "training": bert_task.to_json(task.training),
+        "encoder_path": encoder.path,
+        "encoder_sha256": encoder.sha256,
+        "progress": True,
+    }
+    base_model = None
+    if task.training.warm_start != "none":
+        base_model = warm_start(
+            custom_config=training_config,
+            push_destination=parts.paths.push_destination,
+            examples=transform.outputs["transformed_examples"],
+            transform_graph=transform.outputs["transform_graph"],
+        )
+
     trainer = tfx.components.Trainer(
         module_file=str(MODULES_DIR / "bert_trainer.py"),
         examples=transform.outputs["transformed_examples"],
@@ -82,14 +100,8 @@ def task_components(parts: Parts) -> list[BaseNode]:
         schema=data.schema,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
-        custom_config={
-            "data": data_section,
-            "encoder": bert_task.to_json(task.encoder),
-            "training": bert_task.to_json(task.training),
-            "encoder_path": encoder.path,
-            "encoder_sha256": encoder.sha256,
-            "progress": True,
-        },
+        base_model=base_model.outputs["model"] if base_model else None,
+        custom_config=training_config,
     )
     model = trainer.outputs["model"]
 
@@ -121,6 +133,7 @@ def task_components(parts: Parts) -> list[BaseNode]:
     components = [
         *data.nodes,
         transform,
+        *([base_model] if base_model else []),
         trainer,
         baseline,
         evaluator,

@@ -41,7 +41,13 @@ def served_versions(base_dir: Path) -> list[ServedVersion]:
     if not base_dir.is_dir():
         return []
     folders = [p for p in base_dir.iterdir() if p.is_dir() and p.name.isascii() and p.name.isdigit()]
-    return sorted((ServedVersion(int(p.name), p, _provenance(p)) for p in folders), key=lambda v: v.version)
+    return sorted((version_in(base_dir, p.name) for p in folders), key=lambda v: v.version)
+
+
+def version_in(base_dir: Path, version: str) -> ServedVersion:
+    """A version by its number, whether its folder is there or not."""
+    folder = base_dir / version
+    return ServedVersion(int(version), folder, _provenance(folder))
 
 
 def _provenance(folder: Path) -> dict[str, str]:

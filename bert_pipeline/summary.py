@@ -22,7 +22,7 @@ from bert_pipeline.paths import RunPaths
 from bert_pipeline.runners.local import NodeResult
 
 # They look each time and cost nothing: not counted as work.
-_ALWAYS_RUN = ("OlderSpans", "Baseline", "Pusher")
+_ALWAYS_RUN = ("OlderSpans", "WarmStart", "Baseline", "Pusher")
 
 
 @dataclasses.dataclass(frozen=True)

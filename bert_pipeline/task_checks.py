@@ -19,6 +19,7 @@ _CHOICES = {
     "training.best_epoch_by": ("accuracy", "loss"),
     "training.class_weights": ("none", "balanced"),
     "training.precision": ("float32", "bfloat16", "float16"),
+    "training.warm_start": ("none", "latest_blessed"),
 }
 
 # Inclusive bounds of numbers; None is unbounded.

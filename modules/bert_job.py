@@ -35,6 +35,8 @@ class Job:
     eval_split: bert_batches.Split
     model_run_dir: str
     show_progress: bool = True
+    base_model: str = ""
+    """Folder of the export whose weights training starts from; empty: the encoder's own."""
 
     @property
     def weights_path(self) -> str:
@@ -72,6 +74,8 @@ class Report:
     """Mean of the training steps but the first."""
     best_epoch: int
     """1, 2, ...: the epoch whose weights were kept."""
+    warm_start: str
+    """What training started from; empty: the encoder's own weights."""
     history: dict[str, list[float]]
     """Means over the split, one an epoch: cross_entropy and accuracy, of eval with val_ before."""
 
@@ -94,4 +98,5 @@ def make_job(fn_args: FnArgs) -> Job:
         eval_split=bert_batches.Split("eval", tuple(fn_args.eval_files), fn_args.data_accessor, schema),
         model_run_dir=fn_args.model_run_dir,
         show_progress=config.get("progress", True),
+        base_model=fn_args.base_model or "",
     )

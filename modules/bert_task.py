@@ -166,6 +166,10 @@ class TrainingConfig:
     seed: int = 13
     """Seeds weights of the head, dropout and shuffling."""
 
+    warm_start: str = "none"
+    """`none`: training starts from the pretrained encoder; `latest_blessed`: from the weights of the model that
+    was blessed last, head included where the labels are the same."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ServingConfig:

@@ -7,6 +7,7 @@ it gives the trained Keras model again) and `training.json` (settings, speed, hi
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 
 import bert_batches
@@ -14,6 +15,7 @@ import bert_callbacks
 import bert_optimizer
 import bert_progress
 import bert_signatures
+import bert_warm_start
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras
@@ -69,12 +71,7 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
         s.name: bert_batches.measure(s, labels=job.data.labels) for s in (job.train_split, job.eval_split)
     }
     logging.info("training on %s", sizes)
-    plan = bert_progress.Plan(
-        num_epochs=job.training.epochs,
-        num_steps=sizes["train"].num_steps(job.training.batch_size),
-        num_examples=sizes["train"].num_examples,
-        batch_size=job.training.batch_size,
-    )
+    plan = _plan(job, sizes["train"])
     schedule = bert_optimizer.WarmupLinearDecay(
         job.training.learning_rate,
         num_steps=plan.num_epochs * plan.num_steps,
@@ -89,6 +86,7 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
     with bert_optimizer.arithmetic(job.training.precision):
         with strategy.scope():
             model = _compiled_model(job, schedule=schedule)
+        warm_start = _warm_start(job, model)  # loading a SavedModel within the scope gives mirrored graphs
         start = time.monotonic()
         history = model.fit(
             _train_batches(job, size=sizes["train"], strategy=strategy),
@@ -101,9 +99,25 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
         ).history
         seconds = time.monotonic() - start
     _report(
-        job, sizes=sizes, clock=clock, best=best, history=history, seconds=seconds, strategy=strategy
+        job,
+        sizes=sizes,
+        clock=clock,
+        best=best,
+        history=history,
+        seconds=seconds,
+        strategy=strategy,
+        warm_start=warm_start,
     ).write(job.model_run_dir)
     return model
+
+
+def _plan(job: Job, size: bert_batches.SplitSize) -> bert_progress.Plan:
+    return bert_progress.Plan(
+        num_epochs=job.training.epochs,
+        num_steps=size.num_steps(job.training.batch_size),
+        num_examples=size.num_examples,
+        batch_size=job.training.batch_size,
+    )
 
 
 def _report(
@@ -115,6 +129,7 @@ def _report(
     history: dict[str, list[float]],
     seconds: float,
     strategy: tf.distribute.Strategy,
+    warm_start: str,
 ) -> Report:
     return Report(
         training=dataclasses.asdict(job.training),
@@ -128,8 +143,20 @@ def _report(
         seconds=round(seconds, 3),
         examples_per_second=round(clock.examples_per_second, 1),
         best_epoch=best.best_epoch + 1,
+        warm_start=warm_start,
         history={name: [float(v) for v in history[name]] for name in REPORTED if name in history},
     )
+
+
+def _warm_start(job: Job, model: tf_keras.Model) -> str:
+    """Takes over the base model's weights, if there is one, and says what was taken."""
+    if not job.base_model:
+        return ""
+    done = str(bert_warm_start.restore(model, base_model=job.base_model, labels=job.data.labels))
+    logging.info(done)
+    if job.show_progress:
+        print(done, file=sys.stderr, flush=True)
+    return done
 
 
 def _compiled_model(job: Job, *, schedule: bert_optimizer.WarmupLinearDecay) -> tf_keras.Model:

@@ -48,6 +48,13 @@ def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None =
     return version
 
 
+def hide(version_dir: Path) -> Path:
+    """Renames a version that is to be removed, so that no server sees it half removed; returns its new path."""
+    hidden = version_dir.with_name(f".{version_dir.name}{_INCOMPLETE}")
+    os.rename(version_dir, hidden)
+    return hidden
+
+
 def newest_version(base_dir: Path) -> int | None:
     """The highest version in the folder, as a server sees it; None: there is none."""
     if not base_dir.is_dir():

@@ -26,17 +26,20 @@ class Past:
         self.store = MetadataStore(metadata.connection_config("", sqlite_path=self.paths.metadata))
         self.schema = 0
         self._executions = 0
+        self._config = ""
         self._types: dict[tuple[str, str], int] = {}
 
     def run(
         self, *, span: int, weights: str, epochs: int = 3, accuracy: float = 0.9, push: bool = True, baseline: int = 0,
-        base_model: int = 0, retrain_of: int = 0,
+        base_model: int = 0, retrain_of: int = 0, config: str = "",
     ) -> tuple[int, int]:  # fmt: skip
         """A whole run. Returns the Model's id and the version that it was pushed as; 0: none.
 
-        `retrain_of`: the Model that the run found in the cache instead of training.
+        `retrain_of`: the Model that the run found in the cache instead of training; `config`: Trainer's
+        custom_config, as JSON.
         """
         settings = {"name": "toy", "training": {"epochs": epochs}, "data": {"labels": ["bad", "good"]}}
+        self._config = config
         known = {
             run_record.SETTINGS: json.dumps(settings),
             run_record.ENCODER: "tiny",
@@ -107,6 +110,7 @@ class Past:
             compared,
             {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"},
             blessed=push,
+            current_model_id=model,
         )
         version = self.push(run, model, weights, blessing=evaluated["blessing"]) if push else 0
         return model, version
@@ -167,6 +171,8 @@ class Past:
         self, run: str, node: str, inputs: Ids, written: list[tuple[pb.Artifact, pb.Event]], *, state: int
     ) -> list[int]:
         execution = pb.Execution(type_id=self._type("execution", node), last_known_state=state)
+        if node == "Trainer" and self._config:
+            execution.custom_properties["custom_config"].string_value = self._config
         read = [
             (self.store.get_artifacts_by_id([artifact_id])[0], _event(key, pb.Event.INPUT))
             for key, ids in inputs.items()

@@ -1,0 +1,225 @@
+"""What nobody needs any more: old artifacts, old versions, leftovers of executions that failed; found, not removed.
+
+Kept are, with what they were made from: the model in service, what it was compared with, the newest versions, and
+all of the last run and of the last run of the model in service, so that the next one finds them in its cache; and
+the newest output of each component. Nothing outside the artifacts' and the versions' folder is ever named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bert_pipeline.errors import UserError
+from bert_pipeline.history import Artifact, Execution, History, Run, flat
+from bert_pipeline.lineage import BASE_MODEL
+from bert_pipeline.paths import RunPaths
+from bert_pipeline.served import ServedVersion
+
+_BASELINE = "baseline_model"
+_WHEELS, _SYSTEM = "_wheels", ".system"  # TFX's folders beside the artifacts
+# The states of an artifact that has files.
+_PRESENT = ("LIVE", "MARKED_FOR_DELETION")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rubbish:
+    """One folder or file that can go."""
+
+    path: Path
+    what: str
+    """For people: `Model 9 (Trainer, run 1)`."""
+    num_bytes: int
+    artifact: int | None = None
+    """Id in ML Metadata; None: it is no artifact."""
+    version: int | None = None
+    """Number of a version of the served folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What must stay."""
+
+    artifacts: frozenset[int]
+    versions: Mapping[int, str]
+    """Version to why."""
+
+
+def what_to_keep(
+    history: History, versions: Sequence[ServedVersion], models: Mapping[int, int | None], *, keep: int
+) -> Kept:
+    """Decides what is needed.
+
+    Args:
+        history: of the task.
+        versions: of the served folder, the lowest first.
+        models: the Model's id of each version; None where ML Metadata does not know it.
+        keep: how many of the newest versions stay.
+
+    Raises:
+        UserError: the model in service is not known, so that nobody can say what it needs.
+    """
+    if not versions:
+        return Kept(frozenset(history.artifacts), {})  # nothing is in service: only leftovers go
+    in_service = versions[-1].version
+    model = models[in_service]
+    if model is None:
+        raise UserError(
+            f"ML Metadata does not know the model of version {in_service}, which is in service, and so not what it "
+            "needs; nothing is removed (was it put there by hand, or by a run with another OUT= or METADATA=?)"
+        )
+    kept = {v.version: f"one of the newest {keep}" for v in versions[-keep:]}
+    baselines = _baselines(history, model)
+    for version in versions:  # the newest version of each baseline comes last, and stays alone
+        if models[version.version] in baselines:
+            kept = {v: why for v, why in kept.items() if why != "its baseline"} | {
+                version.version: "its baseline"
+            }
+    kept[in_service] = "in service"
+    needed_models = {m for v, m in models.items() if v in kept and m is not None} | baselines
+    artifacts = {a for m in needed_models for a in _made_from(history, m)}
+    artifacts |= _of_runs(history, [history.runs[-1:], _runs_of(history, model)[-1:]])
+    artifacts |= _newest_outputs(history)
+    artifacts |= {a for e in history.executions.values() for a in _statistics(e, artifacts)}
+    artifacts |= {
+        a.id for a in history.of_type("PushedModel") if _model_of_push(history, a.id) in needed_models
+    }
+    return Kept(frozenset(artifacts), kept)
+
+
+def _baselines(history: History, model: int) -> set[int]:
+    """What a model was compared with at its last evaluation."""
+    evaluations = [
+        e for e in history.consumers(model) if model in e.inputs.get("model", ()) and _BASELINE in e.inputs
+    ]
+    return set(evaluations[-1].inputs[_BASELINE]) if evaluations else set()
+
+
+def _made_from(history: History, model: int) -> set[int]:
+    """A model, what it was made from, and what came out beside these: a cached component needs all its outputs."""
+    found = history.ancestors(model, stop=frozenset({BASE_MODEL}))
+    for artifact_id in sorted(found):
+        producer = history.producer(artifact_id)
+        if producer and flat(producer.inputs) <= found:
+            found |= flat(producer.outputs)
+    return found
+
+
+def _runs_of(history: History, model: int) -> list[Run]:
+    """The runs that trained a model or found it in the cache."""
+    return [run for run in history.runs if any(_gave(history, i, model) for i in run.executions)]
+
+
+def _gave(history: History, execution_id: int, model: int) -> bool:
+    return model in flat(history.executions[execution_id].outputs)
+
+
+def _of_runs(history: History, runs: Iterable[Sequence[Run]]) -> set[int]:
+    ids = {i for group in runs for run in group for i in run.executions}
+    return {a for i in ids for side in _sides(history, i) for a in flat(side)}
+
+
+def _sides(history: History, execution_id: int) -> tuple[Mapping[str, tuple[int, ...]], ...]:
+    execution = history.executions[execution_id]
+    return execution.inputs, execution.outputs
+
+
+def _newest_outputs(history: History) -> set[int]:
+    newest = {e.node: e for e in history.executions.values() if e.state in ("COMPLETE", "CACHED")}
+    return {a for execution in newest.values() for a in flat(execution.outputs)}
+
+
+def _statistics(execution: Execution, kept: set[int]) -> set[int]:
+    """Statistics of kept examples: the next span is compared with them. They are small."""
+    return (
+        flat(execution.outputs)
+        if execution.node == "StatisticsGen" and flat(execution.inputs) <= kept
+        else set()
+    )
+
+
+def _model_of_push(history: History, push: int) -> int | None:
+    producer = history.producer(push)
+    return next(iter(producer.inputs.get("model", ())), None) if producer else None
+
+
+def find_rubbish(
+    history: History, paths: RunPaths, versions: Sequence[ServedVersion], kept: Kept
+) -> list[Rubbish]:
+    """Everything that can go, the largest first; reads sizes, changes nothing.
+
+    Raises:
+        UserError: the artifacts were recorded under another folder, so that what lies here would pass for leftovers.
+    """
+    elsewhere = [a for a in history.of_type("Model") if not _inside(paths, Path(a.uri))]
+    if elsewhere:
+        raise UserError(
+            f"ML Metadata has models outside {paths.pipeline_root}, such as {elsewhere[0].uri}: the output folder "
+            "was moved or copied, or is shared with another one; nothing is removed"
+        )
+    found = [
+        *_old_artifacts(history, paths, kept),
+        *(
+            Rubbish(v.folder, f"version {v.version}", size(v.folder), version=v.version)
+            for v in versions
+            if kept.versions and v.version not in kept.versions
+        ),
+        *_leftovers(history, paths),
+    ]
+    return sorted(found, key=lambda rubbish: (-rubbish.num_bytes, str(rubbish.path)))
+
+
+def _old_artifacts(history: History, paths: RunPaths, kept: Kept) -> Iterator[Rubbish]:
+    stays = {history.artifacts[i].uri for i in kept.artifacts}
+    for artifact in history.artifacts.values():
+        path = Path(artifact.uri)
+        if (
+            artifact.id in kept.artifacts
+            or artifact.uri in stays
+            or artifact.state not in _PRESENT
+            or not _inside(paths, path)
+        ):
+            continue
+        yield Rubbish(path, _what(history, artifact), size(path), artifact=artifact.id)
+
+
+def _inside(paths: RunPaths, path: Path) -> bool:
+    root = paths.pipeline_root
+    return path.is_relative_to(root) and path != root and ".." not in path.parts
+
+
+def _what(history: History, artifact: Artifact) -> str:
+    producer = history.producer(artifact.id)
+    run = history.run_of(producer.id) if producer else None
+    by = f" ({producer.node}{f', run {run.number}' if run else ''})" if producer else ""
+    return f"{artifact.type} {artifact.id}{by}"
+
+
+def _leftovers(history: History, paths: RunPaths) -> Iterator[Rubbish]:
+    """Folders of executions that wrote and were never recorded, working files, and wheels of older code.
+
+    The caller holds the task's lock, so nothing of this is being written.
+    """
+    known = {Path(a.uri) for a in history.artifacts.values() if a.state in _PRESENT}
+    for path in sorted(paths.pipeline_root.glob("*/*/*")):
+        is_output = (
+            path.name.isdecimal() and path.parent.name != _SYSTEM and path.parent.parent.name != _WHEELS
+        )
+        if is_output and path not in known:
+            yield Rubbish(path, "left by an execution that did not finish", size(path))
+    for path in sorted(paths.pipeline_root.glob(f"*/{_SYSTEM}")):
+        if size(path):
+            yield Rubbish(path, "working files of executions", size(path))
+    last = [history.executions[i] for run in history.runs[-1:] for i in run.executions]
+    used = [str(execution.properties.get("module_path", "")) for execution in last]
+    for path in sorted((paths.pipeline_root / _WHEELS).glob("*.whl")):  # a run packs its own anew
+        if not any(path.name in module_path for module_path in used):
+            yield Rubbish(path, "wheel of older user code", size(path))
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder; 0 where there is none."""
+    if path.is_dir():
+        return sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
+    return path.lstat().st_size if path.exists() else 0

@@ -1,0 +1,98 @@
+"""The verb `gc`: lists what nobody needs, and removes it where told to."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterable, Sequence
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from bert_pipeline.components import atomic_push
+from bert_pipeline.errors import UserError
+from bert_pipeline.garbage import Kept, Rubbish, find_rubbish, size, what_to_keep
+from bert_pipeline.history import read_history
+from bert_pipeline.paths import RunPaths, exclusive
+from bert_pipeline.served import model_of_version, served_versions
+from bert_pipeline.task_store import task_store
+
+_MEGABYTE = 1e6
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Lists, and removes with `--yes`; returns 0.
+
+    Args:
+        arguments: `keep` (how many of the newest versions stay), `yes`, and those of `task_store`.
+
+    Raises:
+        UserError: another run is going on, or what is in service is not known.
+    """
+    if arguments.keep < 1:
+        raise UserError(f"--keep is {arguments.keep}; it must be at least 1: the version in service stays")
+    store, paths = task_store(arguments)
+    with exclusive(paths):
+        history = read_history(store, task=paths.task_name)
+        versions = served_versions(paths.push_destination)
+        models = {v.version: model_of_version(store, v) for v in versions}
+        kept = what_to_keep(history, versions, models, keep=arguments.keep)
+        found = find_rubbish(history, paths, versions, kept)
+        _print(found, kept, paths, is_dry_run=not arguments.yes)
+        if arguments.yes and found:
+            before = size(paths.root)
+            remove(store, found, paths)
+            print(f"removed {(before - size(paths.root)) / _MEGABYTE:.1f} MB; ML Metadata has it as DELETED")
+    return 0
+
+
+def _print(found: Sequence[Rubbish], kept: Kept, paths: RunPaths, *, is_dry_run: bool) -> None:
+    for rubbish in found:
+        where = rubbish.path.relative_to(paths.root)
+        print(f"  {rubbish.num_bytes / _MEGABYTE:>9.1f} MB  {rubbish.what:<44} {where}")
+    total = sum(rubbish.num_bytes for rubbish in found) / _MEGABYTE
+    num_versions = sum(rubbish.version is not None for rubbish in found)
+    print(f"{len(found)} things that nobody needs, {num_versions} of them versions: {total:.1f} MB")
+    for version, why in sorted(kept.versions.items()):
+        print(f"  stays: version {version}, {why}, with all that made it")
+    if not kept.versions:
+        print("  nothing is in service, so every artifact stays; only leftovers can go")
+    if is_dry_run and found:
+        print("nothing was removed; with --yes it is")
+
+
+def remove(store: MetadataStore, found: Sequence[Rubbish], paths: RunPaths) -> None:
+    """Removes things, so that a kill at any point leaves nothing that a cache or a server would take for whole.
+
+    Artifacts are marked first: the cache takes live ones only. Version folders get a name that no server reads.
+    """
+    artifacts = store.get_artifacts_by_id([r.artifact for r in found if r.artifact is not None])
+    gone = {str(r.version) for r in found if r.version is not None}
+    pushes = [p for p in store.get_artifacts_by_type("PushedModel") if _is_push_of(p, gone, paths)]
+    doomed = {artifact.id: artifact for artifact in [*artifacts, *pushes]}
+    _set_state(store, doomed.values(), pb.Artifact.MARKED_FOR_DELETION)
+    for rubbish in found:
+        path = rubbish.path
+        if rubbish.version is not None:
+            path = atomic_push.hide(path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    _set_state(store, doomed.values(), pb.Artifact.DELETED)
+
+
+def _is_push_of(push: pb.Artifact, versions: set[str], paths: RunPaths) -> bool:
+    values = push.custom_properties
+    version = values["pushed_version"].string_value
+    return version in versions and values["pushed_destination"].string_value == str(
+        paths.push_destination / version
+    )
+
+
+def _set_state(store: MetadataStore, artifacts: Iterable[pb.Artifact], state: int) -> None:
+    changed = list(artifacts)
+    for artifact in changed:
+        artifact.state = state
+    if changed:
+        store.put_artifacts(changed)
