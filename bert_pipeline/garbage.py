@@ -19,6 +19,7 @@ from bert_pipeline.served import ServedVersion
 
 _BASELINE = "baseline_model"
 _WHEELS, _SYSTEM = "_wheels", ".system"  # TFX's folders beside the artifacts
+_DATA = ("Examples", "ExampleStatistics", "TransformGraph")
 # The states of an artifact that has files.
 _PRESENT = ("LIVE", "MARKED_FOR_DELETION")
 
@@ -82,6 +83,9 @@ def what_to_keep(
     artifacts |= _of_runs(history, [history.runs[-1:], _runs_of(history, model)[-1:]])
     artifacts |= _newest_outputs(history)
     artifacts |= {a for e in history.executions.values() for a in _statistics(e, artifacts)}
+    # Statistics of a span that was only compared with: without its examples they would be made anew.
+    data = [a for a in artifacts if history.artifacts[a].type in _DATA]
+    artifacts |= {ancestor for a in data for ancestor in history.ancestors(a)}
     artifacts |= {
         a.id for a in history.of_type("PushedModel") if _model_of_push(history, a.id) in needed_models
     }

@@ -9,7 +9,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from bert_pipeline import garbage_verb
-from bert_pipeline.history import read_history
+from bert_pipeline.history import flat, read_history
 from tests.bert_pipeline.past import Past
 
 
@@ -83,17 +83,31 @@ def test_rollback_after_gc_still_has_where_to_go(long_past):
     assert five not in long_past.versions()
 
 
-def test_everything_of_the_last_run_of_the_model_in_service_stays_for_the_next_runs_cache(past):
-    model, _ = past.run(span=1, weights="a")
+def test_everything_of_the_run_of_the_model_in_service_stays_for_the_next_runs_cache(past):
+    past.run(span=1, weights="a")
     past.run(span=2, weights="b", push=False)
-    past.run(span=1, weights="a", push=False, retrain_of=model)
+    past.run(span=3, weights="c", push=False)
     past.verb("gc", "--keep", "1", "--yes")
     history = read_history(past.store, task="toy")
-    last = {
-        a for i in history.runs[-1].executions for ids in history.executions[i].outputs.values() for a in ids
-    }
-    assert {history.artifacts[a].state for a in last} == {"LIVE"}
-    assert alive(past)["models"] == [1]
+    states = [
+        {history.artifacts[a].state for i in run.executions for a in flat(history.executions[i].outputs)}
+        for run in history.runs
+    ]
+    assert states == [{"LIVE"}, {"DELETED"}, {"LIVE"}]
+
+
+def test_span_that_is_only_compared_with_stays(past):
+    """It was read in a small graph of its own, and the run of the model in service has its statistics only."""
+    older = past.execute("", "ExampleGen", {}, {"examples": "Examples"}, span=1)["examples"]
+    statistics = past.execute("", "StatisticsGen", {"examples": [older]}, {"statistics": "ExampleStatistics"})
+    past.run(span=2, weights="a")
+    run = past.store.get_contexts_by_type("pipeline_run")[-1].name
+    past.execute(
+        run, "ExampleValidator", {"reference": [statistics["statistics"]]}, {"anomalies": "ExampleAnomalies"}
+    )
+    past.run(span=3, weights="b", push=False)
+    past.verb("gc", "--keep", "1", "--yes")
+    assert alive(past)["spans"] == [1, 2, 3]
 
 
 def test_base_model_of_a_warm_start_stays_and_its_own_past_does_not(past):
