@@ -44,7 +44,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline gc schema compare rollback lineage new-task skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare rollback gc skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,7 @@ rollback: setup ## put the version before back into service: TASK=shoes VERSION=
 
 schema: setup ## compare the curated schema with the newest data: TASK=shoes SPAN=2 ARGS=--accept
 	@$(VENV_PYTHON) -m bert_pipeline schema review $(TASK_ARGUMENTS) $(ARGS)
+
 gc: setup ## list what nobody needs any more: TASK=shoes KEEP=3 (versions that stay); YES=1 removes it
 	@$(VENV_PYTHON) -m bert_pipeline gc $(PAST_ARGUMENTS) $(if $(KEEP),--keep "$(KEEP)") $(if $(YES),--yes) $(ARGS)
 
