@@ -17,6 +17,9 @@ ARGS ?=
 EXTRAS ?=
 CSV ?=
 FILE ?=
+ID ?=
+LOG ?=
+LABELS ?=
 TO ?= labelled.csv
 TEXT ?= These loafers fell apart after two weeks.
 GRPC_PORT ?= 8500
@@ -28,6 +31,8 @@ PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 pytho
 VENV_PYTHON := .venv/bin/python
 TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(SPAN),--span $(SPAN))
 PAST_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(METADATA),--metadata "$(METADATA)")
+
+KEEP_REQUESTS = $(if $(LOG),--request_log_prefix "$(OUT)/$(TASK)/requests/$(TASK)")
 
 # Tests on as many processes as there are processors; files whole, because their fixtures are slow.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
@@ -44,7 +49,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare rollback gc skew label serve predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare rollback gc skew label serve monitor predict test test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,13 +84,16 @@ skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
 label: setup ## label a file or folder with the model in service: FILE=texts.csv TO=labelled.csv (or .parquet)
 	@$(VENV_PYTHON) -m bert_pipeline label $(TASK_ARGUMENTS) --texts "$(FILE)" --to "$(TO)" $(ARGS)
 
-serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes REST_PORT=8501 GRPC_PORT=8500
+serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes REST_PORT=8501 GRPC_PORT=8500 LOG=1 (keep requests)
 	@$(VENV_PYTHON) -m serving.model_server --model_name "$(TASK)" --model_base_path "$(OUT)/$(TASK)/serving/$(TASK)" \
-	  --host 127.0.0.1 --port $(GRPC_PORT) --rest_api_port $(REST_PORT) --enable_batching $(ARGS)
+	  --host 127.0.0.1 --port $(GRPC_PORT) --rest_api_port $(REST_PORT) --enable_batching $(KEEP_REQUESTS) $(ARGS)
 
-predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ARGS="--out out.csv"
+monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv (exit status 0 fine, 10 watch, 20 retrain)
+	@$(VENV_PYTHON) -m bert_pipeline monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels "$(LABELS)") $(ARGS)
+
+predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ID=column ARGS="--out out.csv"
 	@$(VENV_PYTHON) -m serving.client --model "$(TASK)" --address localhost:$(REST_PORT) \
-	  $(if $(FILE),--file "$(FILE)",--text "$$TEXT") $(ARGS)
+	  $(if $(FILE),--file "$(FILE)" $(if $(ID),--id_column "$(ID)"),--text "$$TEXT") $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)

@@ -72,6 +72,18 @@ def _parser() -> argparse.ArgumentParser:
     new_task.add_argument("--force", action="store_true", help="replace a task of that name")
     new_task.set_defaults(run=_new_task)
 
+    monitor = verbs.add_parser(
+        "monitor", help="judge the model in service by its traffic: fine, watch or retrain"
+    )
+    _add_task_arguments(monitor)
+    monitor.add_argument("--logs", default="", help="folder of request logs; default: OUT/TASK/requests")
+    monitor.add_argument("--labels", default="", help="CSV of id and label, and columns to slice by")
+    monitor.add_argument("--version", type=int, default=None, help="default: the one in service")
+    monitor.add_argument("--compare", type=int, default=0, help="another pushed version, for agreement")
+    monitor.add_argument("--prometheus", default="", help="file to write for the textfile collector")
+    monitor.add_argument("--metadata", default="", help="as for `pipeline`")
+    monitor.set_defaults(run=_monitor)
+
     past_verbs.add(verbs)
     spans = verbs.add_parser("spans", help="cut dated CSV files into spans")
     spans.add_argument("--csv", nargs="+", required=True, help="files with the same columns")
@@ -161,6 +173,17 @@ def _label(arguments: argparse.Namespace) -> int:
 
         quiet_library_loggers()
         return label.main(arguments)
+
+
+def _monitor(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.run_log import quiet_library_loggers, run_log
+
+    log = arguments.out / Path(arguments.task).stem / "logs" / "monitor.log"
+    with run_log(log, verbose=arguments.verbose):
+        from bert_pipeline.monitoring import command
+
+        quiet_library_loggers()
+        return command.main(arguments)
 
 
 def _new_task(arguments: argparse.Namespace) -> int:

@@ -36,6 +36,11 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "training.dropout": (0, 0.99),
     "training.clip_norm": (0, None),
     "training.early_stopping_patience": (0, None),
+    "monitoring.watch_drop": (0, 1),
+    "monitoring.retrain_drop": (0, 1),
+    "monitoring.confidence": (0.5, 0.9999),
+    "monitoring.min_examples": (2, None),
+    "monitoring.min_agreement": (0, 1),
     "serving.num_warmup_requests": (1, 1000),
 }
 
@@ -58,7 +63,27 @@ def check_task(task: bert_task.TaskConfig) -> None:
     _check_name(task.name)
     _check_data(task.data)
     check_evaluation(task)
+    _check_monitoring(task)
     _check_validation(task.validation)
+
+
+def _check_monitoring(task: bert_task.TaskConfig) -> None:
+    kind, _, label = task.monitoring.metric.partition("/")
+    if task.monitoring.metric not in ("accuracy", "macro_f1") and not (
+        kind == "recall" and label in task.data.labels
+    ):
+        raise UserError(
+            f"monitoring.metric is {task.monitoring.metric!r}; it must be accuracy, macro_f1, or recall/ and one of "
+            f"data.labels {list(task.data.labels)}"
+        )
+    for i, rule in enumerate(task.monitoring.weak_labels):
+        key = f"monitoring.weak_labels[{i}]"
+        if rule.label not in task.data.labels:
+            raise UserError(f"{key}.label is {rule.label!r}, not one of data.labels {list(task.data.labels)}")
+        try:
+            re.compile(rule.pattern)
+        except re.error as error:
+            raise UserError(f"{key}.pattern is {rule.pattern!r}, no regular expression: {error}") from None
 
 
 def _get(task: bert_task.TaskConfig, key: str) -> Any:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from bert_gates import EvaluationConfig as EvaluationConfig
 from bert_gates import GateConfig as GateConfig
+from bert_monitoring import MonitoringConfig as MonitoringConfig
+from bert_monitoring import WeakLabelConfig as WeakLabelConfig
 
 # The names of the encoder's inputs, as TF Hub's BERT modules have them
 # (https://www.tensorflow.org/hub/common_saved_model_apis/text).
@@ -209,6 +211,7 @@ class TaskConfig:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     serving: ServingConfig = ServingConfig()
     bulk_inference: BulkInferenceConfig = BulkInferenceConfig()
+    monitoring: MonitoringConfig = dataclasses.field(default_factory=MonitoringConfig)
 
 
 Section = TypeVar("Section")

@@ -14,6 +14,7 @@ import collections
 import dataclasses
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -26,6 +27,9 @@ from serving.client_transports import Target, Tls, Transport
 __all__ = ["Client", "ClientError", "Prediction", "Retries", "RetryableError", "Text", "Tls"]
 
 PORTS = {"rest": 8501, "grpc": 8500}
+
+# The server reads several ids of a call with commas between.
+_ID = re.compile(r"[!-+\--~]{1,100}")
 
 Text = str | Mapping[str, str]
 """A string where the model has one text column; else, text by column name."""
@@ -136,8 +140,12 @@ class Client:
         """
         return list(self.stream([texts] if isinstance(texts, (str, Mapping)) else texts))
 
-    def stream(self, texts: Iterable[Text]) -> Iterator[Prediction]:
+    def stream(self, texts: Iterable[Text], *, ids: Iterable[str] | None = None) -> Iterator[Prediction]:
         """Classifies texts as they come: a few batches are under way at a time, and no more are held.
+
+        Args:
+            texts: to classify.
+            ids: one for each text, under which the server logs it; None: the server makes some.
 
         Yields:
             One prediction for each text, in order.
@@ -145,15 +153,16 @@ class Client:
         Raises:
             ClientError: as `classify`.
         """
-        texts = iter(texts)
+        named = zip(texts, ids, strict=True) if ids is not None else ((text, "") for text in texts)
         waiting: collections.deque[futures.Future[list[Prediction]]] = collections.deque()
         try:
             while True:
                 while len(waiting) < self._num_connections + 1:
-                    batch = list(itertools.islice(texts, self._batch_size))
+                    batch = list(itertools.islice(named, self._batch_size))
                     if not batch:
                         break
-                    waiting.append(self._pool.submit(self._ask, [self._row(text) for text in batch]))
+                    rows, names = [self._row(text) for text, _ in batch], [name for _, name in batch]
+                    waiting.append(self._pool.submit(self._ask, rows, _request_id(names)))
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
@@ -172,13 +181,27 @@ class Client:
             )
         return text
 
-    def _ask(self, rows: Sequence[Mapping[str, str]]) -> list[Prediction]:
+    def _ask(self, rows: Sequence[Mapping[str, str]], request_id: str) -> list[Prediction]:
         columns = {column: [row[column] for row in rows] for column in self.columns}
         outputs: dict[str, Any] = self._retries.call(
-            lambda seconds: self._transport.predict(columns, timeout_seconds=seconds),
+            lambda seconds: self._transport.predict(columns, request_id=request_id, timeout_seconds=seconds),
             timeout_seconds=self._timeout_seconds,
         )
         return _predictions(outputs)
+
+
+def _request_id(names: Sequence[str]) -> str:
+    """The ids of a call's rows as the id of the call.
+
+    Raises:
+        ClientError: an id that a header cannot hold.
+    """
+    for name in names:
+        if name and not _ID.fullmatch(name):
+            raise ClientError(
+                f"the id {name!r} is not printable ASCII without commas and spaces, at most 100 characters"
+            )
+    return ",".join(names) if all(names) else ""
 
 
 def _transport(protocol: str, target: Target) -> Transport:

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with client:
             if flags.file:
-                classify_file(client, flags.file, out=flags.out)
+                classify_file(client, flags.file, out=flags.out, id_column=flags.id_column)
             else:
                 texts = [_parse_text(text) for text in flags.text]
                 for text, prediction in zip(texts, client.classify(texts), strict=True):
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         help="texts: .csv, .jsonl or .txt; -: lines of standard input",
     )
     add("--out", default="", help="where to: .csv or .jsonl; default: standard output")
+    add("--id_column", default="", help="of the file: ids of its rows for the server's request log")
     add("--model", default="shoes", help="name under which the model is served")
     add("--address", default="", help="host:port; default: localhost and the usual port")
     add("--protocol", choices=sorted(PORTS), default="rest")

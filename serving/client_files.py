@@ -20,7 +20,7 @@ _PROGRESS_SECONDS = 1.0
 Row = dict[str, Any]
 
 
-def classify_file(client: Client, path: str, *, out: str) -> int:
+def classify_file(client: Client, path: str, *, out: str, id_column: str = "") -> int:
     """Classifies a file's rows.
 
     Args:
@@ -29,6 +29,7 @@ def classify_file(client: Client, path: str, *, out: str) -> int:
         out: .csv or .jsonl; its rows are those that were read, with `predicted_label` and a
             `probability_LABEL` for each label. "" is standard output, in the form of the file that is read. The file is
             there when it is complete, and not before.
+        id_column: its values are the ids of the rows in the server's request log; "": the server makes some.
 
     Returns:
         Number of rows.
@@ -41,8 +42,11 @@ def classify_file(client: Client, path: str, *, out: str) -> int:
         raise ClientError(f"{out}: the output is .csv or .jsonl")
     with _opened(path) as (file, size), _written(out) as target:
         # Rows that are asked for and not answered yet are kept between the two.
-        rows, asked = itertools.tee(_read(file, path, columns=client.columns))
-        pairs = zip(rows, client.stream(_texts(asked, columns=client.columns)), strict=False)
+        wanted = [*client.columns, *([id_column] if id_column else [])]
+        rows, asked, named = itertools.tee(_read(file, path, columns=client.columns, wanted=wanted), 3)
+        ids = (row[id_column] for row in named) if id_column else None
+        predictions = client.stream(_texts(asked, columns=client.columns), ids=ids)
+        pairs = zip(rows, predictions, strict=False)
         answers = _with_progress(pairs, file=file, size=size)
         return _write_csv(answers, target) if as_csv else _write_jsonl(answers, target)
 
@@ -88,8 +92,8 @@ def _written(out: str) -> Iterator[TextIO]:
             os.remove(partial)
 
 
-def _read(file: TextIO, path: str, *, columns: list[str]) -> Iterator[Row]:
-    """The rows of a file, each with the model's columns as strings."""
+def _read(file: TextIO, path: str, *, columns: list[str], wanted: list[str]) -> Iterator[Row]:
+    """The rows of a file, each with the wanted columns, the model's among them, as strings."""
     kind = _kind(path)
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_lines, "": _read_lines}
     if kind not in readers:
@@ -98,7 +102,7 @@ def _read(file: TextIO, path: str, *, columns: list[str]) -> Iterator[Row]:
         raise ClientError(f"{path}: the model takes the columns {', '.join(columns)}; give a .csv or .jsonl")
     try:
         for number, row in enumerate(readers[kind](file, columns), start=1):
-            _check(row, f"{path}, row {number}", columns=columns)
+            _check(row, f"{path}, row {number}", columns=wanted)
             yield row
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise ClientError(f"{path} cannot be read as {kind or 'text'} in UTF-8: {error}") from error

@@ -11,6 +11,7 @@ import grpc
 from serving.client_messages import message_class
 from serving.client_retries import ClientError, RetryableError
 from serving.client_transports import (
+    REQUEST_ID,
     Target,
     Tls,
     needed_outputs,
@@ -63,7 +64,9 @@ class GrpcTransport:
         inputs = {entry.key: [each.key for each in entry.value.inputs] for entry in signatures}
         return signature_inputs(inputs, self._target)
 
-    def predict(self, columns: Mapping[str, Sequence[str]], *, timeout_seconds: float) -> dict[str, Any]:
+    def predict(
+        self, columns: Mapping[str, Sequence[str]], *, request_id: str = "", timeout_seconds: float
+    ) -> dict[str, Any]:
         """See `Transport`."""
         request = message_class("PredictRequest")()
         self._fill(request.model_spec, signature_name=self._target.signature_name)
@@ -72,7 +75,8 @@ class GrpcTransport:
             tensor.dtype = _DT_STRING
             tensor.tensor_shape.dim.add(size=len(texts))
             tensor.string_val.extend(text.encode("utf-8", "surrogatepass") for text in texts)
-        response = self._call(self._predict, request, timeout_seconds=timeout_seconds)
+        metadata = ((REQUEST_ID, request_id),) if request_id else ()
+        response = self._call(self._predict, request, timeout_seconds=timeout_seconds, metadata=metadata)
         outputs = needed_outputs({entry.key: entry.value for entry in response.outputs}, self._target)
         num_rows = len(outputs["label"].string_val)
         return {
@@ -100,9 +104,11 @@ class GrpcTransport:
         elif self._target.version_label:
             spec.version_label = self._target.version_label
 
-    def _call(self, method: Any, request: Any, *, timeout_seconds: float) -> Any:
+    def _call(
+        self, method: Any, request: Any, *, timeout_seconds: float, metadata: tuple[tuple[str, str], ...] = ()
+    ) -> Any:
         try:
-            return method(request, timeout=timeout_seconds)
+            return method(request, timeout=timeout_seconds, metadata=metadata)
         except grpc.RpcError as error:
             raise self._said(error.code(), error.details() or "") from error
 

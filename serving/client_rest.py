@@ -14,6 +14,7 @@ from typing import Any
 
 from serving.client_retries import ClientError, RetryableError
 from serving.client_transports import (
+    REQUEST_ID,
     Target,
     needed_outputs,
     no_encryption,
@@ -26,6 +27,9 @@ from serving.client_transports import (
 
 _NOT_FOUND, _TOO_MANY, _UNAVAILABLE = 404, 429, 503
 _HEADERS = {"Content-Type": "application/json"}
+
+# Method, path, body, headers.
+Request = tuple[str, str, bytes | None, dict[str, str]]
 
 
 class RestTransport:
@@ -56,10 +60,12 @@ class RestTransport:
             inputs = {name: list(signature["inputs"]) for name, signature in signatures.items()}
         return signature_inputs(inputs, self._target)
 
-    def predict(self, columns: Mapping[str, Sequence[str]], *, timeout_seconds: float) -> dict[str, Any]:
+    def predict(
+        self, columns: Mapping[str, Sequence[str]], *, request_id: str = "", timeout_seconds: float
+    ) -> dict[str, Any]:
         """See `Transport`."""
         body = {"signature_name": self._target.signature_name, "inputs": columns}
-        answer = self._call("POST", ":predict", body, timeout_seconds=timeout_seconds)
+        answer = self._call("POST", ":predict", body, timeout_seconds=timeout_seconds, request_id=request_id)
         with self._model_server_speaks():
             outputs = answer["outputs"]
         return needed_outputs(outputs, self._target) | {"version": self._target.version}
@@ -69,12 +75,16 @@ class RestTransport:
         while self._idle:
             self._idle.pop().close()
 
-    def _call(self, method: str, path: str, body: Any, *, timeout_seconds: float) -> Any:
+    def _call(
+        self, method: str, path: str, body: Any, *, timeout_seconds: float, request_id: str = ""
+    ) -> Any:
         """The answer to one request, parsed."""
         data = None if body is None else json.dumps(body).encode()
         url = f"{self._target.address}{self._path}{path}"
         try:
-            response, text = self._exchange(method, self._path + path, data, timeout_seconds=timeout_seconds)
+            headers = _HEADERS | ({REQUEST_ID: request_id} if request_id else {})
+            request = (method, self._path + path, data, headers)
+            response, text = self._exchange(request, timeout_seconds=timeout_seconds)
         except ssl.SSLError as error:
             raise no_encryption(url, error) from error
         except TimeoutError as error:
@@ -89,29 +99,27 @@ class RestTransport:
             raise RetryableError(message, after_seconds=_seconds(response.headers.get("Retry-After")))
         raise ClientError(message)
 
-    def _exchange(
-        self, method: str, path: str, data: bytes | None, *, timeout_seconds: float
-    ) -> tuple[http.client.HTTPResponse, str]:
+    def _exchange(self, request: Request, *, timeout_seconds: float) -> tuple[http.client.HTTPResponse, str]:
         """Asks over a kept connection; over a new one if there is none, or if the server has closed it."""
         deadline = time.monotonic() + timeout_seconds
         with contextlib.suppress(IndexError, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return self._ask(self._idle.pop(), method, path, data, deadline=deadline)
+            return self._ask(self._idle.pop(), request, deadline=deadline)
         address = self._target.address
         connection = (
             http.client.HTTPSConnection(address, context=self._ssl_context)
             if self._ssl_context
             else http.client.HTTPConnection(address)
         )
-        return self._ask(connection, method, path, data, deadline=deadline)
+        return self._ask(connection, request, deadline=deadline)
 
     def _ask(
-        self, connection: http.client.HTTPConnection, method: str, path: str, data: Any, *, deadline: float
+        self, connection: http.client.HTTPConnection, request: Request, *, deadline: float
     ) -> tuple[http.client.HTTPResponse, str]:
         connection.timeout = max(0.001, deadline - time.monotonic())
         if connection.sock:
             connection.sock.settimeout(connection.timeout)
         try:
-            connection.request(method, path, data, _HEADERS)
+            connection.request(*request)
             response = connection.getresponse()
             text = response.read().decode("utf-8", "replace")
         except BaseException:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from serving.client_retries import ClientError, RetryableError
 
 _OUTPUTS = ("label", "labels", "probabilities")
+# Header of REST, key of gRPC's metadata: the id under which the server logs a call.
+REQUEST_ID = "x-request-id"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +51,16 @@ class Transport(Protocol):
     def text_columns(self, *, timeout_seconds: float) -> list[str]:
         """The inputs of the model's signature, sorted."""
 
-    def predict(self, columns: Mapping[str, Sequence[str]], *, timeout_seconds: float) -> dict[str, Any]:
-        """Calls the signature; outputs by name as nested lists, and `version` where the server tells it."""
+    def predict(
+        self, columns: Mapping[str, Sequence[str]], *, request_id: str, timeout_seconds: float
+    ) -> dict[str, Any]:
+        """Calls the signature; outputs by name as nested lists, and `version` where the server tells it.
+
+        Args:
+            columns: texts by name.
+            request_id: for the server's log; "" lets the server make one.
+            timeout_seconds: for the answer.
+        """
 
     def close(self) -> None:
         """Closes its connections."""

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import bert_gates
+import bert_monitoring
 import bert_task
 import pytest
 
@@ -28,12 +29,20 @@ LONG_FUNCTIONS = {("bert_pipeline/pipeline.py", "task_components")}  # the graph
 SECTIONS = [
     cls
     for cls in vars(bert_task).values()
-    if dataclasses.is_dataclass(cls) and cls.__module__ in (bert_task.__name__, bert_gates.__name__)
+    if dataclasses.is_dataclass(cls)
+    and cls.__module__ in (bert_task.__name__, bert_gates.__name__, bert_monitoring.__name__)
 ]
 FIELDS = [(cls.__name__, field.name) for cls in SECTIONS for field in dataclasses.fields(cls)]
 READ_WHILE_LOADING = {("DataConfig", "path")}  # config.py makes it absolute, or puts DATA= in its place
 # The files that load and check settings, which is not reading them.
-LOADERS = {"bert_task.py", "bert_gates.py", "config.py", "task_checks.py", "gate_checks.py"}
+LOADERS = {
+    "bert_task.py",
+    "bert_gates.py",
+    "bert_monitoring.py",
+    "config.py",
+    "task_checks.py",
+    "gate_checks.py",
+}
 
 
 def relative(path: Path) -> str:
@@ -63,7 +72,7 @@ def function_lengths(source: str) -> dict[str, int]:
 def owners(section: str) -> set[str]:
     """Names under which code holds a section: `TrainingConfig` is training or config."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", section.removesuffix("Config")).lower()
-    return {name, f"{name}_config", "config", "task_config"}
+    return {name, f"{name}_config", "config", "task_config", "rule" if name == "weak_label" else name}
 
 
 READ = set().union(

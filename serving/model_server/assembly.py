@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
 from serving.model_server import config_files
 from serving.model_server.batching import BatchingParameters
 from serving.model_server.config_files import ConfigWatch, Monitoring
@@ -30,6 +32,15 @@ logger = logging.getLogger(__name__)
 
 # In the folder of a version, with --enable_per_model_batching_parameters.
 _BATCHING_FILE = "batching_params.pbtxt"
+
+
+def _single_model(flags: argparse.Namespace) -> ModelServerConfig:
+    return single_model(
+        flags.model_name,
+        flags.model_base_path,
+        log_prefix=flags.request_log_prefix,
+        sampling_rate=flags.request_log_sampling_rate,
+    )
 
 
 class Assembly:
@@ -54,7 +65,7 @@ class Assembly:
         config = self.config_watch.read() if self.config_watch else None
         self._request_log = RequestLog()
         self.manager = Manager(
-            config or single_model(flags.model_name, flags.model_base_path),
+            config or _single_model(flags),
             _manager_options(flags, on_settings=self._request_log.configure),
         )
         self.health = Health(lambda: self.manager.ready)

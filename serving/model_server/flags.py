@@ -100,6 +100,13 @@ _OURS: list[tuple[str, Any, Any, str]] = [
     ),
     ("exit_with_stdin", _bool, False, "stop when standard input ends: when the process that holds it dies"),
     ("drain_delay_seconds", float, 0.0, "after SIGTERM, answer on for so long with readiness off"),
+    (
+        "request_log_prefix",
+        str,
+        "",
+        "keep requests and answers in files of this name; with --model_base_path (models.config has logging_config)",
+    ),
+    ("request_log_sampling_rate", float, 1.0, "share of the requests that are kept, 0 to 1"),
     ("drain_timeout_seconds", float, 25.0, "after that, requests under way get so long to end"),
 ]
 # Flags for what the embedded server does not have: accepted, so that a command line can be carried over.
@@ -189,6 +196,14 @@ def _check(flags: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         return
     if not flags.model_config_file and not flags.model_base_path:
         parser.error("give --model_base_path, or --model_config_file")
+    if flags.request_log_prefix and flags.model_config_file:
+        parser.error(
+            "--request_log_prefix is beside --model_config_file; write logging_config into that file"
+        )
+    if not 0 <= flags.request_log_sampling_rate <= 1:
+        parser.error(
+            f"--request_log_sampling_rate is {flags.request_log_sampling_rate}; give a share from 0 to 1"
+        )
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file is set without --enable_batching; set both or neither")
     if flags.port and flags.port == flags.rest_api_port:

@@ -6,7 +6,7 @@ A row of a Predict request becomes one tf.Example: its columns by name (texts, a
 and beside them
 
     predicted_label     bytes, the answer's `label`, where the model gives one
-    request_id          bytes; with several rows in a request, ID/0, ID/1, ...
+    request_id          bytes; with several rows in a request, the one of the row, or ID/0, ID/1, ...
     model_version       int64
     timestamp_secs      int64, when it was answered
 """
@@ -24,6 +24,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
 from tensorflow_serving.apis import prediction_log_pb2
+
+from serving.model_server import request_ids
 
 _LABEL = "label"
 
@@ -63,11 +65,11 @@ def to_examples(log: prediction_log_pb2.PredictionLog) -> list[tf.train.Example]
         labels = np.atleast_1d(tf.make_ndarray(response.outputs[_LABEL]))
         columns |= {"predicted_label": labels} if len(labels) == num_rows else {}
     metadata = log.log_metadata
+    ids = request_ids.of_rows(metadata.request_origin, num_rows=num_rows)
     examples = []
     for row in range(num_rows):
-        request_id = metadata.request_origin + (f"/{row}" if num_rows > 1 else "")
         features = {alias: _feature(values[row]) for alias, values in columns.items()}
-        features["request_id"] = _feature(request_id.encode())
+        features["request_id"] = _feature(ids[row].encode())
         features["model_version"] = _feature(metadata.model_spec.version.value)
         features["timestamp_secs"] = _feature(metadata.timestamp_secs)
         examples.append(tf.train.Example(features=tf.train.Features(feature=features)))

@@ -53,11 +53,17 @@ class ModelSettings:
     """What is to be logged of its requests; None: nothing."""
 
 
-def single_model(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
-    """The configuration that --model_name and --model_base_path stand for; the path may be relative."""
+def single_model(
+    name: str, base_path: str, *, log_prefix: str = "", sampling_rate: float = 1.0
+) -> model_server_config_pb2.ModelServerConfig:
+    """The configuration that --model_name, --model_base_path and --request_log_* stand for; paths may be relative."""
     config = model_server_config_pb2.ModelServerConfig()
     path = base_path if "://" in base_path else os.path.abspath(base_path)
-    config.model_config_list.config.add(name=name, base_path=path, model_platform=_PLATFORM)
+    model = config.model_config_list.config.add(name=name, base_path=path, model_platform=_PLATFORM)
+    if log_prefix:
+        model.logging_config.sampling_config.sampling_rate = sampling_rate
+        model.logging_config.log_collector_config.type = _LOG_TYPE
+        model.logging_config.log_collector_config.filename_prefix = os.path.abspath(log_prefix)
     return config
 
 

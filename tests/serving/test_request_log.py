@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import re
 import resource
+import signal
 import threading
 import time
 import urllib.request
@@ -18,6 +19,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
+from serving import client_cli
 from serving.model_server import log_files, logged_examples, request_ids, request_log
 from serving.model_server.errors import ServingError
 from serving.model_server.log_files import Rotation
@@ -134,8 +136,8 @@ def test_c2_requests_of_both_protocols_are_logged_and_are_whole_after_the_end(
     ("given", "told"),
     [
         ("order-17", "order-17"),
-        ("x" * 128, "x" * 128),
-        ("x" * 129, None),
+        ("x" * 7000, "x" * 7000),
+        ("x" * 7001, None),
         ("two words", None),
         ("", None),
     ],
@@ -339,3 +341,44 @@ def test_tfdv_reads_what_the_command_writes(tmp_path: Path, log: RequestLog) -> 
     by_name = {feature.path.step[0]: feature for feature in statistics.datasets[0].features}
     assert by_name["text"].string_stats.unique == 2
     assert by_name["predicted_label"].string_stats.common_stats.num_non_missing == 3
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_client_names_the_rows_of_a_file_for_the_log(
+    start_server: Callable[..., RunningServer], toy_path: Path, tmp_path: Path, protocol: str
+) -> None:
+    prefix = tmp_path / "log" / "requests"
+    server = start_server(
+        "--model_name=toy", f"--model_base_path={toy_path.parent}", f"--request_log_prefix={prefix}"
+    )
+    rows = [f"order-{number},text {number}" for number in range(70)]
+    (tmp_path / "in.csv").write_text("\n".join(["order,text", *rows]) + "\n")
+    address = server.rest_address if protocol == "rest" else server.grpc_address
+    flags = ["--model=toy", f"--address={address}", f"--protocol={protocol}", "--id_column=order"]
+    assert client_cli.main([*flags, f"--file={tmp_path / 'in.csv'}", f"--out={tmp_path / 'out.csv'}"]) == 0
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    logs = read(tmp_path / "log")
+    examples = [example for log in logs for example in logged_examples.to_examples(log)]
+    ids = {
+        example.features.feature["text"].bytes_list.value[0]: example.features.feature[
+            "request_id"
+        ].bytes_list.value[0]
+        for example in examples
+    }
+    assert ids == {b"text %d" % number: b"order-%d" % number for number in range(70)}
+    assert len(logs) == 3  # calls of 32 rows
+
+
+def test_client_refuses_an_id_that_a_header_cannot_hold(
+    server: RunningServer, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "in.csv").write_text('id,text\n"a,b",hi\n')
+    flags = [
+        "--model=toy",
+        f"--address={server.rest_address}",
+        "--id_column=id",
+        f"--file={tmp_path / 'in.csv'}",
+    ]
+    assert client_cli.main(flags) == 1
+    assert "the id 'a,b' is not printable ASCII without commas and spaces" in capsys.readouterr().err

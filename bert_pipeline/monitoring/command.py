@@ -1,0 +1,159 @@
+"""The verb `monitor`: live traffic beside the push and the training; its verdict is also its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from bert_task import TaskConfig
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+
+from bert_pipeline import config, drift, drift_limits, encoders, metadata, metadata_store, text_statistics
+from bert_pipeline.errors import UserError
+from bert_pipeline.monitoring import late_labels, live_evaluation, report, request_logs, weak_labels
+from bert_pipeline.monitoring.late_labels import Join
+from bert_pipeline.monitoring.request_logs import LoggedText
+from bert_pipeline.monitoring.served_model import ServedModel, find_served
+from bert_pipeline.monitoring.verdict import EXIT_STATUS, Change, changes, judge
+from bert_pipeline.paths import RunPaths, run_paths
+from bert_pipeline.slice_metrics import read_slices
+from bert_pipeline.text_features import TextFeatures
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs the verb: `--task --out --logs --labels --version --compare --prometheus --metadata`.
+
+    Returns:
+        0 fine, 10 watch, 20 retrain.
+
+    Raises:
+        UserError: no traffic, no model in service, or a file that cannot be used.
+    """
+    loaded = config.load_task(arguments.task, data=arguments.data, overrides=arguments.overrides)
+    task, paths = loaded.task, run_paths(loaded.task.name, out=arguments.out)
+    connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    store = metadata_store.open_store(connection, must_exist=True)
+    served = find_served(store, paths, version=arguments.version)
+    logs = request_logs.read_folder(Path(arguments.logs) if arguments.logs else paths.root / "requests")
+    texts, told = _of_version(logs, served=served, task=task)
+    joined = (
+        late_labels.join(texts, Path(arguments.labels), label=task.data.label, labels=task.data.labels)
+        if arguments.labels
+        else late_labels.without_labels(texts)
+    )
+    found = _changes(joined, served, task=task, paths=paths, store=store, connection=connection)
+    drifts = _drifts(joined, served, task=task)
+    agreements = _agreements(arguments, texts, task=task, paths=paths)
+    made = report.Report(
+        task=task.name,
+        version=served.version.version,
+        metric=task.monitoring.metric,
+        num_texts=len(texts),
+        seconds=(min(text.second for text in texts), max(text.second for text in texts)),
+        told=(*told, *joined.told),
+        changes=tuple(found),
+        drifts=tuple(drifts),
+        agreements=tuple(agreements),
+        verdict=judge(found, drifts=drifts, agreements=agreements, config=task.monitoring),
+    )
+    _write(made, paths=paths, prometheus=arguments.prometheus)
+    print(report.as_text(made), flush=True)
+    return EXIT_STATUS[made.verdict.level]
+
+
+def _of_version(
+    logs: request_logs.RequestLogs, *, served: ServedModel, task: TaskConfig
+) -> tuple[list[LoggedText], list[str]]:
+    """The texts that the version answered, and what else the logs hold."""
+    version = served.version.version
+    texts = [
+        text
+        for text in logs.texts
+        if (text.model, text.version) == (task.name, version) and set(task.data.text) <= text.columns.keys()
+    ]
+    others = collections.Counter((t.model, t.version) for t in logs.texts) - collections.Counter(
+        (t.model, t.version) for t in texts
+    )
+    told = list(logs.damage)
+    told += [
+        f"{count:,} texts of {model} version {number} are left out"
+        for (model, number), count in others.items()
+    ]
+    if logs.num_other:
+        told.append(f"{logs.num_other:,} records of other calls than Predict are left out")
+    if not texts:
+        raise UserError(
+            f"the request log has no text that version {version} of {task.name} answered"
+            + (f"; {'; '.join(told)}" if told else "")
+        )
+    return texts, told
+
+
+def _changes(
+    joined: Join,
+    served: ServedModel,
+    *,
+    task: TaskConfig,
+    paths: RunPaths,
+    store: MetadataStore,
+    connection: metadata_store_pb2.ConnectionConfig,
+) -> list[Change]:
+    """Empty where no label is known."""
+    if not joined.labelled:
+        return []
+    live = live_evaluation.evaluate(
+        joined.labelled, task=task, paths=paths, store=store, connection=connection
+    )
+    before = read_slices(served.evaluation_uri, labels=task.data.labels, costs=task.evaluation.costs)
+    return changes(live, before, metric=task.monitoring.metric, labels=task.data.labels)
+
+
+def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig) -> list[drift.Drift]:
+    """Texts, answers (labels where all are known) and slices beside those of the training."""
+    encoder = encoders.resolve_encoder(
+        task.encoder,
+        cache_dir=encoders.default_cache_dir(),
+        base_dir=config.PROJECT_ROOT,
+        progress=lambda _: None,
+    )
+    features = TextFeatures(
+        vocab_path=encoder.vocab_path, lower_case=encoder.lower_case, max_seq_length=task.text.max_seq_length
+    )
+    texts = [[row.text.columns[name] for row in joined.rows] for name in task.data.text]
+    columns: dict[str, text_statistics.Column] = dict(features.columns(texts))
+    all_known = len(joined.labelled) == len(joined.rows)
+    columns[task.data.label] = [(row.label if all_known else row.text.label).encode() for row in joined.rows]
+    for name in {name for slices in task.evaluation.slices for name in slices.split("+")}:
+        cells = [row.columns.get(name, "").encode() or row.text.columns.get(name, b"") for row in joined.rows]
+        if any(cells):
+            columns[name] = cells
+    return drift.compare(
+        text_statistics.statistics_of(columns),
+        drift.read_statistics(served.statistics_dir),
+        drift_limits.thresholds(task, kind="skew"),
+    )
+
+
+def _agreements(
+    arguments: argparse.Namespace, texts: Sequence[LoggedText], *, task: TaskConfig, paths: RunPaths
+) -> list[weak_labels.Agreement]:
+    found = []
+    if task.monitoring.weak_labels:
+        found.append(weak_labels.with_rules(texts, task.monitoring.weak_labels, columns=task.data.text))
+    if arguments.compare:
+        folder = paths.push_destination / str(arguments.compare)
+        found.append(weak_labels.with_model(texts, folder, columns=task.data.text, say=print))
+    return found
+
+
+def _write(made: report.Report, *, paths: RunPaths, prometheus: str) -> None:
+    folder = paths.root / "monitoring"
+    text = report.as_json(made)
+    report.write(text, folder / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.json")
+    report.write(text, folder / "latest.json")
+    if prometheus:
+        report.write(report.as_prometheus(made), Path(prometheus))

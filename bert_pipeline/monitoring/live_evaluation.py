@@ -1,0 +1,108 @@
+"""The Evaluator on live texts whose labels are known: the task's metrics by slice, for the model in service."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+from bert_task import TaskConfig
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+
+from bert_pipeline import pipeline
+from bert_pipeline.components.evaluator import GatedEvaluator
+from bert_pipeline.components.served_model_resolver import ServedModelStrategy
+from bert_pipeline.monitoring.late_labels import LabelledText
+from bert_pipeline.paths import RunPaths
+from bert_pipeline.runners.local import LocalRunner
+from bert_pipeline.slice_metrics import SliceMetrics, read_slices
+
+LIVE = "live"
+
+
+def evaluate(
+    rows: Sequence[LabelledText],
+    *,
+    task: TaskConfig,
+    paths: RunPaths,
+    store: MetadataStore,
+    connection: metadata_store_pb2.ConnectionConfig,
+) -> list[SliceMetrics]:
+    """Runs the Evaluator on labelled rows; recorded in ML Metadata as any evaluation is.
+
+    Args:
+        rows: whose labels are known.
+        task: gives metrics and slices; its gates do not matter here.
+        paths: of the task.
+        store: of the task.
+        connection: of the same.
+    """
+    folder = paths.root / "monitoring" / "examples"
+    write_examples(rows, folder=folder, task=task)
+    ungated = dataclasses.replace(task, evaluation=dataclasses.replace(task.evaluation, gates=()))
+    example_gen = tfx.components.ImportExampleGen(
+        input_base=str(folder),
+        input_config=tfx.proto.Input(splits=[tfx.proto.Input.Split(name=LIVE, pattern="*.tfrecord.gz")]),
+        output_config=tfx.proto.Output(
+            split_config=tfx.proto.SplitConfig(
+                splits=[tfx.proto.SplitConfig.Split(name=LIVE, hash_buckets=1)]
+            )
+        ),
+    ).with_id("LiveExamples")
+    served = tfx.dsl.Resolver(
+        strategy_class=ServedModelStrategy,
+        config={"push_destination": str(paths.push_destination)},
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("ServedModel")
+    evaluator = GatedEvaluator(
+        examples=example_gen.outputs["examples"],
+        model=served.outputs["model"],
+        baseline_model=None,
+        task=ungated,
+        splits=(LIVE,),
+    ).with_id("LiveEvaluator")
+    graph = pipeline.create_pipeline(
+        task.name,
+        components=[example_gen, served, evaluator],
+        pipeline_root=paths.pipeline_root,
+        metadata=connection,
+    )
+    results = LocalRunner(on_start=lambda _: None, on_end=lambda _: None).run(graph)
+    [evaluation] = [a for a in _outputs(store, results[-1].execution_id) if a.uri.find("/evaluation/") >= 0]
+    return read_slices(evaluation.uri, labels=task.data.labels, costs=task.evaluation.costs)
+
+
+def _outputs(store: MetadataStore, execution_id: int) -> list[metadata_store_pb2.Artifact]:
+    events = store.get_events_by_execution_ids([execution_id])
+    ids = [e.artifact_id for e in events if e.type == metadata_store_pb2.Event.OUTPUT]
+    return list(store.get_artifacts_by_id(ids))
+
+
+def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConfig) -> None:
+    """Writes rows as the raw tf.Examples that the task's ExampleGen makes: text, label, slices; and their ids."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "live.tfrecord.gz"
+    partial = folder / "live.partial"
+    columns = {name for slices in task.evaluation.slices for name in slices.split("+")}
+    with tf.io.TFRecordWriter(str(partial), "GZIP") as writer:
+        for row in rows:
+            cells = {name: row.text.columns.get(name, b"") for name in task.data.text}
+            cells |= {name: row.text.columns[name] for name in columns if name in row.text.columns}
+            cells |= {name: row.columns[name].encode() for name in columns if row.columns.get(name)}
+            cells |= {task.data.label: row.label.encode(), "request_id": row.text.id.encode()}
+            writer.write(_example(cells).SerializeToString())
+    partial.replace(path)
+
+
+def _example(cells: dict[str, bytes]) -> tf.train.Example:
+    example = tf.train.Example()
+    for name, cell in cells.items():
+        values = example.features.feature[name].bytes_list.value
+        if cell:
+            values.append(cell)
+    return example

@@ -1,0 +1,173 @@
+"""What `monitor` tells: a page for people, JSON for programs, a file for Prometheus."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import prometheus_client
+
+from bert_pipeline.drift import Drift
+from bert_pipeline.estimates import SHOWN_CONFIDENCE, Estimate
+from bert_pipeline.monitoring.verdict import Change, Level, Verdict
+from bert_pipeline.monitoring.weak_labels import Agreement
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Everything that is told."""
+
+    task: str
+    version: int
+    metric: str
+    num_texts: int
+    seconds: tuple[int, int]
+    """Unix time of the first and of the last text."""
+
+    told: tuple[str, ...]
+    """What was read and what was not, a sentence each."""
+
+    changes: tuple[Change, ...]
+    drifts: tuple[Drift, ...]
+    agreements: tuple[Agreement, ...]
+    verdict: Verdict
+
+
+def as_text(report: Report) -> str:
+    """For people."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    first, last = (f"{datetime.fromtimestamp(s, timezone.utc):%Y-%m-%d %H:%M}" for s in report.seconds)
+    yield f"task {report.task}, version {report.version}: {report.num_texts:,} texts from {first} to {last} UTC"
+    yield from (f"          {sentence}" for sentence in report.told)
+    if report.changes:
+        width = max(12, *(len(change.slice) + 2 for change in report.changes))
+        yield ""
+        yield f"{'slice':<{width}}{'labelled':>9}{report.metric + ' now':>24}{'at the push':>14}{'change':>9}"
+        for change in report.changes:
+            yield (
+                f"{change.slice or 'all data':<{width}}{change.num_examples:>9}{_interval(change.now):>24}"
+                f"{_number(change.before.value):>14}{_number(-change.drop, sign='+'):>9}"
+            )
+    yield ""
+    yield from (f"drift     {drift.explanation}" for drift in report.drifts[:3])
+    yield from (f"weak      {agreement.sentence}" for agreement in report.agreements)
+    yield from (f"note      {note}" for note in report.verdict.notes)
+    yield f"verdict   {report.verdict.level.name}"
+    yield from (
+        f"          {reason.level.name.lower()}: {reason.sentence}" for reason in report.verdict.reasons
+    )
+    if report.verdict.level is Level.FINE:
+        yield "          nothing lies beyond its limits"
+    yield f"next      {_next(report)}"
+
+
+def _next(report: Report) -> str:
+    task = "" if report.task == "shoes" else f" TASK={report.task}"
+    if report.verdict.level is Level.RETRAIN:
+        return f"put the labelled texts beside the data as a new span, then: make pipeline{task} SPAN=..."
+    if report.verdict.level is Level.WATCH:
+        return f"label more of these texts, then: make monitor{task} LABELS=..."
+    return "nothing"
+
+
+def _interval(value: Estimate) -> str:
+    if math.isnan(value.value):
+        return "-"
+    half = value.half_width(SHOWN_CONFIDENCE)
+    return f"{value.value:.3f}" + (f" ±{half:.3f}" if math.isfinite(half) else "")
+
+
+def _number(value: float, *, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{round(value, 3) + 0.0:{sign}.3f}"
+
+
+def as_json(report: Report) -> str:
+    """For programs; what is not defined is null."""
+    values = {
+        "task": report.task,
+        "version": report.version,
+        "verdict": report.verdict.level.name.lower(),
+        "reasons": [
+            {"level": r.level.name.lower(), "slice": r.slice, "sentence": r.sentence}
+            for r in report.verdict.reasons
+        ],
+        "notes": list(report.verdict.notes),
+        "metric": report.metric,
+        "num_texts": report.num_texts,
+        "first_second": report.seconds[0],
+        "last_second": report.seconds[1],
+        "told": list(report.told),
+        "slices": [
+            {
+                "slice": c.slice,
+                "num_labelled": c.num_examples,
+                "now": _or_null(c.now.value),
+                "std_error": _or_null(c.now.std_error),
+                "at_push": _or_null(c.before.value),
+            }
+            for c in report.changes
+        ],
+        "drift": [
+            {"column": d.column, "distance": d.distance, "value": d.value, "limit": d.threshold}
+            for d in report.drifts
+        ],
+        "agreement": [
+            {"with": a.whom, "num_texts": a.num_texts, "share": round(a.share, 6)} for a in report.agreements
+        ],
+    }
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def _or_null(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def write(text: str, path: Path) -> None:
+    """Writes a file; it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def as_prometheus(report: Report) -> str:
+    """For node_exporter's textfile collector.
+
+    https://github.com/prometheus/node_exporter#textfile-collector
+    """
+    registry = prometheus_client.CollectorRegistry()
+    task, version = report.task, str(report.version)
+
+    def gauge(name: str, text: str, labels: Sequence[str] = ()) -> prometheus_client.Gauge:
+        return prometheus_client.Gauge(
+            f"bert_monitor_{name}", text, ("task", "version", *labels), registry=registry
+        )
+
+    gauge("verdict", "0 fine, 1 watch, 2 retrain").labels(task, version).set(report.verdict.level)
+    gauge("texts", "Logged texts that were looked at").labels(task, version).set(report.num_texts)
+    gauge("last_text_timestamp_seconds", "Unix time of the last of them").labels(task, version).set(
+        report.seconds[1]
+    )
+    labelled = gauge("labelled_texts", "Texts whose label is known, by slice", ["slice"])
+    now = gauge("metric", "The metric on labelled texts, by slice", ["slice", "metric"])
+    before = gauge("metric_at_push", "The metric at the evaluation before the push", ["slice", "metric"])
+    for change in report.changes:
+        labelled.labels(task, version, change.slice).set(change.num_examples)
+        for one, value in ((now, change.now.value), (before, change.before.value)):
+            if not math.isnan(value):
+                one.labels(task, version, change.slice, report.metric).set(value)
+    drift = gauge("drift", "Distance of the texts from those of the training, 0 to 1", ["column"])
+    for each in report.drifts:
+        drift.labels(task, version, each.column).set(each.value)
+    agreement = gauge("agreement", "Share of the texts on which another agrees, 0 to 1", ["whom"])
+    for other in report.agreements:
+        agreement.labels(task, version, other.whom).set(other.share)
+    return prometheus_client.generate_latest(registry).decode()

@@ -1,0 +1,89 @@
+"""What the model in service was evaluated on at its push, and trained on: what live traffic is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ml_metadata import MetadataStore
+
+from bert_pipeline.errors import UserError
+from bert_pipeline.history import History, flat, read_history
+from bert_pipeline.paths import RunPaths
+from bert_pipeline.served import ServedVersion, model_of_version, served_versions
+
+# The split whose statistics stand for the training.
+_TRAIN = "Split-train"
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedModel:
+    """A version in service, with its past."""
+
+    version: ServedVersion
+    model_id: int
+    evaluation_uri: str
+    """Of the newest evaluation that it was the candidate of."""
+
+    statistics_dir: Path
+    """Statistics of the newest data it was trained on."""
+
+
+def find_served(store: MetadataStore, paths: RunPaths, *, version: int | None) -> ServedModel:
+    """Finds a pushed version's past.
+
+    Args:
+        store: of the task.
+        paths: of the task.
+        version: its number; None is what is in service.
+
+    Raises:
+        UserError: nothing is in service, there is no such version, or ML Metadata does not know it.
+    """
+    versions = served_versions(paths.push_destination)
+    if not versions:
+        raise UserError(f"nothing is in service in {paths.push_destination}; run the pipeline first")
+    wanted = [v for v in versions if version in (None, v.version)]
+    if not wanted:
+        known = ", ".join(v.folder.name for v in versions)
+        raise UserError(
+            f"--version: there is no version {version} in {paths.push_destination}; there are {known}"
+        )
+    served = wanted[-1]
+    model_id = model_of_version(store, served)
+    history = read_history(store, task=paths.task_name)
+    if model_id is None or model_id not in history.artifacts:
+        raise UserError(
+            f"version {served.version} was not pushed by a run that ML Metadata knows: nothing to compare with"
+        )
+    return ServedModel(
+        version=served,
+        model_id=model_id,
+        evaluation_uri=_evaluation(history, model_id),
+        statistics_dir=_statistics(history, model_id),
+    )
+
+
+def _evaluation(history: History, model_id: int) -> str:
+    evaluations = [
+        history.artifacts[artifact_id].uri
+        for execution in history.consumers(model_id)
+        if execution.node == "Evaluator" and model_id in execution.inputs.get("model", ())
+        for artifact_id in execution.outputs.get("evaluation", ())
+    ]
+    if not evaluations:
+        raise UserError(f"model {model_id} was never evaluated; run the pipeline again")
+    return evaluations[-1]
+
+
+def _statistics(history: History, model_id: int) -> Path:
+    ancestors = history.ancestors(model_id, stop=frozenset({"base_model"}))
+    found = [
+        artifact_id
+        for execution in history.executions.values()
+        if execution.node == "StatisticsGen" and flat(execution.inputs) & ancestors
+        for artifact_id in execution.outputs.get("statistics", ())
+    ]
+    if not found:
+        raise UserError(f"the statistics of the data that made model {model_id} are not in ML Metadata")
+    return Path(history.artifacts[max(found)].uri) / _TRAIN

@@ -1,0 +1,45 @@
+"""Section [monitoring] of a task file: when live traffic says that a model should be watched, or trained anew.
+
+Part of `bert_task.py`, from which everybody imports it; standard library only, as there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class WeakLabelConfig:
+    """One of [[monitoring.weak_labels]]: a rule that guesses a label, for texts whose label nobody knows."""
+
+    pattern: str
+    """Regular expression of Python's `re`, looked for anywhere in the text, whatever the case."""
+
+    label: str
+    """One of `data.labels`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MonitoringConfig:
+    """Section [monitoring]. Limits of drift are in [validation] (`skew_note`, `skew_stop`)."""
+
+    metric: str = "accuracy"
+    """What is compared with the evaluation at the push: accuracy, macro_f1, or recall/<label>."""
+
+    watch_drop: float = 0.03
+    """Drop (absolute) from which the model is worth a look, overall or on a slice."""
+
+    retrain_drop: float = 0.08
+    """Drop (absolute) from which it should be trained anew."""
+
+    confidence: float = 0.95
+    """How sure a drop must be to count (one-sided; over all slices together, by Bonferroni's correction)."""
+
+    min_examples: int = 30
+    """Slices of fewer labelled texts are not judged."""
+
+    min_agreement: float = 0.0
+    """Share of weak labels that the model must agree with; under it the verdict is at least watch. 0: not judged."""
+
+    weak_labels: tuple[WeakLabelConfig, ...] = ()
+    """Rules; the first that fits a text counts."""
