@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -62,28 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--metadata", default="", help="as for `pipeline`")
     label.set_defaults(run=_label)
 
-    new_task = verbs.add_parser("new-task", help="write a task file for a data set")
-    new_task.add_argument("--name", required=True, help="of the task: letters, digits and _")
-    new_task.add_argument("--data", required=True, help="file, folder, or hf:HANDLE of the Hugging Face hub")
-    new_task.add_argument("--text", action="append", default=[], help="text column; twice for a pair")
-    new_task.add_argument("--label", default="", help="label column")
-    new_task.add_argument("--slice", action="append", default=[], help="column to report metrics by")
-    new_task.add_argument("--out", default="out", type=Path, help="where runs write")
-    new_task.add_argument("--force", action="store_true", help="replace a task of that name")
-    new_task.set_defaults(run=_new_task)
-
-    monitor = verbs.add_parser(
-        "monitor", help="judge the model in service by its traffic: fine, watch or retrain"
-    )
-    _add_task_arguments(monitor)
-    monitor.add_argument("--logs", default="", help="folder of request logs; default: OUT/TASK/requests")
-    monitor.add_argument("--labels", default="", help="CSV of id and label, and columns to slice by")
-    monitor.add_argument("--version", type=int, default=None, help="default: the one in service")
-    monitor.add_argument("--compare", type=int, default=0, help="another pushed version, for agreement")
-    monitor.add_argument("--prometheus", default="", help="file to write for the textfile collector")
-    monitor.add_argument("--metadata", default="", help="as for `pipeline`")
-    monitor.set_defaults(run=_monitor)
-
+    _add_new_task(verbs)
+    _add_monitor(verbs)
     past_verbs.add(verbs)
     spans = verbs.add_parser("spans", help="cut dated CSV files into spans")
     spans.add_argument("--csv", nargs="+", required=True, help="files with the same columns")
@@ -103,6 +84,32 @@ def _parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _add_new_task(verbs: Any) -> None:
+    new_task = verbs.add_parser("new-task", help="write a task file for a data set")
+    new_task.add_argument("--name", required=True, help="of the task: letters, digits and _")
+    new_task.add_argument("--data", required=True, help="file, folder, or hf:HANDLE of the Hugging Face hub")
+    new_task.add_argument("--text", action="append", default=[], help="text column; twice for a pair")
+    new_task.add_argument("--label", default="", help="label column")
+    new_task.add_argument("--slice", action="append", default=[], help="column to report metrics by")
+    new_task.add_argument("--out", default="out", type=Path, help="where runs write")
+    new_task.add_argument("--force", action="store_true", help="replace a task of that name")
+    new_task.set_defaults(run=_new_task)
+
+
+def _add_monitor(verbs: Any) -> None:
+    monitor = verbs.add_parser(
+        "monitor", help="judge the model in service by its traffic: fine, watch or retrain"
+    )
+    _add_task_arguments(monitor)
+    monitor.add_argument("--logs", default="", help="folder of request logs; default: OUT/TASK/requests")
+    monitor.add_argument("--labels", default="", help="CSV of id and label, and columns to slice by")
+    monitor.add_argument("--version", type=int, default=None, help="default: the one in service")
+    monitor.add_argument("--compare", type=int, default=0, help="another pushed version, for agreement")
+    monitor.add_argument("--prometheus", default="", help="file to write for the textfile collector")
+    monitor.add_argument("--metadata", default="", help="as for `pipeline`")
+    monitor.set_defaults(run=_monitor)
 
 
 def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
