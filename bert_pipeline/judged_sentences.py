@@ -98,8 +98,10 @@ def interval_text(
 
 
 def number(value: float, *, signed: bool = False) -> str:
-    """Two decimals, or four where the value is under 0.1 and needs them; `not defined` for NaN."""
+    """Two decimals, or up to four where the value is small and needs them; `not defined` for NaN."""
     if math.isnan(value):
         return "not defined"
-    decimals = 2 if abs(value) >= 0.1 or round(value, 2) == round(value, 4) else 4
+    decimals = 2
+    while decimals < 4 and abs(value) < 0.1 and abs(value - round(value, decimals)) > 0.1 * abs(value):
+        decimals += 1
     return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"

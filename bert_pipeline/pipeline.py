@@ -7,6 +7,7 @@ because TFX makes what a component is given part of its cache key.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from bert_pipeline import data_graph
 from bert_pipeline.components import baseline_resolver
 from bert_pipeline.components.bulk_inferrer import ProgressBulkInferrer
+from bert_pipeline.components.coverage import Coverage
 from bert_pipeline.components.evaluator import GatedEvaluator
 from bert_pipeline.components.example_gen import unlabelled_example_gen
 from bert_pipeline.components.infra_validator import infra_validator
@@ -140,6 +142,18 @@ def task_components(parts: Parts) -> list[BaseNode]:
         validator,
         pusher,
     ]
+    if task.evaluation.coverage:
+        coverage = Coverage(
+            window=data.window,
+            newest=data.newest,
+            transform_graph=transform.outputs["transform_graph"],
+            text_columns=json.dumps(task.data.text),
+            slices=json.dumps(task.evaluation.slices),
+            encoder_path=encoder.path,
+            encoder_sha256=encoder.sha256,
+        ).with_id("Coverage")
+        coverage.add_upstream_node(pusher)  # advice comes after the push, so that it cannot hold one back
+        components.append(coverage)
     if task.bulk_inference.files:
         components += bulk_inference(parts, model=model, blessing=evaluator.outputs["blessing"], after=pusher)
     return components

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from bert_pipeline.encoders import Encoder
     from bert_pipeline.runners.local import LocalRunner, NodeResult
 
-# Bulk inference that fails never holds back a push.
-_OPTIONAL = ("UnlabelledExampleGen", "BulkInferrer", "LabelledTable")
+# Bulk inference and advice that fail never hold back a push.
+_OPTIONAL = ("Coverage", "UnlabelledExampleGen", "BulkInferrer", "LabelledTable")
 
 # What is in service may have changed since (another run, a person): the Pusher looks each time.
 _NEVER_CACHED = ("Pusher",)

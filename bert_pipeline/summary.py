@@ -12,7 +12,9 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
+from bert_pipeline import coverage
 from bert_pipeline.components import labelled_table
+from bert_pipeline.components.coverage import read_report as read_coverage
 from bert_pipeline.config import LoadedTask
 from bert_pipeline.data_report import DataReport
 from bert_pipeline.evaluation_report import EvaluationReport, read_report
@@ -48,6 +50,9 @@ class RunReport:
     labelled: str
     """The table of labelled texts; empty where there is none."""
 
+    thin: tuple[str, ...]
+    """Where the eval split is too thin to tell anything."""
+
     wall_seconds: float
     data: DataReport
 
@@ -78,6 +83,7 @@ def collect(
         validator = outputs(handle.store, by_id["InfraValidator"])
         push = outputs(handle.store, by_id["Pusher"])["pushed_model"]
         table = outputs(handle.store, by_id.get("LabelledTable")).get("table")
+        thin = outputs(handle.store, by_id.get("Coverage")).get("report")
     evaluation = read_report(evaluator["evaluation"].uri, task=loaded.task)
     version, reason = _text(push, "pushed_version"), _text(push, "reason")
     pushed = _number(push, "pushed") == 1
@@ -94,6 +100,7 @@ def collect(
         model_dir=str(paths.push_destination / version) if version else "",
         reasons=tuple(reasons) if reasons or pushed else (reason,),
         labelled=_table_path(table, loaded=loaded) if table else "",
+        thin=tuple(coverage.sentences(read_coverage(thin.uri))) if thin else (),
         wall_seconds=seconds,
         data=data.with_anomalies(validated),
     )
@@ -143,6 +150,9 @@ def write_json(report: RunReport, *, path: Path) -> None:
             for s in report.evaluation.slices
         },
         **report.data.as_json(),
+        "behind": report.evaluation.behind,
+        "thin": report.thin,
+        "notes": report.evaluation.notes,
         "components": {r.node_id: {"state": r.state, "seconds": round(r.seconds, 3)} for r in report.results},
         "wall_seconds": round(report.wall_seconds, 3),
     }
@@ -179,6 +189,7 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
         yield from (f"          {reason}" for reason in report.reasons)
     yield from (f"behind    {line}" for line in report.evaluation.behind)
     yield from report.data.lines()
+    yield from (f"thin      {line}" for line in report.thin)
     yield from (f"note      {note}" for note in report.evaluation.notes)
     yield from (
         f"warning   {r.node_id} {r.state}: {r.error or 'what it needs failed'}; the push is not affected"

@@ -68,3 +68,6 @@ class EvaluationConfig:
 
     cost_unit: str = ""
     """Unit of the costs, for the summary."""
+
+    coverage: bool = True
+    """Whether each run also says where the eval split is thin: by slice, and by kind of text."""

@@ -103,18 +103,18 @@ def test_a_noise_sized_win_does_not_bless_and_a_noise_sized_loss_does_not_refuse
     assert not outcome.blessed_file and not report.blessed
     assert len(report.refusals) == 2
     # 2 of 244 better, of 36 on which the two models differ: 0.0082 +- 0.05.
-    assert report.refusals[1].startswith("accuracy on all data is 0.86, +0.0082 [-0.0")
-    assert report.refusals[1].endswith(" at 95 %] from the baseline's 0.85 (wanted: surely +0.0050)")
+    assert report.refusals[1].startswith("accuracy on all data is 0.86, +0.008 [-0.0")
+    assert report.refusals[1].endswith(" at 95 %] from the baseline's 0.85 (wanted: surely +0.005)")
     (note,) = report.notes
-    assert note.startswith("within noise, not refused: recall/positive on all data is 0.91, -0.0123 [-0.0")
-    assert note.endswith(" at 95 %] from the baseline's 0.93 (allowed -0.0050)")
+    assert note.startswith("within noise, not refused: recall/positive on all data is 0.91, -0.012 [-0.0")
+    assert note.endswith(" at 95 %] from the baseline's 0.93 (allowed -0.005)")
     assert json.loads((Path(outcome.uri) / "verdict.json").read_text())["refusals"] == [report.refusals[1]]
 
 
 def test_without_confidence_the_same_win_blesses_and_the_same_loss_refuses(judge: Judge) -> None:
     assert judge(GateConfig("accuracy", min_gain=0.005)).refusals == ()
     assert judge(GateConfig("recall/positive", max_drop=0.005)).refusals == (
-        "recall/positive on all data is 0.91, -0.0123 from the baseline's 0.93 (allowed -0.0050)",
+        "recall/positive on all data is 0.91, -0.012 from the baseline's 0.93 (allowed -0.005)",
     )
 
 

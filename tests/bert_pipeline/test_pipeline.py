@@ -26,6 +26,7 @@ COPIED = ("bert_pipeline", "modules", "serving", "data/toy")
 EVERY_COMPONENT = [
     "ExampleGen", "StatisticsGen", "Schema", "ExampleValidator", "Transform", "Trainer", "Baseline",
     "Evaluator", "InfraValidator", "Pusher", "UnlabelledExampleGen", "BulkInferrer", "LabelledTable",
+    "Coverage",
 ]  # fmt: skip
 
 
