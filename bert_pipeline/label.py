@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import config, labelling_graph, metadata, pipeline
+from bert_pipeline import config, labelling_graph, metadata, metadata_store, pipeline
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.atomic_push import newest_version
 from bert_pipeline.components.example_gen import read_csv
@@ -45,6 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
     file_format = target.suffix[1:]
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    metadata_store.open_store(connection)
     graph = pipeline.create_pipeline(
         loaded.task.name,
         components=labelling_graph.labelling_components(

@@ -29,6 +29,13 @@ def After(result: int):
     RAN.append(f"after {result}")
 
 
+class Refuse(tfx.dsl.experimental.ResolverStrategy):
+    """A resolver that finds something wrong."""
+
+    def resolve_artifacts(self, store, input_dict):
+        raise UserError("the base model has another encoder; choose one")
+
+
 @pytest.fixture
 def run(tmp_path):
     RAN.clear()
@@ -68,6 +75,16 @@ def test_failed_component_stops_the_run_with_its_own_message(run):
     with pytest.raises(UserError, match=r"^Fail stopped the run: count is 2; give another$"):
         run([count, fail, After(result=fail.outputs["result"])])
     assert RAN == ["count 1"]
+
+
+def test_failed_resolver_stops_the_run_though_tfx_raises_nothing(run):
+    resolver = tfx.dsl.Resolver(
+        strategy_class=Refuse, model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model)
+    ).with_id("Base")
+    with pytest.raises(
+        UserError, match=r"^Base stopped the run: the base model has another encoder; choose one$"
+    ):
+        run([resolver])
 
 
 def test_optional_component_that_fails_lets_the_run_end_and_skips_what_needs_it(run):
