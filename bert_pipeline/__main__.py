@@ -28,6 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who reads has enough, as in `| head`; Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last finished component", file=sys.stderr)
         return 130

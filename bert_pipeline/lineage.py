@@ -39,6 +39,8 @@ class Lineage:
     """The version that was asked for, else the newest of the model; empty: never pushed."""
     versions: tuple[str, ...]
     """Every version of the served folder that is this model."""
+    removed: tuple[str, ...]
+    """Versions of it that were pushed and whose folders are gone."""
     in_service: bool
     copy_of: str
     """Version that this one is a copy of, after a rollback; empty: none."""
@@ -91,16 +93,16 @@ def find_model(
     for model_id, artifact in models.items():
         if word in (str(model_id), artifact.uri):
             return model_id, None
-    removed = _removed_versions(history).get(word)
-    if removed is not None:
-        return removed, None
+    pushed = _pushed_versions(history).get(word)
+    if pushed is not None:
+        return pushed, None
     raise UserError(
         f"{wanted!r} is no version and no model of {history.task}; "
         f"versions: {[v.version for v in served]}, models: {sorted(models)}"
     )
 
 
-def _removed_versions(history: History) -> dict[str, int]:
+def _pushed_versions(history: History) -> dict[str, int]:
     """Model by version, of the recorded pushes: also of versions whose folder is gone."""
     found = {}
     for execution in history.executions.values():
@@ -135,10 +137,12 @@ def lineage_of(
     examples = _raw_examples(history, trainer.inputs.get("examples", ()) if trainer else ())
     evaluator = _last(history, model_id, "evaluation")
     provenance = shown.provenance if shown else {}
+    pushed = [version for version, model in _pushed_versions(history).items() if model == model_id]
     return Lineage(
         task=history.task,
         version=shown.folder.name if shown else "",
         versions=tuple(v.folder.name for v in same),
+        removed=tuple(v for v in pushed if v not in {s.folder.name for s in same}),
         in_service=bool(served) and shown == served[-1],
         copy_of=provenance.get(COPY_OF, ""),
         reason=provenance.get(REASON, ""),

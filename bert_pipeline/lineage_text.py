@@ -26,11 +26,17 @@ def as_text(lineage: Lineage) -> str:
 
 def _title(lineage: Lineage) -> str:
     if not lineage.version:
-        return f"model {lineage.model.artifact} of {lineage.task}, never pushed"
+        return f"model {lineage.model.artifact} of {lineage.task}, {gone_versions(lineage)}"
     others = [v for v in lineage.versions if v != lineage.version]
     also = f", the same model as {', '.join(others)}" if others else ""
     state = "in service" if lineage.in_service else "not in service"
     return f"version {lineage.version} of {lineage.task}, {state}{also}"
+
+
+def gone_versions(lineage: Lineage) -> str:
+    """What became of a model that has no version any more."""
+    removed = ", ".join(lineage.removed)
+    return f"was version {removed}, removed since" if removed else "never pushed"
 
 
 def _facts(lineage: Lineage) -> Iterator[str]:

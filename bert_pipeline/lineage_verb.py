@@ -61,7 +61,7 @@ def _of_span(
     lines = [f"{len(found)} model{'s' * (len(found) != 1)} of {history.task} learned from span {span}"]
     for each in found:
         spans = ", ".join(str(example.span) for example in each.examples)
-        where = f"version {', '.join(each.versions)}" if each.versions else "not pushed, or removed"
+        where = f"version {', '.join(each.versions)}" if each.versions else lineage_text.gone_versions(each)
         state = "  in service" if each.in_service else ""
         run = each.run.get("number", "?")
         lines.append(f"  model {each.model.artifact:<6} run {run:<4} spans {spans}  {where}{state}")

@@ -54,9 +54,20 @@ def test_models_of_a_span_are_listed_with_their_versions(past, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "2 models of toy learned from span 2",
-        f"  model {refused:<6} run 2    spans 2  not pushed, or removed",
+        f"  model {refused:<6} run 2    spans 2  never pushed",
         f"  model {model:<6} run 3    spans 2  version {version}  in service",
     ]
+
+
+def test_version_that_was_removed_is_still_told(past, capsys):
+    _, one = past.run(span=1, weights="a")
+    past.run(span=2, weights="b")
+    past.verb("gc", "--keep", "1", "--yes")
+    capsys.readouterr()
+    assert past.verb("lineage", str(one)) == 0
+    assert f" of toy, was version {one}, removed since\n" in capsys.readouterr().out
+    past.verb("lineage", "--span", "1")
+    assert f"spans 1  was version {one}, removed since\n" in capsys.readouterr().out
 
 
 def test_warm_start_shows_its_base_model(past, capsys):
