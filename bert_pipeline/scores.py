@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -155,6 +156,19 @@ class Tally:
             auc_counts=np.zeros([2, num_labels, _NUM_AUC_BINS], dtype=np.int32),
             calibration=np.zeros([3, NUM_CALIBRATION_BINS]),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the empty bins: a jackknife sends 400 tallies a slice between workers, mostly zeros."""
+        filled = np.flatnonzero(self.auc_counts)
+        counts = (self.auc_counts.shape, filled.astype(np.int32), self.auc_counts.ravel()[filled])
+        return {"counts": counts, "calibration": self.calibration, "loss": self.loss}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Fills the bins again."""
+        shape, filled, counts = state["counts"]
+        self.auc_counts = np.zeros(shape, dtype=np.int32)
+        self.auc_counts.ravel()[filled] = counts
+        self.calibration, self.loss = state["calibration"], state["loss"]
 
     def add(self, label_id: int, probabilities: np.ndarray) -> None:
         """Counts one example.

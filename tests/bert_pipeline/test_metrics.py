@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -119,6 +120,14 @@ def test_merged_tallies_equal_one_tally() -> None:
     merged.merge(_tally(second))
 
     assert merged.scores() == pytest.approx(_tally(first, second).scores())
+
+
+def test_a_tally_travels_without_its_empty_bins() -> None:
+    tally = _tally((0, [0.7, 0.3]), (1, [0.4, 0.6]), (1, [0.8, 0.2]))
+    sent = pickle.dumps(tally)
+
+    assert len(sent) < 2000 < tally.auc_counts.nbytes
+    assert pickle.loads(sent).scores() == tally.scores()
 
 
 def test_one_nan_probability_leaves_nothing_defined() -> None:
