@@ -32,10 +32,10 @@ JENSEN_SHANNON = "Jensen-Shannon divergence"
 
 STATISTICS_FILE = "FeatureStats.pb"
 
-# Two samples of sizes n and m of one source: the largest difference of their distribution functions is above
-# this times sqrt(1/n + 1/m) in 5 % of cases (Kolmogorov and Smirnov), and that of single shares is seldom more.
-_CHANCE_OF_SHARES = 1.36
-# The divergence of the same in ten buckets is about 9 / (8 ln 2) (1/n + 1/m) on average; four times that,
+# A share p of two samples of sizes n and m of one source differs by more than this times
+# sqrt(p (1 - p) (1/n + 1/m)) in 1 % of cases: the largest of several shares in some 5 %.
+_CHANCE_OF_SHARES = 2.6
+# The divergence of two such samples in ten buckets is about 9 / (8 ln 2) (1/n + 1/m) on average; four times that,
 # because TFDV makes equal buckets of unequal ones (halves of the shoe reviews: up to 0.024 of 0.034).
 _CHANCE_OF_DIVERGENCE = 6.5
 
@@ -159,10 +159,14 @@ def _drift(
 
 def _chance(now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics) -> float:
     """What two samples of these sizes may differ by although nothing changed."""
-    inverse = sum(1 / max(1, _common(feature).num_non_missing) for feature in (now, before))
-    return (
-        _CHANCE_OF_SHARES * inverse**0.5 if now.HasField("string_stats") else _CHANCE_OF_DIVERGENCE * inverse
-    )
+    n, m = (max(1, _common(feature).num_non_missing) for feature in (now, before))
+    inverse = 1 / n + 1 / m
+    if not now.HasField("string_stats"):
+        return _CHANCE_OF_DIVERGENCE * inverse
+    new, old = _shares(now), _shares(before)
+    value = _most_changed(new, old)
+    share = (n * new.get(value, 0) + m * old.get(value, 0)) / (n + m)
+    return _CHANCE_OF_SHARES * (share * (1 - share) * inverse) ** 0.5
 
 
 def _common(feature: statistics_pb2.FeatureNameStatistics) -> statistics_pb2.CommonStatistics:
@@ -176,11 +180,15 @@ def _shares(feature: statistics_pb2.FeatureNameStatistics) -> dict[str, float]:
     return {bucket.label: bucket.sample_count / total for bucket in buckets}
 
 
+def _most_changed(new: Mapping[str, float], old: Mapping[str, float]) -> str:
+    return max({*new, *old}, key=lambda v: (round(abs(new.get(v, 0) - old.get(v, 0)), 6), v))
+
+
 def _largest_change(
     now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics
 ) -> str:
     new, old = _shares(now), _shares(before)
-    value = max({*new, *old}, key=lambda v: (round(abs(new.get(v, 0) - old.get(v, 0)), 6), v))
+    value = _most_changed(new, old)
     return f"{value!r} went from {old.get(value, 0):.1%} to {new.get(value, 0):.1%}"
 
 

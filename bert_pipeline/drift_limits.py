@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import bert_task
 
@@ -59,3 +60,8 @@ def thresholds(task: bert_task.TaskConfig, *, kind: str) -> dict[str, Threshold]
         stop = stops.get(column, default.stop)
         limits[column] = Threshold(note=notes.get(column, min(default.note, stop)), stop=stop)
     return dict(sorted(limits.items()))
+
+
+def as_json(limits: Mapping[str, Threshold]) -> dict[str, tuple[float, float]]:
+    """Column to [note, stop], for a component's parameters; `Threshold(*pair)` reads it."""
+    return {column: (limit.note, limit.stop) for column, limit in limits.items()}

@@ -16,7 +16,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 
 from bert_pipeline import data_graph
-from bert_pipeline.components import baseline_resolver
+from bert_pipeline.components import baseline_resolver, serving_validator
 from bert_pipeline.components.bulk_inferrer import ProgressBulkInferrer
 from bert_pipeline.components.coverage import Coverage
 from bert_pipeline.components.evaluator import GatedEvaluator
@@ -24,6 +24,7 @@ from bert_pipeline.components.example_gen import unlabelled_example_gen
 from bert_pipeline.components.infra_validator import infra_validator
 from bert_pipeline.components.labelled_table import LabelledTable
 from bert_pipeline.components.pusher import AtomicPusher
+from bert_pipeline.components.serving_validator import ServingValidator
 from bert_pipeline.components.warm_start_resolver import warm_start
 from bert_pipeline.config import PROJECT_ROOT, LoadedTask
 from bert_pipeline.encoders import Encoder
@@ -155,12 +156,19 @@ def task_components(parts: Parts) -> list[BaseNode]:
         coverage.add_upstream_node(pusher)  # advice comes after the push, so that it cannot hold one back
         components.append(coverage)
     if task.bulk_inference.files:
-        components += bulk_inference(parts, model=model, blessing=evaluator.outputs["blessing"], after=pusher)
+        components += bulk_inference(
+            parts, data=data, model=model, blessing=evaluator.outputs["blessing"], after=pusher
+        )
     return components
 
 
 def bulk_inference(
-    parts: Parts, *, model: tfx.dsl.Channel, blessing: tfx.dsl.Channel, after: BaseNode
+    parts: Parts,
+    *,
+    data: data_graph.ValidatedData,
+    model: tfx.dsl.Channel,
+    blessing: tfx.dsl.Channel,
+    after: BaseNode,
 ) -> list[BaseNode]:
     """Labels the task's unlabelled texts; it comes after the push, so that it cannot hold one back."""
     task = parts.loaded.task
@@ -171,6 +179,12 @@ def bulk_inference(
         data_format=task.data.format,
     ).with_id("UnlabelledExampleGen")
     example_gen.add_upstream_node(after)
+    validator = ServingValidator(
+        examples=example_gen.outputs["examples"],
+        statistics=data.statistics,
+        schema=data.schema,
+        settings=serving_validator.settings_of(parts.loaded, encoder=parts.encoder),
+    ).with_id("ServingValidator")
     inferrer = ProgressBulkInferrer(
         examples=example_gen.outputs["examples"],
         model=model,
@@ -181,7 +195,7 @@ def bulk_inference(
     table = LabelledTable(
         inference_result=inferrer.outputs["inference_result"], file_format=task.bulk_inference.format
     ).with_id("LabelledTable")
-    return [example_gen, inferrer, table]
+    return [example_gen, validator, inferrer, table]
 
 
 def create_pipeline(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bert_pipeline.runners.local import LocalRunner, NodeResult
 
 # Bulk inference and advice that fail never hold back a push.
-_OPTIONAL = ("Coverage", "UnlabelledExampleGen", "BulkInferrer", "LabelledTable")
+_OPTIONAL = ("Coverage", "UnlabelledExampleGen", "ServingValidator", "BulkInferrer", "LabelledTable")
 
 # What is in service may have changed since (another run, a person): the Pusher looks each time.
 _NEVER_CACHED = ("Pusher",)

@@ -79,6 +79,7 @@ def collect(
     by_id = {result.node_id: result for result in results}
     with metadata.Metadata(connection) as handle:
         validated = outputs(handle.store, by_id.get("ExampleValidator"))
+        served = outputs(handle.store, by_id.get("ServingValidator"))
         evaluator = outputs(handle.store, by_id["Evaluator"])
         validator = outputs(handle.store, by_id["InfraValidator"])
         push = outputs(handle.store, by_id["Pusher"])["pushed_model"]
@@ -102,7 +103,7 @@ def collect(
         labelled=_table_path(table, loaded=loaded) if table else "",
         thin=tuple(coverage.sentences(read_coverage(thin.uri))) if thin else (),
         wall_seconds=seconds,
-        data=data.with_anomalies(validated),
+        data=data.with_anomalies(validated).with_anomalies(served),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from tfx.utils import io_utils
 from bert_pipeline.components import text_checks
 from bert_pipeline.components.validation_report import Report
 from bert_pipeline.drift import compare, read_statistics
-from bert_pipeline.drift_limits import Threshold
+from bert_pipeline.drift_limits import Threshold, as_json
 from bert_pipeline.errors import UserError
 
 # Custom property of the ExampleAnomalies: the notes, one a line; the summary prints them.
@@ -152,7 +151,7 @@ class TextExampleValidator(base_component.BaseComponent):
             schema=schema,
             reference_statistics=reference_statistics,
             data=bert_task.to_json(data),
-            limits=json.dumps({name: dataclasses.astuple(limit) for name, limit in limits.items()}),
+            limits=json.dumps(as_json(limits)),
             task_file=str(task_file),
             schema_file=str(schema_file),
             report_path=str(report_path),

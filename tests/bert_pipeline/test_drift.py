@@ -41,6 +41,14 @@ def test_what_chance_explains_is_told_by_nobody():
     assert (drift.is_note, drift.is_breach) == (False, False)
 
 
+def test_a_share_that_grows_by_more_than_chance_is_told():
+    limits = {"label": Threshold(note=0.05, stop=0.5)}
+    # Men's dress shoes and the rest, span 2 and span 1 of the sample.
+    [drift] = compare(labels(87, 198), labels(152, 529), limits)
+    assert drift.value == pytest.approx(0.082, abs=0.001)
+    assert drift.is_note
+
+
 def test_numbers_are_compared_by_their_distribution_and_outliers_blind_nobody():
     limits = {"n": Threshold(note=0.1, stop=0.3)}
     short = statistics_of({"n": [*([5, 6, 7, 8, 9] * 200), 100_000]})

@@ -25,8 +25,8 @@ COPIED = ("bert_pipeline", "modules", "serving", "data/toy")
 
 EVERY_COMPONENT = [
     "ExampleGen", "StatisticsGen", "Schema", "ExampleValidator", "Transform", "Trainer", "Baseline",
-    "Evaluator", "InfraValidator", "Pusher", "UnlabelledExampleGen", "BulkInferrer", "LabelledTable",
-    "Coverage",
+    "Evaluator", "InfraValidator", "Pusher", "UnlabelledExampleGen", "ServingValidator",
+    "BulkInferrer", "LabelledTable", "Coverage",
 ]  # fmt: skip
 
 
