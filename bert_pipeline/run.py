@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bert_pipeline import config, spans
+from bert_pipeline import config, notices, spans
 from bert_pipeline.errors import UserError
 from bert_pipeline.paths import RunPaths, exclusive, run_paths
 from bert_pipeline.run_log import quiet_library_loggers, run_log
@@ -61,7 +61,7 @@ def run(request: Request) -> int:
     paths = run_paths(loaded.task.name, out=request.out)
     paths.root.mkdir(parents=True, exist_ok=True)
     log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
-    with exclusive(paths), run_log(log, verbose=request.verbose):
+    with exclusive(paths), notices.on_failure(loaded.task), run_log(log, verbose=request.verbose):
         try:
             return _run(request, loaded, paths, started=started)
         except UserError:
@@ -128,6 +128,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
         summary.write_json(report, path=paths.root / "summary.json")
         record.summary = (paths.root / "summary.json").read_text(encoding="utf-8")
     print(summary.as_text(report), file=sys.stdout, flush=True)
+    notices.send(notices.of_run(report), config=loaded.task.notices, say=_say)
     return 0 if report.in_service else 1
 
 

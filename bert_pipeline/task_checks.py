@@ -64,6 +64,7 @@ def check_task(task: bert_task.TaskConfig) -> None:
     _check_data(task.data)
     check_evaluation(task)
     _check_monitoring(task)
+    _check_notices(task.notices)
     _check_validation(task.validation)
 
 
@@ -84,6 +85,29 @@ def _check_monitoring(task: bert_task.TaskConfig) -> None:
             re.compile(rule.pattern)
         except re.error as error:
             raise UserError(f"{key}.pattern is {rule.pattern!r}, no regular expression: {error}") from None
+
+
+def _check_notices(notices: bert_task.NoticesConfig) -> None:
+    unknown = [name for name in notices.on if name not in bert_task.NOTICE_EVENTS]
+    if unknown:
+        raise UserError(f"notices.on has {unknown[0]!r}; it may have {', '.join(bert_task.NOTICE_EVENTS)}")
+    for key in ("webhook_env", "smtp_env"):
+        value = getattr(notices, key)
+        if value and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            # The value may be the secret itself: it is not shown.
+            raise UserError(
+                f"notices.{key} must be the name of an environment variable that holds the address, such as "
+                f"SLACK_WEBHOOK; what stands there is none. An address in a committed file is no secret any more"
+            )
+    for key, addresses in (("email_to", notices.email_to), ("email_from", (notices.email_from,))):
+        for address in filter(None, addresses):
+            if not re.fullmatch(r"[^\s@,<>]+@[^\s@,<>]+", address):
+                raise UserError(f"notices.{key} has {address!r}; it must be of the form name@host")
+    if notices.email_to and not notices.smtp_env:
+        raise UserError(
+            "notices.smtp_env is empty, and notices.email_to is not; name the environment variable that holds "
+            "smtp://user:password@host:587"
+        )
 
 
 def _get(task: bert_task.TaskConfig, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""Section [monitoring] of a task file: when live traffic says that a model should be watched, or trained anew.
+"""Sections [monitoring] and [notices] of a task file: when a model should be watched or trained anew, and who is told.
 
 Part of `bert_task.py`, from which everybody imports it; standard library only, as there.
 """
@@ -6,6 +6,9 @@ Part of `bert_task.py`, from which everybody imports it; standard library only, 
 from __future__ import annotations
 
 import dataclasses
+
+# What can be told: how a run ended, and the verdicts of `monitor`.
+NOTICE_EVENTS = ("pushed", "unchanged", "refused", "failed", "fine", "watch", "retrain")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,3 +46,23 @@ class MonitoringConfig:
 
     weak_labels: tuple[WeakLabelConfig, ...] = ()
     """Rules; the first that fits a text counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoticesConfig:
+    """Section [notices]. Addresses are secrets: here stand the names of the environment variables that hold them."""
+
+    on: tuple[str, ...] = ("refused", "failed", "watch", "retrain")
+    """Which events are told: of `NOTICE_EVENTS`."""
+
+    webhook_env: str = ""
+    """Environment variable with an http(s) address that takes a POST of JSON, such as a Slack webhook; empty: none."""
+
+    email_to: tuple[str, ...] = ()
+    """E-mail addresses; empty: no e-mail."""
+
+    email_from: str = ""
+    """Sender's address; empty: the first of `email_to`."""
+
+    smtp_env: str = ""
+    """Environment variable with smtp://user:password@host:587 or smtps://host:465; percent signs as in any URL."""

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 
 from bert_gates import EvaluationConfig as EvaluationConfig
 from bert_gates import GateConfig as GateConfig
+from bert_monitoring import NOTICE_EVENTS as NOTICE_EVENTS
 from bert_monitoring import MonitoringConfig as MonitoringConfig
+from bert_monitoring import NoticesConfig as NoticesConfig
 from bert_monitoring import WeakLabelConfig as WeakLabelConfig
 
 # The names of the encoder's inputs, as TF Hub's BERT modules have them
@@ -212,6 +214,7 @@ class TaskConfig:
     serving: ServingConfig = ServingConfig()
     bulk_inference: BulkInferenceConfig = BulkInferenceConfig()
     monitoring: MonitoringConfig = dataclasses.field(default_factory=MonitoringConfig)
+    notices: NoticesConfig = dataclasses.field(default_factory=NoticesConfig)
 
 
 Section = TypeVar("Section")

@@ -12,7 +12,16 @@ from bert_task import TaskConfig
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline import config, drift, drift_limits, encoders, metadata, metadata_store, text_statistics
+from bert_pipeline import (
+    config,
+    drift,
+    drift_limits,
+    encoders,
+    metadata,
+    metadata_store,
+    notices,
+    text_statistics,
+)
 from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring import late_labels, live_evaluation, report, request_logs, weak_labels
 from bert_pipeline.monitoring.late_labels import Join
@@ -62,6 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     _write(made, paths=paths, prometheus=arguments.prometheus)
     print(report.as_text(made), flush=True)
+    notices.send(notices.of_monitor(made), config=task.notices)
     return EXIT_STATUS[made.verdict.level]
 
 
