@@ -20,6 +20,7 @@ FILE ?=
 ID ?=
 LOG ?=
 LABELS ?=
+CONTEXT ?=
 TO ?= labelled.csv
 TEXT ?= These loafers fell apart after two weeks.
 GRPC_PORT ?= 8500
@@ -49,7 +50,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare rollback gc skew label serve monitor predict test test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +64,9 @@ pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN
 new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
 	@$(VENV_PYTHON) -m bert_pipeline new-task --name "$(NAME)" --data "$(DATA)" $(ARGS)
 
+schema: setup ## compare the curated schema with the newest data: TASK=shoes SPAN=2 ARGS=--accept
+	@$(VENV_PYTHON) -m bert_pipeline schema review $(TASK_ARGUMENTS) $(ARGS)
+
 lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARGS="--span 2", ARGS="--format mermaid" (json, dot)
 	@$(VENV_PYTHON) -m bert_pipeline lineage $(PAST_ARGUMENTS) $(VERSION) $(ARGS)
 
@@ -71,9 +75,6 @@ compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="-
 
 rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
 	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)
-
-schema: setup ## compare the curated schema with the newest data: TASK=shoes SPAN=2 ARGS=--accept
-	@$(VENV_PYTHON) -m bert_pipeline schema review $(TASK_ARGUMENTS) $(ARGS)
 
 gc: setup ## list what nobody needs any more: TASK=shoes KEEP=3 (versions that stay); YES=1 removes it
 	@$(VENV_PYTHON) -m bert_pipeline gc $(PAST_ARGUMENTS) $(if $(KEEP),--keep "$(KEEP)") $(if $(YES),--yes) $(ARGS)
@@ -88,8 +89,8 @@ serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes RES
 	@$(VENV_PYTHON) -m serving.model_server --model_name "$(TASK)" --model_base_path "$(OUT)/$(TASK)/serving/$(TASK)" \
 	  --host 127.0.0.1 --port $(GRPC_PORT) --rest_api_port $(REST_PORT) --enable_batching $(KEEP_REQUESTS) $(ARGS)
 
-monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv (exit status 0 fine, 10 watch, 20 retrain)
-	@$(VENV_PYTHON) -m bert_pipeline monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels "$(LABELS)") $(ARGS)
+monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv CONTEXT=slices.csv (exit status 0 fine, 10 watch, 20 retrain)
+	@$(VENV_PYTHON) -m bert_pipeline monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels "$(LABELS)") $(if $(CONTEXT),--context "$(CONTEXT)") $(ARGS)
 
 predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ID=column ARGS="--out out.csv"
 	@$(VENV_PYTHON) -m serving.client --model "$(TASK)" --address localhost:$(REST_PORT) \
@@ -97,6 +98,9 @@ predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or 
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+story: setup ## play it all on the sample: train, serve, notice, retrain, push, roll back (some minutes)
+	@$(VENV_PYTHON) -W ignore tests/story.py $(ARGS)
 
 test-all: setup ## run the slow tests as well
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not soak" $(ARGS)

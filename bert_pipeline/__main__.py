@@ -108,6 +108,9 @@ def _add_monitor(verbs: Any) -> None:
     _add_task_arguments(monitor)
     monitor.add_argument("--logs", default="", help="folder of request logs; default: OUT/TASK/requests")
     monitor.add_argument("--labels", default="", help="CSV of id and label, and columns to slice by")
+    monitor.add_argument(
+        "--context", default="", help="CSV of id and columns to slice by, known without labels"
+    )
     monitor.add_argument("--version", type=int, default=None, help="default: the one in service")
     monitor.add_argument("--compare", type=int, default=0, help="another pushed version, for agreement")
     monitor.add_argument("--prometheus", default="", help="file to write for the textfile collector")

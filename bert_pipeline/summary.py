@@ -146,6 +146,7 @@ def write_json(report: RunReport, *, path: Path) -> None:
             s.slice: {
                 "num_examples": s.num_examples,
                 "metrics": _without_nan(s.metrics),
+                "baseline": _without_nan(s.baseline),
                 "intervals": intervals(s.estimates),
             }
             for s in report.evaluation.slices

@@ -34,7 +34,7 @@ from bert_pipeline.text_features import TextFeatures
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Runs the verb: `--task --out --logs --labels --version --compare --prometheus --metadata`.
+    """Runs the verb: `--task --out --logs --labels --context --version --compare --prometheus --metadata`.
 
     Returns:
         0 fine, 10 watch, 20 retrain.
@@ -54,6 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.labels
         else late_labels.without_labels(texts)
     )
+    if arguments.context:
+        joined = late_labels.with_context(joined, Path(arguments.context))
     found = _changes(joined, served, task=task, paths=paths, store=store, connection=connection)
     drifts = _drifts(joined, served, task=task)
     agreements = _agreements(arguments, texts, task=task, paths=paths)

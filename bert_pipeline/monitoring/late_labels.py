@@ -64,7 +64,7 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
     id_column = next((name for name in _ID_COLUMNS if name in rows[0]), "")
     if not id_column:
         raise UserError(f"{path} has no column id or request_id (it has {', '.join(rows[0])})")
-    label_column = next((name for name in (label, "label") if name in rows[0]), "")
+    label_column = next((name for name in (label, "label") if label and name in rows[0]), "")
     by_id, told = _by_id(rows, id_column=id_column, label_column=label_column)
     unknown = collections.Counter(
         row[label_column] for row in by_id.values() if label_column and row[label_column] not in (*labels, "")
@@ -80,6 +80,26 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
         joined.append(LabelledText(text, known if known in labels else "", others))
     _tell_matches(joined, by_id, texts=texts, path=path, told=told)
     return Join(tuple(joined), tuple(told))
+
+
+def with_context(joined: Join, path: Path) -> Join:
+    """Adds columns to slice by, which are known before any label is.
+
+    Args:
+        joined: logged texts, labelled or not.
+        path: CSV (UTF-8, header) with a column `id` or `request_id`; a label in it is not read.
+
+    Raises:
+        UserError: as `join`.
+    """
+    context = join([row.text for row in joined.rows], path, label="", labels=())
+    rows = [
+        dataclasses.replace(row, columns={**known.columns, **row.columns})
+        for row, known in zip(joined.rows, context.rows, strict=True)
+    ]
+    num_known = sum(1 for row in context.rows if row.columns)
+    told = f"the context of {num_known:,} of {len(rows):,} logged texts is known"
+    return Join(tuple(rows), (*joined.told, told))
 
 
 def _read(path: Path) -> list[dict[str, str]]:

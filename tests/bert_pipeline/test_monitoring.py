@@ -145,6 +145,14 @@ def test_a_file_of_labels_that_cannot_be_joined_is_refused(tmp_path: Path, text:
         late_labels.join([logged("r1")], labels_file(tmp_path, text), label="label", labels=LABELS)
 
 
+def test_context_brings_columns_before_there_are_labels(tmp_path: Path) -> None:
+    path = labels_file(tmp_path, "id,category,label\nr1,boots,bad\n")
+    texts = late_labels.without_labels([logged("r1"), logged("r2")])
+    joined = late_labels.with_context(texts, path)
+    assert [(row.label, row.columns.get("category")) for row in joined.rows] == [("", "boots"), ("", None)]
+    assert joined.told == ("the context of 1 of 2 logged texts is known",)
+
+
 def change(before: float, now: float, *, count: int = 400, name: str = "") -> Change:
     def share(value: float) -> Estimate:
         return Estimate(value, math.sqrt(value * (1 - value) / count))
