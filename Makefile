@@ -3,7 +3,6 @@
 TASK ?= shoes
 OUT ?= out
 DATA ?=
-NAME ?=
 SPAN ?=
 WINDOW ?=
 ADDRESS ?=

@@ -36,7 +36,8 @@ class MonitoringConfig:
     """Drop (absolute) from which it should be trained anew."""
 
     confidence: float = 0.95
-    """How sure a drop must be to count (one-sided; over all slices together, by Bonferroni's correction)."""
+    """How sure a drop must be to count (one-sided; by Bonferroni's correction over all data and the slices that a
+    gate names, and over the other slices)."""
 
     min_examples: int = 30
     """Slices of fewer labelled texts are not judged."""

@@ -29,6 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TASK, SLICE = "shoes", "category=men's dress shoes"
 SPAN_2 = ROOT / "data" / "shoes" / "span-2" / "reviews.csv"
+# Two fifths of the new span are held out: of the usual fifth 17 men's dress shoes are left, which tell nothing.
+HELD_OUT = ("--set", "data.hash_buckets={train = 3, eval = 2}")
 CARELESS = ("--set", "training.epochs=1", "--set", "training.freeze_encoder=true")
 
 
@@ -201,10 +203,10 @@ def _notice(
 
 
 def _win(story: Story, customer: Customer, *, old: str) -> Iterator[tuple[str, bool]]:
-    careless = story.verb("pipeline", "--span", "2", *CARELESS)
+    careless = story.verb("pipeline", "--span", "2", *HELD_OUT, *CARELESS)
     yield "a careless model is refused", careless.status == 1 and "REFUSED" in careless.text
     yield "and the old version stays", story.versions() == [old]
-    good = story.verb("pipeline", "--span", "2")
+    good = story.verb("pipeline", "--span", "2", *HELD_OUT)
     yield "a model of both spans is pushed", good.status == 0 and len(story.versions()) == 2
     row = re.search(rf"^{SLICE} .*$", good.text, re.MULTILINE)
     yield "it wins on men's dress shoes", row is not None and _wins(story)

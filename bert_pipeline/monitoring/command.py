@@ -69,7 +69,13 @@ def main(arguments: argparse.Namespace) -> int:
         changes=tuple(found),
         drifts=tuple(drifts),
         agreements=tuple(agreements),
-        verdict=judge(found, drifts=drifts, agreements=agreements, config=task.monitoring),
+        verdict=judge(
+            found,
+            drifts=drifts,
+            agreements=agreements,
+            config=task.monitoring,
+            gated={gate.slice for gate in task.evaluation.gates},
+        ),
     )
     _write(made, paths=paths, prometheus=arguments.prometheus)
     print(report.as_text(made), flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from statistics import NormalDist
 
 from bert_task import MonitoringConfig
@@ -101,12 +101,16 @@ def changes(
 
 
 def _estimate(row: SliceMetrics, metric: str, *, labels: Sequence[str]) -> Estimate:
-    """TFMA's estimate; where it computed no interval, a share's binomial standard error, at least one example's."""
-    if metric in row.estimates and math.isfinite(row.estimates[metric].std_error):
-        return row.estimates[metric]
+    """TFMA's estimate of macro_f1; for a share of texts the binomial standard error, at least one text's.
+
+    TFMA's jackknife draws its parts anew each time, so that its width varies by a sixth: the same traffic would be
+    a reason to retrain today and noise tomorrow.
+    """
     value, (kind, _, label) = value_of(row, metric), metric.partition("/")
+    if metric == MACRO_F1:
+        return row.estimates.get(metric, Estimate(value))
     count = sum(row.confusion[labels.index(label)]) if kind == "recall" else row.num_examples
-    if metric == MACRO_F1 or not count:
+    if not count:
         return Estimate(value)
     return Estimate(value, max(math.sqrt(max(value * (1 - value), 0) / count), 1 / count))
 
@@ -117,22 +121,31 @@ def judge(
     drifts: Sequence[Drift],
     agreements: Sequence[Agreement],
     config: MonitoringConfig,
+    gated: Collection[str] = (),
 ) -> Verdict:
     """Decides.
 
     A drop counts where the lower end of its one-sided interval is above 0: noise alone must not wake anybody.
-    With k slices judged, each is held to 1 - (1 - confidence) / k (Bonferroni). A drop that would mean training
-    anew, and is not that sure, is worth watching.
+    Of k slices judged together, each is held to 1 - (1 - confidence) / k (Bonferroni). All data and the slices that
+    somebody named beforehand are one such family; those that are looked at because they are there are another, so
+    that twenty of them do not drown the one that matters. A drop that would mean training anew, and is not that
+    sure, is worth watching.
 
     Args:
         found: of `changes`; empty where no label is known.
         drifts: traffic beside training.
         agreements: with weak labels or another model.
         config: section [monitoring].
+        gated: slices that a gate of the task names.
     """
     judged = [c for c in found if c.num_examples >= config.min_examples and not math.isnan(c.drop)]
+    named = [c for c in judged if not c.slice or c.slice in gated]
+    others = [c for c in judged if c not in named]
     reasons = [
-        reason for change in judged for reason in _drop_reasons(change, num_judged=len(judged), config=config)
+        reason
+        for family in (named, others)
+        for change in family
+        for reason in _drop_reasons(change, num_judged=len(family), config=config)
     ]
     reasons += [
         Reason(Level.RETRAIN if drift.is_breach else Level.WATCH, f"drift: {drift.explanation}")

@@ -185,6 +185,21 @@ def test_the_more_slices_are_looked_at_the_surer_a_drop_must_be() -> None:
     assert level(drop, *others, config=config) is Level.WATCH
 
 
+def test_a_slice_that_a_gate_names_is_not_drowned_by_the_others() -> None:
+    drop = change(0.9, 0.81, count=100, name="category=boots")
+    others = [change(0.9, 0.9, name=f"category={i}") for i in range(20)]
+
+    def levels(gated: set[str]) -> Level:
+        found = (*others, drop, change(0.9, 0.9))
+        return verdict.judge(
+            found, drifts=(), agreements=(), config=MonitoringConfig(confidence=0.9), gated=gated
+        ).level
+
+    assert levels({"category=boots"}) is Level.RETRAIN
+    assert levels({"category=1", ""}) is Level.WATCH
+    assert levels({"category"}) is Level.WATCH  # a gate on a column names no value
+
+
 def test_drift_and_weak_labels_have_a_say() -> None:
     def drifted(*, is_breach: bool) -> Drift:
         return Drift("text_script", "L-infinity", 0.4, 0.3, not is_breach, is_breach, "text_script: ...")
