@@ -51,9 +51,10 @@ class Thin:
             'channel=phone has 7 eval examples: an accuracy there is known to ±0.37'
         """
         if self.kind == "slice":
+            examples = "example" if self.num_eval == 1 else "examples"
             width = half_width(self.num_eval)
             return (
-                f"{self.name} has {self.num_eval} eval examples: an accuracy there is known to ±{width:.2f}"
+                f"{self.name} has {self.num_eval} eval {examples}: an accuracy there is known to ±{width:.2f}"
             )
         if self.kind == "missing":
             return f"{self.name} has {self.num_train} training examples and none in eval: nothing is measured there"

@@ -206,6 +206,9 @@ def _leftovers(history: History, paths: RunPaths) -> Iterator[Rubbish]:
     The caller holds the task's lock, so nothing of this is being written.
     """
     known = {Path(a.uri) for a in history.artifacts.values() if a.state in _PRESENT}
+    known |= {
+        path.parent for path in known
+    }  # of several outputs under one key, each has a folder in it: 28/0, 28/1
     for path in sorted(paths.pipeline_root.glob("*/*/*")):
         is_output = (
             path.name.isdecimal() and path.parent.name != _SYSTEM and path.parent.parent.name != _WHEELS

@@ -135,7 +135,7 @@ def lineage_of(
     shown = version or (same[-1] if same else None)
     trainer = history.producer(model_id)
     examples = _raw_examples(history, trainer.inputs.get("examples", ()) if trainer else ())
-    evaluator = _last(history, model_id, "evaluation")
+    evaluator = _last_evaluator(history, model_id)
     provenance = shown.provenance if shown else {}
     pushed = [version for version, model in _pushed_versions(history).items() if model == model_id]
     return Lineage(
@@ -158,12 +158,12 @@ def lineage_of(
     )
 
 
-def _last(history: History, model_id: int, output: str) -> Execution | None:
-    """The last execution that read the model and gave an output of this key, cached or not."""
+def _last_evaluator(history: History, model_id: int) -> Execution | None:
+    """The last execution that judged the model, cached or not; what `monitor` measures on live texts is none."""
     found = [
         e
         for e in history.consumers(model_id)
-        if model_id in e.inputs.get("model", ()) and output in e.outputs
+        if e.node == "Evaluator" and model_id in e.inputs.get("model", ())
     ]
     return found[-1] if found else None
 

@@ -81,7 +81,7 @@ def read_older_spans(reader: Reader, *, window: SpanWindow) -> OlderSpans:
         if is_trained_on:
             examples.append(artifacts["examples"].id)
         if by_id["ExampleGen"].state == "ran" and span in seen:
-            notes.append(f"span {window.name(span)} was read again: its files changed since")
+            notes.append(f"span {window.name(span)} was read again: its files or their split changed since")
     if window.spans:
         reader.say(f"span {window.name(window.newest)}, to train on and evaluate")
     parts = SpanParts(

@@ -131,6 +131,19 @@ def test_leftovers_of_killed_executions_go_and_other_files_stay(past):
     assert alive(past)["models"] == [1]
 
 
+def test_examples_of_a_window_lie_in_a_folder_each_and_stay(past):
+    past.run(span=1, weights="a")
+    [artifact] = [a for a in past.store.get_artifacts_by_type("Examples") if "/Transform/" in a.uri]
+    folder = Path(artifact.uri)
+    folder.rename(folder.with_name("aside"))
+    folder.mkdir()
+    folder.with_name("aside").rename(folder / "0")
+    artifact.uri = str(folder / "0")
+    past.store.put_artifacts([artifact])
+    past.verb("gc", "--yes")
+    assert (folder / "0" / "data").exists()
+
+
 def test_removed_artifacts_and_pushes_are_deleted_in_metadata_and_lineage_still_tells_them(long_past, capsys):
     one = long_past.versions()[0]
     long_past.verb("gc", "--keep", "1", "--yes")

@@ -30,6 +30,17 @@ def test_version_in_service_leads_to_span_settings_and_metrics(past, capsys):
     assert "part=heel       0.850         -\n" in text
 
 
+def test_a_look_at_live_traffic_is_not_taken_for_the_evaluation(past, capsys):
+    model, _ = past.run(span=1, weights="a")
+    live = past.execute("", "LiveExamples", {}, {"examples": "Examples"}, span=0)["examples"]
+    read = {"examples": [live], "model": [model]}
+    past.execute("", "LiveEvaluator", read, {"evaluation": "ModelEvaluation"})
+    assert past.verb("lineage") == 0
+    text = capsys.readouterr().out
+    assert "  evaluated   on span 1\n" in text
+    assert "all data        0.900     0.890\n" in text
+
+
 def test_version_before_is_found_by_its_number_and_as_json(past, capsys):
     model, version = past.run(span=1, weights="a")
     past.run(span=2, weights="b")

@@ -147,7 +147,7 @@ def test_a_changed_span_is_read_again_and_drift_beyond_the_limit_stops(project, 
     with pytest.raises(UserError) as stopped:
         project.read(span=2, window=2)
     assert project.ran[:3] == ["span 1, to train on", "ExampleGen", "StatisticsGen"]
-    assert project.older.notes == ("span 1 was read again: its files changed since",)
+    assert project.older.notes == ("span 1 was read again: its files or their split changed since",)
     message = str(stopped.value)
     assert (
         "split train, drift from the span before, column label: L-infinity 0.500 (limit 0.3); "
