@@ -12,6 +12,7 @@ VERSION ?=
 REASON ?=
 KEEP ?=
 RUNS ?=
+PORT ?=
 ARGS ?=
 EXTRAS ?=
 CSV ?=
@@ -49,7 +50,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare tensorboard rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +72,9 @@ lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARG
 
 compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="--last 9", ARGS="--format csv" (json)
 	@$(VENV_PYTHON) -m bert_pipeline compare $(PAST_ARGUMENTS) $(RUNS) $(ARGS)
+
+tensorboard: setup ## curves, settings, graph and texts of the last trainings in the browser: TASK=shoes PORT=6006; ARGS="--last 9"
+	@$(VENV_PYTHON) -m bert_pipeline tensorboard $(PAST_ARGUMENTS) $(if $(PORT),--port "$(PORT)") $(ARGS)
 
 rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
 	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)

@@ -90,9 +90,12 @@ class BertGraph:
         layout = self._layout(mask)
         # [batch, 1, 1, length]: one row of scores for all heads and queries.
         mask_scores = (1.0 - tf.cast(mask, tf.float32))[:, None, None, :] * MASKED_SCORE
-        hidden = self._embed(inputs, layout, training=training)
+        # The scopes are for people who look at the graph: they group its nodes as its variables are.
+        with tf.name_scope("embeddings"):
+            hidden = self._embed(inputs, layout, training=training)
         for layer in range(self.shape.num_hidden_layers):
-            hidden = self._layer(hidden, f"layer_{layer}", layout, mask_scores, training=training)
+            with tf.name_scope(f"layer_{layer}"):
+                hidden = self._layer(hidden, f"layer_{layer}", layout, mask_scores, training=training)
         sequence = tf.reshape(
             layout.spread(hidden),
             [layout.batch, layout.length, self.shape.hidden_size],
@@ -125,7 +128,8 @@ class BertGraph:
         self, hidden: tf.Tensor, name: str, layout: _Layout, mask_scores: tf.Tensor, *, training: bool
     ) -> tf.Tensor:
         rate = self.shape.hidden_dropout_prob
-        context = self._attention(hidden, f"{name}/attention", layout, mask_scores, training=training)
+        with tf.name_scope("attention"):
+            context = self._attention(hidden, f"{name}/attention", layout, mask_scores, training=training)
         attended = self._dropout(self._dense(context, f"{name}/attention/output"), rate, training=training)
         hidden = self._layer_norm(hidden + attended, f"{name}/attention/LayerNorm")
         inner = self._inner(hidden, f"{name}/intermediate")

@@ -1,4 +1,4 @@
-"""The command line of the verbs on a task's past: lineage, compare, rollback, gc, upgrade-metadata."""
+"""The command line of the verbs on a task's past: lineage, compare, tensorboard, rollback, gc, upgrade-metadata."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ def add(verbs: Any) -> None:
     compare.add_argument("--metrics", default="accuracy,macro_f1", help="names, with commas between")
     compare.add_argument("--format", choices=("text", "json", "csv"), default="text")
 
+    board = _verb(verbs, "tensorboard", "show the trainings of a task side by side", run=_tensorboard)
+    board.add_argument("--port", type=int, default=6006, help="of 127.0.0.1; 0: any that is free")
+    board.add_argument("--last", type=int, default=5, help="how many trainings")
+
     rollback = _verb(verbs, "rollback", "put the version before back into service", run=_rollback)
     rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
     rollback.add_argument("--reason", default="", help="why, for the record")
@@ -44,7 +48,7 @@ def _verb(verbs: Any, name: str, text: str, *, run: Any) -> argparse.ArgumentPar
     return parser
 
 
-# Imports stand inside the verbs: none of them needs TensorFlow, and `--help` needs nothing.
+# Imports stand inside the verbs: only one of them needs TensorFlow, and `--help` needs nothing.
 
 
 def _lineage(arguments: argparse.Namespace) -> int:
@@ -57,6 +61,19 @@ def _compare(arguments: argparse.Namespace) -> int:
     from bert_pipeline import compare_verb
 
     return compare_verb.main(arguments)
+
+
+def _tensorboard(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.config import task_name
+    from bert_pipeline.paths import run_paths
+    from bert_pipeline.run_log import quiet_library_loggers, run_log
+
+    paths = run_paths(task_name(arguments.task), out=arguments.out)
+    with run_log(paths.logs / "tensorboard.log", verbose=False):
+        from bert_pipeline.board import command
+
+        quiet_library_loggers()
+        return command.main(arguments)
 
 
 def _rollback(arguments: argparse.Namespace) -> int:

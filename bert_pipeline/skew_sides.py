@@ -17,6 +17,7 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
+import tf_keras
 from bert_task import ENCODER_INPUTS, LABEL_ID
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
@@ -122,8 +123,17 @@ class TrainerSide:
 
     def probabilities(self, ids: Ids, rows: Iterable[int]) -> np.ndarray:
         """Answers some of the texts: float32 [number of rows, num_labels]."""
-        inputs = {name: _pad([ids[name][row] for row in rows]) for name in ENCODER_INPUTS}
-        return self._predict(inputs).numpy()
+        return self._predict(_batch(ids, rows)).numpy()
+
+    def pooled(self, ids: Ids, rows: Iterable[int]) -> np.ndarray:
+        """What the head reads of some of the texts: float32 [number of rows, hidden]."""
+        head = self._model.get_layer("head")
+        body = tf_keras.Model(self._model.inputs, head.input)
+        return body(_batch(ids, rows), training=False).numpy()
+
+
+def _batch(ids: Ids, rows: Iterable[int]) -> dict[str, tf.Tensor]:
+    return {name: _pad([ids[name][row] for row in rows]) for name in ENCODER_INPUTS}
 
 
 def _pad(values: Sequence[np.ndarray]) -> tf.Tensor:
@@ -157,6 +167,11 @@ class ServingSide:
     def by_example(self, examples: Sequence[bytes]) -> np.ndarray:
         """`serve_examples`: float32 [batch, num_labels]."""
         return self._model.signatures["serve_examples"](tf.constant(list(examples)))["probabilities"].numpy()
+
+    def labels(self, examples: Sequence[bytes]) -> list[str]:
+        """`serve_examples`: the answers."""
+        answers = self._model.signatures["serve_examples"](tf.constant(list(examples)))["label"]
+        return [label.decode("utf-8") for label in answers.numpy().reshape([-1])]
 
 
 def _unpad(values: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:

@@ -95,7 +95,8 @@ class Past:
             inputs["base_model"] = [base_model]
         if retrain_of:
             model = retrain_of
-            self.cached(run, "Trainer", inputs, {"model": model})
+            # Written by one execution, and so with ids that follow each other.
+            self.cached(run, "Trainer", inputs, {"model": model, "model_run": model + 1})
         else:
             model = self.execute(run, "Trainer", inputs, {"model": "Model", "model_run": "ModelRun"})["model"]
             self.write(model, weights)

@@ -5,6 +5,7 @@ Each fixture is one run of the command in a copy of the project; they follow eac
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -14,6 +15,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,6 +221,66 @@ def test_label_verb_labels_a_folder_with_the_model_in_service(project, first, tm
     assert table["source_file"] == ["a.csv", "a.csv", "b.csv"]
     assert table["id"] == ["7", "3", "5"]
     assert table["predicted_label"] == ["positive", "negative", "negative"]
+
+
+def _asked(address: str, path: str, **body: object) -> object:
+    """TensorBoard's answer, asked again while it has not read the folder yet."""
+    data = json.dumps(body).encode() if body else None
+    for _ in range(100):
+        request = urllib.request.Request(address + path, data, {"Content-Type": "application/json"})
+        with (
+            contextlib.suppress(urllib.error.HTTPError),
+            urllib.request.urlopen(request, timeout=30) as answer,
+        ):
+            content = answer.read()
+            if found := json.loads(content) if content[:1] in b"[{" else content.decode():
+                return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path} stays empty")
+
+
+def test_tensorboard_shows_the_training_with_its_graph_settings_and_texts(project, first):
+    process = project.start("--port", "0", verb="tensorboard")
+    try:
+        told, found = "", None
+        for line in process.stdout:
+            told += line
+            if found := re.search(r"TensorBoard at (http://127\.0\.0\.1:\d+/)", line):
+                break
+        assert "graph, projector of 50 eval texts" in told, told
+        day = re.search(r"run-1_(\d{4}-\d\d-\d\d)", told)[1]
+        name = f"run-1_{day}_version-{first.versions[0]}"
+        runs = _asked(found[1], "data/runs")
+        assert sorted(runs) == [".", name, f"{name}/eval", f"{name}/train"]
+        tags = _asked(found[1], "data/plugin/scalars/tags")
+        assert sorted(tags[f"{name}/train"]) == ["accuracy", "examples_per_second", "learning_rate", "loss"]
+        summary = json.loads((project.folder / "out/toy/summary.json").read_text())
+        ((_, step, accuracy),) = _asked(
+            found[1], f"data/plugin/scalars/scalars?run={name}&tag=evaluation/accuracy"
+        )
+        assert step == 12 * 19  # epochs, and batches of 8 of 148 texts
+        assert accuracy == pytest.approx(summary["metrics"]["accuracy"], abs=1e-6)
+        assert _asked(found[1], "data/plugin/graphs/info")[name]["run_graph"] is True
+        graph = _asked(found[1], f"data/plugin/graphs/graph?run={name}")
+        assert "serving_default/classify/bert_classifier/encoder/encode/layer_1/attention" in graph
+        question = {
+            "experimentName": "",
+            "allowedStatuses": ["STATUS_UNKNOWN"],
+            "colParams": [],
+            "sliceSize": 9,
+        }
+        (group,) = _asked(found[1], "data/plugin/hparams/session_groups", **question)["sessionGroups"]
+        assert (group["name"], group["hparams"]["training.learning_rate"]) == (name, 3e-3)
+        assert _asked(found[1], "data/plugin/projector/runs") == [name]
+        (tensor,) = _asked(found[1], f"data/plugin/projector/info?run={name}")["embeddings"]
+        assert (tensor["tensorName"], tensor["tensorShape"]) == ("pooled_output", [50, 32])
+        texts = _asked(found[1], f"data/plugin/projector/metadata?run={name}&name=pooled_output").splitlines()
+        assert texts[0] == "predicted_label\tlabel\tpart\ttext"
+        right = [row.split("\t")[0] == row.split("\t")[1] for row in texts[1:]]
+        assert sum(right) / 50 == pytest.approx(summary["metrics"]["accuracy"])
+    finally:
+        process.kill()
+        process.communicate()
 
 
 BROKEN_DATA = {
