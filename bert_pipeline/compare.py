@@ -9,6 +9,7 @@ from typing import Any
 from bert_pipeline import run_record
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import History, Run
+from bert_pipeline.span_names import name_of_span
 
 # What is compared beside the settings, by the name that is shown.
 _FACTS = {
@@ -30,8 +31,8 @@ class Compared:
     """`pushed`, `refused`, `in service already`, `stopped`; empty: killed, or not recorded."""
     version: str
     """What it pushed; empty: nothing."""
-    spans: tuple[int, ...]
-    """Of the data that its model was trained on."""
+    spans: tuple[str, ...]
+    """Of the data that its model was trained on, as a user writes them."""
     error: str
     """Why it stopped; empty: it did not."""
     metrics: Mapping[str, Mapping[str, float | None]]
@@ -105,7 +106,7 @@ def _version(history: History, run: Run) -> str:
     return ""
 
 
-def spans(history: History, run: Run) -> tuple[int, ...]:
+def spans(history: History, run: Run) -> tuple[str, ...]:
     """Spans that the run's model was trained on."""
     found = set()
     for execution_id in run.executions:
@@ -114,12 +115,15 @@ def spans(history: History, run: Run) -> tuple[int, ...]:
             for artifact_id in execution.inputs.get("examples", ()):
                 for ancestor in history.ancestors(artifact_id):
                     found.add(history.artifacts[ancestor].properties.get("span"))
-    return tuple(sorted(int(span) for span in found if span))
+    return tuple(name_of_span(history, span) for span in sorted(int(span) for span in found if span))
 
 
 def _facts(history: History, run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {name: run.properties.get(key) for name, key in _FACTS.items()}
-    return facts | {"spans": spans(history, run)} | run_record.settings_of(run.properties)
+    settings = run_record.settings_of(run.properties)
+    if span := settings.get("data.span"):  # 0: the newest
+        settings["data.span"] = name_of_span(history, int(str(span)))
+    return facts | {"spans": spans(history, run)} | settings
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

@@ -62,7 +62,18 @@ def _head(columns: Sequence[Compared]) -> Iterator[str]:
     yield _row("day", [c.name[:10] for c in columns])
     yield _row("outcome", [_OUTCOMES.get(c.outcome, c.outcome) for c in columns])
     yield _row("version", [c.version or "-" for c in columns])
-    yield _row("spans", [", ".join(map(str, c.spans)) or "-" for c in columns])
+    yield from _span_rows(columns)
+
+
+def _span_rows(columns: Sequence[Compared]) -> Iterator[str]:
+    """One row; where that would be too wide, as of dates, one row a span, the newest above."""
+    cells = [", ".join(c.spans) or "-" for c in columns]
+    if all(len(cell) < _WIDTH for cell in cells):
+        yield _row("spans", cells)
+        return
+    rows = itertools.zip_longest(*(reversed(c.spans) for c in columns), fillvalue="")
+    for name, row in zip(itertools.chain(["spans"], itertools.repeat("")), rows, strict=False):
+        yield _row(name, row).rstrip()
 
 
 def _metric_lines(columns: Sequence[Compared], names: Sequence[str]) -> Iterator[str]:

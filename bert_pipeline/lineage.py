@@ -11,7 +11,9 @@ from ml_metadata import MetadataStore
 from bert_pipeline import run_record
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import Artifact, Execution, History
+from bert_pipeline.model_names import pushed_versions
 from bert_pipeline.served import COPY_OF, REASON, ServedVersion, model_of_version
+from bert_pipeline.span_names import name_of_span
 
 # Trainer's input of a warm start: its own past is another story.
 BASE_MODEL = "base_model"
@@ -26,7 +28,10 @@ class Made:
     uri: str
     by: str
     """The component that wrote it, and in which run: `Transform, run 2`."""
-    span: int | None = None
+    span: int = 0
+    """Of Examples, as TFX numbers it; 0: none."""
+    span_name: str = ""
+    """As a user writes it: `2`, or `2025-07-01`."""
     state: str = "LIVE"
 
 
@@ -62,57 +67,6 @@ class Lineage:
     """`all data` and each slice to name to value; empty: not recorded."""
 
 
-def find_model(
-    history: History, store: MetadataStore, versions: Iterable[ServedVersion], wanted: str
-) -> tuple[int, ServedVersion | None]:
-    """The model that a word names.
-
-    Args:
-        history: of the task.
-        store: ML Metadata.
-        versions: of the served folder, the lowest first.
-        wanted: a version, a Model artifact's id, or the path of one of the two; empty: what is in service.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    served = list(versions)
-    models = {artifact.id: artifact for artifact in history.of_type("Model")}
-    if not wanted and not served:
-        raise UserError(f"no version of {history.task} is in service yet; name a model: {sorted(models)}")
-    word = wanted.rstrip("/") or str(served[-1].version)
-    for version in served:
-        if word in (version.folder.name, str(version.folder)):
-            model = model_of_version(store, version)
-            if model not in models:
-                raise UserError(
-                    f"version {version.version} is in {version.folder}, but ML Metadata does not know its model; "
-                    "it was put there by hand, or by a run with another OUT= or METADATA="
-                )
-            return models[model].id, version
-    for model_id, artifact in models.items():
-        if word in (str(model_id), artifact.uri):
-            return model_id, None
-    pushed = _pushed_versions(history).get(word)
-    if pushed is not None:
-        return pushed, None
-    raise UserError(
-        f"{wanted!r} is no version and no model of {history.task}; "
-        f"versions: {[v.version for v in served]}, models: {sorted(models)}"
-    )
-
-
-def _pushed_versions(history: History) -> dict[str, int]:
-    """Model by version, of the recorded pushes: also of versions whose folder is gone."""
-    found = {}
-    for execution in history.executions.values():
-        for artifact_id in execution.outputs.get("pushed_model", ()):
-            push = history.artifacts[artifact_id].properties
-            if push.get("pushed") == 1 and execution.inputs.get("model"):
-                found[str(push.get("pushed_version"))] = execution.inputs["model"][0]
-    return found
-
-
 def lineage_of(
     history: History,
     store: MetadataStore,
@@ -137,7 +91,7 @@ def lineage_of(
     examples = _raw_examples(history, trainer.inputs.get("examples", ()) if trainer else ())
     evaluator = _last_evaluator(history, model_id)
     provenance = shown.provenance if shown else {}
-    pushed = [version for version, model in _pushed_versions(history).items() if model == model_id]
+    pushed = [version for version, model in pushed_versions(history).items() if model == model_id]
     return Lineage(
         task=history.task,
         version=shown.folder.name if shown else "",
@@ -182,7 +136,7 @@ def _raw_examples(history: History, transformed: Iterable[int]) -> list[int]:
 
 def _all(history: History, ids: Iterable[int]) -> tuple[Made, ...]:
     found = [made(history, artifact_id) for artifact_id in ids]
-    return tuple(sorted(found, key=lambda m: (m.span or 0, m.artifact)))
+    return tuple(sorted(found, key=lambda m: (m.span, m.artifact)))
 
 
 def made(history: History, artifact_id: int) -> Made:
@@ -190,12 +144,13 @@ def made(history: History, artifact_id: int) -> Made:
     artifact, producer = history.artifacts[artifact_id], history.producer(artifact_id)
     run = history.run_of(producer.id) if producer else None
     by = f"{producer.node}{f', run {run.number}' if run else ''}" if producer else "not recorded"
-    return Made(artifact_id, artifact.uri, by, _span(artifact), artifact.state)
+    span = _span(artifact)
+    return Made(artifact_id, artifact.uri, by, span, name_of_span(history, span), artifact.state)
 
 
-def _span(artifact: Artifact) -> int | None:
-    span = artifact.properties.get("span")
-    return int(span) if artifact.type == "Examples" and span is not None else None
+def _span(artifact: Artifact) -> int:
+    """0: no Examples, or of data that comes in no spans."""
+    return int(artifact.properties.get("span") or 0) if artifact.type == "Examples" else 0
 
 
 def _run_facts(history: History, trainer: Execution | None) -> dict[str, Any]:
@@ -234,8 +189,11 @@ def models_of_span(history: History, span: int) -> list[int]:
     """
     spans = {a.id for a in history.of_type("Examples") if _span(a) == span}
     if not spans:
-        known = sorted({s for a in history.of_type("Examples") if (s := _span(a)) is not None})
-        raise UserError(f"--span is {span}, and no run of {history.task} has read it; spans read: {known}")
+        known = sorted({s for a in history.of_type("Examples") if (s := _span(a))})
+        names = ", ".join(name_of_span(history, s) for s in known)
+        raise UserError(
+            f"--span is {name_of_span(history, span)}, and no run of {history.task} has read it; spans read: {names}"
+        )
     found = []
     for model in history.of_type("Model"):
         trainer = history.producer(model.id)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from bert_pipeline.history import Artifact, Execution, History
 from bert_pipeline.lineage import BASE_MODEL
 from bert_pipeline.served import ServedVersion
+from bert_pipeline.span_names import name_of_span
 
 # A baseline and a base model are shown, their own past is not.
 _STOP = frozenset({BASE_MODEL, "baseline_model"})
@@ -49,7 +50,7 @@ def picture(history: History, *, model_id: int, served: dict[int, ServedVersion]
                 if target in shown or model_id in execution.inputs.get("model", ()):
                     arrows[_name(source), _name(target), execution.node] = None
                     shown |= {source, target}
-    boxes = {_name(i): tuple(_text(history.artifacts[i], served.get(i))) for i in sorted(shown)}
+    boxes = {_name(i): tuple(_text(history, history.artifacts[i], served.get(i))) for i in sorted(shown)}
     return Picture(boxes, _name(model_id), tuple(arrows))
 
 
@@ -61,10 +62,10 @@ def _name(artifact_id: int) -> str:
     return f"a{artifact_id}"
 
 
-def _text(artifact: Artifact, version: ServedVersion | None) -> Iterator[str]:
+def _text(history: History, artifact: Artifact, version: ServedVersion | None) -> Iterator[str]:
     yield f"{artifact.type} {artifact.id}"
-    if artifact.type == "Examples" and "span" in artifact.properties:
-        yield f"span {artifact.properties['span']}"
+    if artifact.type == "Examples" and (span := int(artifact.properties.get("span") or 0)):
+        yield f"span {name_of_span(history, span)}"
     if artifact.type in ("ModelBlessing", "InfraBlessing"):
         yield "blessed" if artifact.properties.get("blessed") == 1 else "not blessed"
     if artifact.type == "PushedModel":

@@ -87,10 +87,10 @@ def _short(sha256: str) -> str:
 
 
 def _spans(examples: Sequence[Made]) -> str:
-    spans = sorted({e.span for e in examples if e.span is not None})
+    spans = list(dict.fromkeys(e.span_name for e in examples if e.span_name))
     if not spans:
-        return "nothing that is recorded"
-    return f"span{'s' * (len(spans) > 1)} {', '.join(map(str, spans))}"
+        return "data without spans" if examples else "nothing that is recorded"
+    return f"span{'s' * (len(spans) > 1)} {', '.join(spans)}"
 
 
 def _settings(settings: dict[str, Any]) -> str:

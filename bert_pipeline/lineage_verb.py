@@ -10,7 +10,10 @@ from ml_metadata import MetadataStore
 
 from bert_pipeline import lineage, lineage_picture, lineage_text
 from bert_pipeline.history import History, read_history
+from bert_pipeline.model_names import find_model
 from bert_pipeline.served import ServedVersion, served_versions
+from bert_pipeline.span_names import name_of_span
+from bert_pipeline.spans import parse_span
 from bert_pipeline.task_store import task_store
 
 
@@ -18,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Prints the lineage; returns 0.
 
     Args:
-        arguments: `model` (a version or model, empty: what is in service), `of_span` (int or None),
+        arguments: `model` (a version or model, empty: what is in service), `of_span` (a span as it is typed, or None),
             `format` (text, json, mermaid or dot), and those of `task_store`.
 
     Raises:
@@ -28,9 +31,9 @@ def main(arguments: argparse.Namespace) -> int:
     history = read_history(store, task=paths.task_name)
     versions = served_versions(paths.push_destination)
     if arguments.of_span is not None:
-        print(_of_span(history, store, versions, arguments.of_span, arguments.format))
+        print(_of_span(history, store, versions, parse_span(arguments.of_span), arguments.format))
         return 0
-    model_id, version = lineage.find_model(history, store, versions, arguments.model)
+    model_id, version = find_model(history, store, versions, arguments.model)
     if arguments.format in ("mermaid", "dot"):
         by_version = {v.folder.name: v for v in versions}
         served = {
@@ -58,9 +61,11 @@ def _of_span(
         return json.dumps(
             [json.loads(lineage_text.as_json(each)) for each in found], indent=2, ensure_ascii=False
         )
-    lines = [f"{len(found)} model{'s' * (len(found) != 1)} of {history.task} learned from span {span}"]
+    lines = [
+        f"{len(found)} model{'s' * (len(found) != 1)} of {history.task} learned from span {name_of_span(history, span)}"
+    ]
     for each in found:
-        spans = ", ".join(str(example.span) for example in each.examples)
+        spans = ", ".join(example.span_name for example in each.examples)
         where = f"version {', '.join(each.versions)}" if each.versions else lineage_text.gone_versions(each)
         state = "  in service" if each.in_service else ""
         run = each.run.get("number", "?")

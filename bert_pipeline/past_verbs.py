@@ -13,9 +13,7 @@ def add(verbs: Any) -> None:
     lineage.add_argument(
         "model", nargs="?", default="", help="a version or a model; default: what is in service"
     )
-    lineage.add_argument(
-        "--span", type=int, default=None, dest="of_span", help="the models trained on this span"
-    )
+    lineage.add_argument("--span", default=None, dest="of_span", help="the models trained on this span")
     lineage.add_argument("--format", choices=("text", "json", "mermaid", "dot"), default="text")
 
     compare = _verb(verbs, "compare", "put several runs side by side, and say what changed", run=_compare)

@@ -32,13 +32,18 @@ class Past:
     def run(
         self, *, span: int, weights: str, epochs: int = 3, accuracy: float = 0.9, push: bool = True, baseline: int = 0,
         base_model: int = 0, retrain_of: int = 0, config: str = "",
+        files: str = "span-{SPAN}/rows.csv",
     ) -> tuple[int, int]:  # fmt: skip
         """A whole run. Returns the Model's id and the version that it was pushed as; 0: none.
 
         `retrain_of`: the Model that the run found in the cache instead of training; `config`: Trainer's
         custom_config, as JSON.
         """
-        settings = {"name": "toy", "training": {"epochs": epochs}, "data": {"labels": ["bad", "good"]}}
+        settings = {
+            "name": "toy",
+            "training": {"epochs": epochs},
+            "data": {"labels": ["bad", "good"], "files": {"all": files}},
+        }
         self._config = config
         known = {
             run_record.SETTINGS: json.dumps(settings),

@@ -36,6 +36,15 @@ def test_runs_stand_side_by_side_with_what_changed_between_them(past, capsys):
     assert "run 1 -> 2\n  spans: 1 -> 2\n  training.epochs: 3 -> 5\nrun 2 -> 3\n  nothing changed\n" in text
 
 
+def test_spans_by_date_stand_below_each_other(past, capsys):
+    past.run(span=20270, weights="a", files="{YYYY}-{MM}-{DD}/rows.csv")
+    past.run(span=20271, weights="b", files="{YYYY}-{MM}-{DD}/rows.csv")
+    assert past.verb("compare") == 0
+    text = capsys.readouterr().out
+    assert [line.split() for line in text.splitlines()][4] == ["spans", "2025-07-01", "2025-07-02"]
+    assert "  spans: 2025-07-01 -> 2025-07-02\n" in text
+
+
 def test_runs_are_chosen_by_number_version_and_beginning_of_their_id(past, capsys):
     past.run(span=1, weights="a")
     _, two = past.run(span=2, weights="b")
@@ -63,7 +72,7 @@ def test_order_is_that_of_the_runs_when_the_clock_goes_back(past, capsys, monkey
     past.run(span=3, weights="c")
     past.verb("compare", "--format", "json")
     runs = json.loads(capsys.readouterr().out)
-    assert [run["spans"] for run in runs] == [[1], [2], [3]]
+    assert [run["spans"] for run in runs] == [["1"], ["2"], ["3"]]
     assert [run["name"] for run in runs[1:]] == ["1999-01-01T00:00:00", "1999-01-01T00:00:00-2"]
 
 

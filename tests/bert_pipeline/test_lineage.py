@@ -70,6 +70,22 @@ def test_models_of_a_span_are_listed_with_their_versions(past, capsys):
     ]
 
 
+def test_spans_by_date_are_shown_and_asked_for_by_date(past, capsys):
+    model, version = past.run(span=20270, weights="a", files="{YYYY}-{MM}-{DD}/rows.csv")
+    assert past.verb("lineage", "--span", "2025-07-01") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "1 model of toy learned from span 2025-07-01",
+        f"  model {model:<6} run 1    spans 2025-07-01  version {version}  in service",
+    ]
+    assert past.verb("lineage", "--span", "2025-07-02") == 2
+    message = "--span is 2025-07-02, and no run of toy has read it; spans read: 2025-07-01"
+    assert message in capsys.readouterr().err
+    assert past.verb("lineage") == 0
+    assert "  spans       span 2025-07-01\n" in capsys.readouterr().out
+    past.verb("lineage", "--format", "mermaid")
+    assert "span 2025-07-01" in capsys.readouterr().out
+
+
 def test_version_that_was_removed_is_still_told(past, capsys):
     _, one = past.run(span=1, weights="a")
     past.run(span=2, weights="b")
@@ -116,7 +132,7 @@ def test_unknown_model_and_span_are_refused_with_what_there_is(past, capsys):
         in capsys.readouterr().err
     )
     assert past.verb("lineage", "--span", "9") == 2
-    assert "--span is 9, and no run of toy has read it; spans read: [1]" in capsys.readouterr().err
+    assert "--span is 9, and no run of toy has read it; spans read: 1" in capsys.readouterr().err
 
 
 def test_version_put_there_by_hand_is_named_as_such(past, capsys):
