@@ -115,7 +115,7 @@ def _task_path(name: str) -> Path:
         return path.resolve()
     known = sorted(p.stem for p in TASKS_DIR.glob("*.toml"))
     raise UserError(
-        f"there is no task {name!r} ({path}); known tasks: {', '.join(known)}{_hint(name, known)}"
+        f"there is no task {name!r} ({path}); known tasks: {', '.join(known)}{_did_you_mean(name, known)}"
     )
 
 
@@ -199,10 +199,12 @@ def _convert_scalar(wanted: type, value: Any, *, key: str) -> Any:
 
 def _hint(key: str, known: typing.Iterable[str], *, prefix: str = "") -> str:
     known = list(known)
+    return _did_you_mean(key, known, prefix=prefix) or f"; known here: {', '.join(sorted(known))}"
+
+
+def _did_you_mean(key: str, known: Sequence[str], *, prefix: str = "") -> str:
     close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"; did you mean {prefix}{close[0]}?"
-    return f"; known here: {', '.join(sorted(known))}"
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 def line_of(path: Path, key: str) -> str:

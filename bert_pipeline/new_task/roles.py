@@ -117,7 +117,10 @@ def _may_be_label(column: Column) -> bool:
 
 
 def _label_score(column: Column) -> float:
-    return 3.0 * _is_named(column.name, _LABEL_NAMES) + 0.5 * (column.num_distinct <= 20)
+    is_the_label = 2.0 * (
+        column.name.lower() in ("label", "labels")
+    )  # before a `category` or `class` beside it
+    return 3.0 * _is_named(column.name, _LABEL_NAMES) + is_the_label + 0.5 * (column.num_distinct <= 20)
 
 
 def _find_text(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, ...]:

@@ -178,3 +178,10 @@ def test_every_numeric_bound_names_a_real_field():
     sections = {f.name: f for f in dataclasses.fields(config.bert_task.TaskConfig)}
     for key in [*task_checks._RANGES, *task_checks._CHOICES]:
         assert key.split(".")[0] in sections
+
+
+def test_an_unknown_task_is_answered_with_the_known_ones_once() -> None:
+    with pytest.raises(UserError) as raised:
+        config.load_task("reviews")
+    assert str(raised.value).count("shoes") == 1
+    assert "known here" not in str(raised.value)

@@ -87,6 +87,12 @@ def test_a_clear_csv_becomes_a_task_where_it_lies(project: Project, tmp_path: Pa
     assert not project.data.exists()
 
 
+def test_a_column_called_label_wins_over_a_category(project: Project, tmp_path: Path) -> None:
+    rows = [{"label": r["stars"], "category": r["shop"], "text": r["comment"]} for r in reviews()]
+    task = project.new_task(write_csv(tmp_path / "reviews.csv", rows)).task
+    assert (task.data.label, task.evaluation.slices) == ("label", ("category",))
+
+
 def test_columns_that_are_not_clear_are_named_and_nothing_is_written(
     project: Project, tmp_path: Path
 ) -> None:
