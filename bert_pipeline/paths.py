@@ -39,6 +39,15 @@ class RunPaths:
         """ExampleValidator's report for people on one span (`span-2`), or on data without spans (`data`)."""
         return self.root / "anomalies" / f"{name}.txt"
 
+    def report_dir(self, run_name: str) -> Path:
+        """The report of one run (TFX's run id): `index.html`, `model_card.md`."""
+        return self.root / "reports" / run_name.replace(":", "-")
+
+    @property
+    def newest_report(self) -> Path:
+        """A copy of the newest report's page."""
+        return self.root / "report.html"
+
     @property
     def tensorboard(self) -> Path:
         """What the verb `tensorboard` collects; nobody misses it."""

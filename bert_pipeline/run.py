@@ -85,6 +85,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             summary,
         )
         from bert_pipeline.components import schema
+        from bert_pipeline.report import after_run
 
         quiet_library_loggers()
     connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
@@ -95,19 +96,12 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
         infer_schema(loaded, paths, connection)
     schema_pbtxt = schema.read_curated_schema(loaded.schema_path)
     in_task = functools.partial(run_graph, loaded=loaded, paths=paths, connection=connection)
-    reader = older_spans.Reader(
-        loaded=loaded,
-        encoder=encoder,
-        schema_pbtxt=schema_pbtxt,
-        paths=paths,
-        connection=connection,
-        run_graph=in_task,
-        say=_say,
-    )
+    reader = older_spans.Reader(loaded, encoder, schema_pbtxt, paths, connection, run_graph=in_task, say=_say)
     known = run_record.facts(
         loaded, encoder_source=encoder.source, encoder_sha256=encoder.sha256, schema_pbtxt=schema_pbtxt
     )
-    with run_record.recorded(store, known) as record:
+    reports = after_run.Reports(store, paths, num_examples=loaded.task.report.examples, say=_say)
+    with run_record.recorded(store, known, on_stop=reports.tell) as record:
         older = older_spans.read_older_spans(reader, window=window)
         parts = pipeline.Parts(
             loaded=loaded,
@@ -127,7 +121,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
         )
         summary.write_json(report, path=paths.root / "summary.json")
         record.summary = (paths.root / "summary.json").read_text(encoding="utf-8")
-    print(summary.as_text(report), file=sys.stdout, flush=True)
+    print(summary.as_text(report, also=reports.lines(record.run_id)), file=sys.stdout, flush=True)
     notices.send(notices.of_run(report), config=loaded.task.notices, say=_say)
     return 0 if report.in_service else 1
 

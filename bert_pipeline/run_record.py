@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -62,18 +62,23 @@ def facts(
 
 
 @contextlib.contextmanager
-def recorded(store: MetadataStore, known: Mapping[str, str]) -> Iterator[Record]:
+def recorded(
+    store: MetadataStore, known: Mapping[str, str], *, on_stop: Callable[[str], None] | None = None
+) -> Iterator[Record]:
     """Records a run from its start to its end, also when it stops with an error.
 
     Args:
         store: ML Metadata.
         known: of `facts`.
+        on_stop: called with the run's id when an error has stopped it and that is recorded; must raise nothing.
     """
     record = Record(_begin(store, known))
     try:
         yield record
     except BaseException as error:
         _add(store, record.run_id, {OUTCOME: "stopped", ERROR: str(error) or type(error).__name__})
+        if on_stop and isinstance(error, Exception):  # who presses Ctrl-C waits for nothing
+            on_stop(record.run_id)
         raise
     outcome = json.loads(record.summary)["verdict"] if record.summary else ""
     _add(store, record.run_id, {OUTCOME: outcome, SUMMARY: record.summary})

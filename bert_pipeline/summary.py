@@ -167,9 +167,15 @@ def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else value for key, value in sorted(values.items())}
 
 
-def as_text(report: RunReport) -> str:
-    """The summary for people."""
-    return "\n".join(["", *metric_lines(report.evaluation), "", *_verdict_lines(report)])
+def as_text(report: RunReport, *, also: Sequence[str] = ()) -> str:
+    """The summary for people.
+
+    Args:
+        report: of the run.
+        also: lines to stand before the last, which says what to type next.
+    """
+    *lines, last = _verdict_lines(report)
+    return "\n".join(["", *metric_lines(report.evaluation), "", *lines, *also, last])
 
 
 def _verdict(report: RunReport) -> str:

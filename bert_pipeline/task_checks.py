@@ -25,6 +25,7 @@ _CHOICES = {
 # Inclusive bounds of numbers; None is unbounded.
 _RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.span": (0, None),
+    "report.examples": (0, None),
     "data.window": (1, None),
     "data.label_share_tolerance": (0, 1),
     "text.max_seq_length": (3, 512),

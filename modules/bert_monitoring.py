@@ -1,4 +1,4 @@
-"""Sections [monitoring] and [notices] of a task file: when a model should be watched or trained anew, and who is told.
+"""Sections [monitoring], [notices] and [report] of a task file: how a model is watched, and how people learn of it.
 
 Part of `bert_task.py`, from which everybody imports it; standard library only, as there.
 """
@@ -67,3 +67,18 @@ class NoticesConfig:
 
     smtp_env: str = ""
     """Environment variable with smtp://user:password@host:587 or smtps://host:465; percent signs as in any URL."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """Section [report]: the page and the model card that each run writes."""
+
+    examples: int = 20
+    """At most so many mistakes, and so many disagreements with the model in service, are shown with their text; 0:
+    none, for texts that must not be copied."""
+
+    intended_use: str = ""
+    """What the model is for and what it is not for, in a sentence or two; stands in the model card."""
+
+    data_license: str = ""
+    """Terms of the data; stands in the model card."""

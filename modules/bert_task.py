@@ -18,6 +18,7 @@ from bert_gates import GateConfig as GateConfig
 from bert_monitoring import NOTICE_EVENTS as NOTICE_EVENTS
 from bert_monitoring import MonitoringConfig as MonitoringConfig
 from bert_monitoring import NoticesConfig as NoticesConfig
+from bert_monitoring import ReportConfig as ReportConfig
 from bert_monitoring import WeakLabelConfig as WeakLabelConfig
 
 # The names of the encoder's inputs, as TF Hub's BERT modules have them
@@ -215,6 +216,7 @@ class TaskConfig:
     bulk_inference: BulkInferenceConfig = BulkInferenceConfig()
     monitoring: MonitoringConfig = dataclasses.field(default_factory=MonitoringConfig)
     notices: NoticesConfig = dataclasses.field(default_factory=NoticesConfig)
+    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
 
 
 Section = TypeVar("Section")

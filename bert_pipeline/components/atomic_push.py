@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _INCOMPLETE = ".incomplete"
-_EXTRA_DIR = "assets.extra"
+# No part of the model: what lies here may be added to a version, and no server minds.
+EXTRA_DIR = "assets.extra"
 # Read by the server's demo page, and by whoever finds the folder.
 _PROVENANCE_FILE = "provenance.json"
-PROVENANCE_PATH = f"{_EXTRA_DIR}/{_PROVENANCE_FILE}"
+PROVENANCE_PATH = f"{EXTRA_DIR}/{_PROVENANCE_FILE}"
 _CHUNK_BYTES = 2**20
 
 
@@ -40,7 +41,7 @@ def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None =
     incomplete = base_dir / f".{version}{_INCOMPLETE}"
     shutil.copytree(source, incomplete, copy_function=_copy_file)
     if provenance:
-        _write_provenance(incomplete / _EXTRA_DIR, provenance)
+        _write_provenance(incomplete / EXTRA_DIR, provenance)
     for folder in (incomplete, *(path for path in incomplete.rglob("*") if path.is_dir())):
         _sync_folder(folder)
     os.rename(incomplete, base_dir / str(version))
@@ -68,7 +69,7 @@ def fingerprint(saved_model_dir: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(p for p in saved_model_dir.rglob("*") if p.is_file()):
         name = path.relative_to(saved_model_dir)
-        if name.parts[0] != _EXTRA_DIR:
+        if name.parts[0] != EXTRA_DIR:
             digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode())
             with open(path, "rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):

@@ -23,6 +23,7 @@ from tfx.types import standard_component_specs as specs
 from tfx.types.component_spec import ExecutionParameter
 
 from bert_pipeline import evaluation, judging
+from bert_pipeline.components import prediction_extractor, predictions
 from bert_pipeline.slice_metrics import read_slices
 
 VERDICT_FILE = "verdict.json"
@@ -40,9 +41,10 @@ class Executor(stock.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Evaluates, judges, and writes the verdict beside the metrics; see TFX's executor for the arguments."""
-        super().Do(input_dict, output_dict, exec_properties)
-        terms = judging.terms_from_json(exec_properties[_TERMS])
         uri = artifact_utils.get_single_uri(output_dict[specs.EVALUATION_KEY])
+        with predictions.written_to(uri):
+            super().Do(input_dict, output_dict, exec_properties | prediction_extractor.PROPERTY)
+        terms = judging.terms_from_json(exec_properties[_TERMS])
         verdict = judging.judge(read_slices(uri, labels=terms.labels, costs=terms.costs), terms=terms)
         text = json.dumps(dataclasses.asdict(verdict), indent=2, ensure_ascii=False)
         (Path(uri) / VERDICT_FILE).write_text(text + "\n", encoding="utf-8")

@@ -21,8 +21,11 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.image as mpl_image
 import pyarrow.parquet as pq
 import pytest
+
+from tests.bert_pipeline.pages import CHROMIUM, SECTIONS, Page, screenshot
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("bert_pipeline", "modules", "serving", "data/toy")
@@ -208,6 +211,104 @@ def test_unlabelled_texts_become_a_table_in_their_order(project, first):
         assert row["predicted_label"] == ("negative", "positive")[shares[1] > shares[0]]
 
 
+def report_path(ended: Ended) -> Path:
+    line = re.search(r"^report    (.*/index\.html)$", ended.text, re.MULTILINE)
+    assert line, ended.text
+    return Path(line[1])
+
+
+def report_of(ended: Ended) -> Page:
+    return Page(report_path(ended).read_text(encoding="utf-8"))
+
+
+def test_report_of_a_run_has_every_section_and_says_what_the_summary_says(project, second):
+    page, summary = report_of(second), json.loads((project.folder / "out/toy/summary.json").read_text())
+    assert page.sections == SECTIONS
+    assert page.problems == []
+    assert page.landmarks == ["header", "nav", "main", "footer"]
+    assert '<html lang="en">' in page.text
+    assert "<title>Pushed: toy, run 1</title>" in page.text
+    assert f"Pushed as version {second.versions[0]}." in page.text
+    slices = {"all data": summary, **summary["slices"]}
+    for name, found in slices.items():
+        row = page.row("accuracy by slice", name)
+        assert row[:2] == [str(found["num_examples"]), f"{found['metrics']['accuracy']:.3f}"]
+    assert page.row("macro F1 by slice", "all data")[1] == f"{summary['metrics']['macro_f1']:.3f}"
+    texts = page.tables["Texts by split and span"]
+    assert [row[:2] for row in texts[1:]] == [["train", "148"], ["eval", "50"]]
+    assert len(page.tables["Each epoch"]) == 1 + 12
+    assert page.row("Every setting of the task", "training.batch_size") == ["8"]
+    lineage = page.tables["Lineage in words"]
+    assert {row[2].split()[0] for row in lineage if row[1] == "Trainer"} == {"Model"}
+    confusion = page.tables["Examples by true and answered label"]
+    assert sum(int(cell) for row in confusion[1:] for cell in row[1:3]) == 50
+    assert sum(int(row[1]) for row in page.tables["Calibration"][1:]) == 50
+
+
+def test_identical_run_leaves_the_report_of_the_model_in_service(project, first, second):
+    assert report_path(second) == report_path(first)
+
+
+def test_refused_run_has_a_report_with_its_reasons_and_it_is_the_newest(project, stricter):
+    page = report_of(stricter)
+    assert page.problems == []
+    assert "<title>Refused: toy, run 3</title>" in page.text
+    assert "below the bound 1.10" in page.text
+    assert "UnlabelledExampleGen failed; the push is not affected" in page.text
+    card = report_path(stricter).with_name("model_card.md").read_text()
+    assert "- state: refused: it was never in service\n" in card
+    assert re.search(r"^- A gate refused it: accuracy on all data is .*1\.10", card, re.MULTILINE)
+
+
+def test_model_card_travels_with_the_pushed_version(project, first):
+    extra = project.folder / "out/toy/serving/toy" / first.versions[0] / "assets.extra"
+    card = (extra / "model_card.md").read_text(encoding="utf-8")
+    assert card == report_path(first).with_name("model_card.md").read_text(encoding="utf-8")
+    assert f"- state: pushed as version {first.versions[0]}\n" in card
+    heads = re.findall("^## (.*)$", card, re.MULTILINE)
+    assert heads[:4] == [
+        "Model details",
+        "Uses",
+        "Bias, risks, and limitations",
+        "How to get started with the model",
+    ]
+    assert "| all data | 50 | " in card
+    assert "| batch_size | 8 |" in card
+
+
+@pytest.mark.slow
+def test_report_verb_writes_an_older_run_anew_and_leaves_the_newest(project, first, stricter):
+    newest = project.folder / "out/toy/report.html"
+    before = newest.read_text(encoding="utf-8")
+    report_path(first).unlink()
+    ended = project.run("1", "--no-open", verb="report")
+    assert ended.status == 0, ended.text
+    assert report_path(ended) == report_path(first)
+    assert "Pushed: toy, run 1" in report_of(ended).text
+    assert newest.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="NOT TESTED: the report in a browser; install Chromium (Debian: chromium)"
+)
+def test_report_can_be_looked_at_in_light_and_dark_and_narrow(first, second, tmp_path):
+    corners = {}
+    for name, flags in (
+        ("light", ["--window-size=1100,4000"]),
+        ("dark", ["--window-size=1100,4000", "--blink-settings=preferredColorScheme=0"]),
+        ("narrow", ["--window-size=400,4000"]),
+    ):
+        shot = tmp_path / f"{name}.png"
+        assert screenshot(report_path(second), shot, *flags) == ""
+        image = mpl_image.imread(shot)
+        corners[name] = [round(float(value), 2) for value in image[2, 2, :3]]
+        assert (
+            len({tuple(pixel) for pixel in image[::7, ::7, :3].reshape([-1, 3]).round(2)}) > 20
+        )  # not blank
+    assert corners["light"] == corners["narrow"] == [1.0, 1.0, 1.0]
+    assert max(corners["dark"]) < 0.2
+
+
 def test_label_verb_labels_a_folder_with_the_model_in_service(project, first, tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.csv").write_text("id,text\n7,i love this sole\n3,my heel is poor\n")
@@ -318,6 +419,11 @@ def test_data_that_does_not_fit_stops_before_training(project, stricter, what, t
     assert re.search(message, ended.text), ended.text
     assert "Transform  " not in ended.text
     assert ended.versions == stricter.versions
+    page = report_of(ended)
+    assert page.problems == []
+    assert "<title>Stopped: toy, run " in page.text
+    assert "the data does not fit the task; nothing was trained." in page.text
+    assert page.tables["What ran"][-1] == ["ExampleValidator", "failed"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,34 @@
+"""The function that TFX's Evaluator takes its extractors from.
+
+TFX loads this file anew each time, so nothing is kept here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+
+from bert_pipeline.components.predictions import WritePredictions, destination
+
+# An execution property of TFX's Evaluator, and what it is to hold.
+PROPERTY = {"custom_extractors": f"{__name__}.custom_extractors"}
+
+
+def custom_extractors(
+    eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any
+) -> list[tfma.extractors.Extractor]:
+    """TFMA's default extractors and the one that writes; called by TFX's Evaluator."""
+    defaults = tfma.default_extractors(
+        eval_shared_model=eval_shared_model,
+        eval_config=eval_config,
+        tensor_adapter_config=tensor_adapter_config,
+    )
+    # A model that is alone has no name here.
+    names = {spec.name: "baseline" if spec.is_baseline else "candidate" for spec in eval_config.model_specs}
+    label_key = eval_config.model_specs[0].label_key
+    writing = tfma.extractors.Extractor(
+        stage_name="WritePredictions",
+        ptransform=WritePredictions(destination(), names=names, label_key=label_key),
+    )
+    return [*defaults, writing]

@@ -1,0 +1,78 @@
+"""The verb `report`: opens the newest report, or writes that of an older run anew."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+from bert_pipeline import config
+from bert_pipeline.compare import choose
+from bert_pipeline.errors import UserError
+from bert_pipeline.history import read_history
+from bert_pipeline.paths import RunPaths, run_paths
+from bert_pipeline.report import writing
+from bert_pipeline.report.source import Source
+from bert_pipeline.run_log import quiet_library_loggers, run_log
+from bert_pipeline.task_store import task_store
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Prints where the report lies and shows it in a browser; returns 0.
+
+    Args:
+        arguments: `wanted` (number, run id or version of a run; empty: the newest), `no_open`, and those of
+            `task_store`.
+
+    Raises:
+        UserError: there is no run yet, or none of that name.
+    """
+    paths = run_paths(config.task_name(arguments.task), out=Path(arguments.out))
+    page = _written_anew(arguments, arguments.wanted) if arguments.wanted else paths.newest_report
+    if not page.is_file():
+        page = _written_anew(arguments, "")
+    print(f"report    {page}")
+    if not arguments.no_open and not _open(page):
+        print("          no browser was found here; open it with one, it needs no network")
+    return 0
+
+
+def _written_anew(arguments: argparse.Namespace, wanted: str) -> Path:
+    store, paths = task_store(arguments)
+    history = read_history(store, task=paths.task_name)
+    runs = choose(history, [wanted] if wanted else [], last=1)
+    if not runs:
+        raise UserError(
+            f"there is no run of task {paths.task_name} in {paths.root} to report on; make pipeline first"
+        )
+    source = Source(store, history, runs[-1], paths, num_examples=_num_examples(arguments.task))
+    newest = _newest_before(paths)
+    with run_log(paths.logs / "report.log", verbose=False):
+        page = _write_quietly(source)
+    if newest is not None and source.run != history.runs[-1]:
+        paths.newest_report.write_bytes(newest)  # an older run's report is not the newest
+    return page
+
+
+def _write_quietly(source: Source) -> Path:
+    quiet_library_loggers()
+    return writing.write_report(source).page
+
+
+def _newest_before(paths: RunPaths) -> bytes | None:
+    return paths.newest_report.read_bytes() if paths.newest_report.is_file() else None
+
+
+def _num_examples(task: str) -> int:
+    """What the task file allows now; the run's own setting may be older than a wish for privacy."""
+    return config.task_settings(task).report.examples
+
+
+def _open(page: Path) -> bool:
+    """Shows the page; False where there is no browser to show it in."""
+    is_headless = sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    return not is_headless and webbrowser.open(page.as_uri())

@@ -1,0 +1,179 @@
+"""The model card: what a model is, for what, how good, and where it is weak.
+
+Mitchell et al. 2019, "Model Cards for Model Reporting", under the headings of Hugging Face's cards
+(https://huggingface.co/docs/hub/model-cards).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bert_task import ReportConfig
+
+from bert_pipeline import coverage, run_record, scores
+from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
+from bert_pipeline.estimates import SHOWN_CONFIDENCE
+from bert_pipeline.known_encoders import KNOWN_ENCODERS
+from bert_pipeline.report.blocks import number, share
+from bert_pipeline.report.metrics import slice_title
+from bert_pipeline.report.page import environment
+from bert_pipeline.report.running import versions
+from bert_pipeline.report.source import Source
+from bert_pipeline.report.texts import Texts, read_texts
+from bert_pipeline.slice_metrics import SliceMetrics
+
+_COLUMNS = (scores.ACCURACY, scores.MACRO_F1, scores.EXPECTED_COST)
+_STATES = {
+    "pushed": "pushed as version {version}",
+    "refused": "refused: it was never in service",
+    "in service already": "in service as version {version}",
+}
+_NOT_SAID = "Not stated. Say it in the task file: `report.{}`."
+
+
+def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
+    """The card of a run's model.
+
+    Args:
+        source: of a run that got as far as its summary.
+        slices: of the evaluation, all data first.
+    """
+    settings, summary = source.settings, source.summary
+    report = ReportConfig(**settings.get("report", {}))  # older runs have none
+    text = (
+        environment()
+        .get_template("model_card.md.j2")
+        .render(
+            task=source.history.task,
+            settings=settings,
+            intended_use=report.intended_use or _NOT_SAID.format("intended_use"),
+            data_license=report.data_license or _NOT_SAID.format("data_license"),
+            state=_STATES.get(source.outcome, source.outcome).format(version=summary.get("version", "")),
+            encoder=_encoder(source),
+            data=list(_data(source)),
+            spans=_spans(summary),
+            header=_header(slices[0]),
+            rows=[_row(s, slices[0]) for s in slices],
+            confidence=f"{SHOWN_CONFIDENCE:.0%}",
+            num_evaluated=slices[0].num_examples,
+            limits=list(_limits(source)),
+            facts=list(_lineage(source)),
+            call=_call(source),
+        )
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def cell(text: str) -> str:
+    r"""A value as a cell of a Markdown table, or inside a sentence: nothing in it is markup.
+
+    Example:
+        >>> cell("a|b <i>")
+        'a\\|b &lt;i&gt;'
+    """
+    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", escaped)
+
+
+def _encoder(source: Source) -> dict[str, str]:
+    properties = source.run.properties
+    handle = str(source.settings.get("encoder", {}).get("handle", ""))
+    known = KNOWN_ENCODERS.get(handle)
+    return {
+        "handle": handle,
+        "sha256": str(properties.get(run_record.ENCODER_SHA256, "")),
+        "license": known.license if known else "not known here; see where it comes from",
+    }
+
+
+def _data(source: Source) -> Iterator[tuple[str, ...]]:
+    for name, folder in source.statistics().items():
+        for texts in read_texts(folder, name=name, label=source.settings["data"]["label"]):
+            yield _data_row(texts)
+
+
+def _data_row(texts: Texts) -> tuple[str, ...]:
+    labels = ", ".join(f"{label} {value:.0%}" for label, value in list(texts.labels.items())[:8])
+    return (
+        cell(texts.name),
+        f"{texts.num_texts:,}",
+        f"{texts.mean_length:.0f}",
+        share(texts.truncated),
+        cell(labels),
+    )
+
+
+def _spans(summary: Mapping[str, Any]) -> str:
+    trained = summary.get("trained_on_spans")
+    if not trained:
+        return ""
+    newest = summary["evaluated_on_span"]
+    return f"Trained on the train split of span {', '.join(trained)}; evaluated on the eval split of span {newest}."
+
+
+def _names(overall: SliceMetrics) -> list[str]:
+    return [name for name in _COLUMNS if name in overall.metrics]
+
+
+def _header(overall: SliceMetrics) -> list[str]:
+    baseline = ["accuracy of the baseline"] if overall.baseline else []
+    return ["slice", "examples", *(name.replace("_", " ") for name in _names(overall)), *baseline]
+
+
+def _row(row: SliceMetrics, overall: SliceMetrics) -> list[str]:
+    values = [_with_interval(row, name) for name in _names(overall)]
+    baseline = [number(row.baseline.get(scores.ACCURACY))] if overall.baseline else []
+    return [cell(slice_title(row)), f"{row.num_examples:,}", *values, *baseline]
+
+
+def _with_interval(row: SliceMetrics, name: str) -> str:
+    estimate = row.estimates.get(name)
+    width = estimate.half_width(SHOWN_CONFIDENCE) if estimate else math.inf
+    return number(row.metrics.get(name)) + (f" ±{width:.3f}" if math.isfinite(width) else "")
+
+
+def _limits(source: Source) -> Iterator[str]:
+    summary, settings = source.summary, source.settings
+    if source.outcome == "refused":
+        yield from (f"A gate refused it: {cell(reason)}." for reason in summary["reasons"])
+    yield from (f"{cell(line)}." for line in summary.get("behind", ()))
+    folder = source.folder("Coverage", "report")
+    if folder and (folder / COVERAGE_FILE).exists():
+        yield from (f"{cell(line)}." for line in coverage.sentences(read_report(str(folder))))
+    yield from (f"{cell(line)}." for line in (*summary.get("data_notes", ()), *summary.get("notes", ())))
+    length = settings["text"]["max_seq_length"]
+    yield f"Texts beyond {length} tokens are cut; what stands after that is not read."
+    yield "It answers one of its labels to any text, also to one that is about something else."
+
+
+def _lineage(source: Source) -> Iterator[tuple[str, str]]:
+    yield "run", f"{source.run.number} ({source.run.name})"
+    for title, node, key in (
+        ("Model", "Trainer", "model"),
+        ("TransformGraph", "Transform", "transform_graph"),
+        ("Schema", "Schema", "schema"),
+        ("ModelEvaluation", "Evaluator", "evaluation"),
+    ):
+        artifact = source.artifact(node, key)
+        if artifact:
+            yield f"{title} in ML Metadata", str(artifact.id)
+    examples = [str(artifact.id) for artifact in source.given("Transform", "examples")]
+    yield "Examples in ML Metadata", ", ".join(examples) or "-"
+    for title, key in (("code's SHA-256", run_record.CODE_SHA256), ("commit", run_record.COMMIT)):
+        if key in source.run.properties:
+            yield title, str(source.run.properties[key])
+    yield from versions()
+
+
+def _call(source: Source) -> dict[str, str]:
+    columns = source.settings["data"]["text"]
+    name = source.history.task
+    instance = '["..."]' if len(columns) == 1 else "[{" + ", ".join(f'"{c}": "..."' for c in columns) + "}]"
+    return {
+        "url": f"localhost:8501/v1/models/{name}:predict",
+        "body": f'{{"instances": {instance}}}',
+        "task": name,
+    }

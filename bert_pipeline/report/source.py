@@ -1,0 +1,108 @@
+"""Where a report takes its facts from: one run in ML Metadata, and the artifacts that it wrote or found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import MetadataStore
+
+from bert_pipeline import run_record
+from bert_pipeline.history import Artifact, Execution, History, Run
+from bert_pipeline.paths import RunPaths
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One run, as it is recorded."""
+
+    store: MetadataStore
+    history: History
+    run: Run
+    paths: RunPaths
+    num_examples: int
+    """At most so many texts of each kind are quoted; 0: none."""
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """summary.json of the run; empty: it stopped before there was one."""
+        text = self.run.properties.get(run_record.SUMMARY)
+        return json.loads(text) if isinstance(text, str) else {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The task as the run had it; empty: not recorded."""
+        text = self.run.properties.get(run_record.SETTINGS)
+        return json.loads(text) if isinstance(text, str) else {}
+
+    @property
+    def outcome(self) -> str:
+        """`pushed`, `refused`, `in service already`, `stopped`; empty: it was killed."""
+        return str(self.run.properties.get(run_record.OUTCOME) or "")
+
+    @property
+    def error(self) -> str:
+        """Why it stopped; empty: it did not."""
+        return str(self.run.properties.get(run_record.ERROR) or "")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """`data.labels`."""
+        return tuple(self.settings.get("data", {}).get("labels", ()))
+
+    @property
+    def costs(self) -> Mapping[str, Mapping[str, float]]:
+        """`evaluation.costs`."""
+        return self.settings.get("evaluation", {}).get("costs", {})
+
+    def execution(self, node: str) -> Execution | None:
+        """What a component did in this run; None: it did not come so far."""
+        found = [self.history.executions[i] for i in self.run.executions]
+        return next((e for e in reversed(found) if e.node == node), None)
+
+    def artifact(self, node: str, key: str) -> Artifact | None:
+        """An output of a component in this run; None: there is none."""
+        execution = self.execution(node)
+        ids = execution.outputs.get(key, ()) if execution else ()
+        return self.history.artifacts[ids[0]] if ids else None
+
+    def folder(self, node: str, key: str) -> Path | None:
+        """Folder of an output; None: there is none, or it was removed since."""
+        artifact = self.artifact(node, key)
+        return _there(artifact) if artifact else None
+
+    def given(self, node: str, key: str) -> list[Artifact]:
+        """Inputs of a component in this run."""
+        execution = self.execution(node)
+        return [self.history.artifacts[i] for i in (execution.inputs.get(key, ()) if execution else ())]
+
+    def statistics(self) -> dict[str, Path]:
+        """Folders of the statistics that had a part in the run, by `span 2` or `data`, the newest first."""
+        own = self.artifact("StatisticsGen", "statistics")
+        found = [*([own] if own else []), *self.given("ExampleValidator", "reference_statistics")]
+        for examples in self.given("Transform", "examples"):
+            found += [
+                self.history.artifacts[i]
+                for e in self.history.consumers(examples.id)
+                if e.node == "StatisticsGen"
+                for i in e.outputs.get("statistics", ())
+            ]
+        by_name = {self._span_of(artifact): folder for artifact in found if (folder := _there(artifact))}
+        return dict(sorted(by_name.items(), key=lambda item: item[0], reverse=True))
+
+    def _span_of(self, statistics: Artifact) -> str:
+        producer = self.history.producer(statistics.id)
+        examples: Iterable[int] = producer.inputs.get("examples", ()) if producer else ()
+        for artifact_id in examples:
+            span = self.history.artifacts[artifact_id].properties.get("span")
+            if span:
+                return f"span {span}"
+        return "data"
+
+
+def _there(artifact: Artifact) -> Path | None:
+    folder = Path(artifact.uri)
+    return folder if folder.is_dir() else None

@@ -1,0 +1,212 @@
+"""The report's parts: numbers from answers, plots for a page, pictures, escaping, and what happens when it fails."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_model_analysis as tfma
+
+from bert_pipeline import run_record
+from bert_pipeline.components.predictions import as_line
+from bert_pipeline.lineage_picture import Picture
+from bert_pipeline.report import after_run, answers, examples, model_card, origin, page, plots, training
+from bert_pipeline.report.answers import Answers
+from bert_pipeline.report.blocks import Quote, Section
+from tests.bert_pipeline.pages import Page
+from tests.bert_pipeline.past import Past
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    return Past(tmp_path / "out")
+
+
+def five(baseline: bool = True) -> Answers:
+    """Labels 0 0 0 1 1, answered 0 0 1 1 0; the baseline answered 0 1 1 1 1."""
+    before = [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.45, 0.55]]
+    return Answers(
+        columns=tuple({"text": f"t{i}", "label": "x"} for i in range(5)),
+        label_ids=np.array([0, 0, 0, 1, 1]),
+        candidate=np.array([[0.99, 0.01], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7], [0.95, 0.05]]),
+        baseline=np.array(before) if baseline else None,
+    )
+
+
+def test_calibration_counts_answers_by_confidence():
+    bins = answers.calibration(five())
+    assert [(round(b.low, 3), b.count, round(b.confidence, 3), b.accuracy) for b in bins] == [
+        (0.667, 1, 0.7, 1.0),
+        (0.8, 1, 0.8, 1.0),
+        (0.867, 1, 0.9, 0.0),
+        (0.933, 2, 0.97, 0.5),
+    ]
+
+
+def test_abstaining_says_how_many_are_answered_and_how_many_of_those_right():
+    kept, right = answers.abstaining(five(), np.array([0.0, 0.85, 1.0]))
+    assert kept.tolist() == [1.0, 0.6, 0.0]
+    assert right[:2].tolist() == [0.6, pytest.approx(1 / 3)]
+    assert np.isnan(right[2])
+
+
+def test_precision_and_recall_by_threshold_of_one_label():
+    precision, recall = answers.precision_recall(five(), 1, np.array([0.0, 0.5, 0.8]))
+    assert precision.tolist() == [0.4, 0.5, 0.0]
+    assert recall.tolist() == [1.0, 0.5, 0.0]
+
+
+def test_mistakes_come_with_the_most_confident_first_and_disagreements_with_the_widest():
+    assert answers.confident_mistakes(five(), 5) == [4, 2]
+    assert answers.confident_mistakes(five(), 1) == [4]
+    assert answers.disagreements(five(), 1) == ([4], 2)
+    assert answers.disagreements(five(baseline=False), 5) == ([], 0)
+
+
+def test_a_line_has_columns_label_and_the_probabilities_of_each_model():
+    extracts = {
+        tfma.FEATURES_KEY: {"text": np.array([b"caf\xc3\xa9 \xff"]), "n": np.array([3])},
+        tfma.LABELS_KEY: {"candidate": {"label_id": np.array([1])}, "baseline": {"label_id": np.array([1])}},
+        tfma.PREDICTIONS_KEY: {
+            "candidate": {"probabilities": np.array([0.25, 0.75])},
+            "baseline": {"probabilities": np.array([0.5, 0.5])},
+        },
+    }
+    names = {"candidate": "candidate", "baseline": "baseline"}
+    assert json.loads(as_line(extracts, names=names, label_key="label_id")) == {
+        "columns": {"n": "3", "text": "café �"},
+        "label_id": 1,
+        "probabilities": {"candidate": [0.25, 0.75], "baseline": [0.5, 0.5]},
+    }
+    alone = {
+        **extracts,
+        tfma.LABELS_KEY: np.array([0]),
+        tfma.PREDICTIONS_KEY: {"probabilities": np.array([1.0, 0.0])},
+    }
+    line = json.loads(as_line(alone, names={"": "candidate"}, label_key="label_id"))
+    assert (line["label_id"], line["probabilities"]) == (0, {"candidate": [1.0, 0.0]})
+
+
+def test_a_plot_takes_the_colours_of_the_page_and_leaves_it_no_id_but_its_own():
+    with plots.plot("demo", height=100) as drawn:
+        axes = drawn.figure.subplots()
+        axes.plot([0, 1], [0, 1], "o", color=plots.SERIES[0], label="$5 <b> 靴")
+        axes.legend()
+    assert "$5 &lt;b&gt; 靴" in drawn.svg
+    assert "var(--series-1)" in drawn.svg
+    assert "currentColor" in drawn.svg
+    assert not re.search(r"https?:|#0[0-9a-f]{5}|<style|<metadata|font-family", drawn.svg)
+    assert set(re.findall(r'id="([a-z]+)-', drawn.svg)) == {"demo"}
+
+
+def test_lineage_stands_in_layers_from_the_data_to_the_push():
+    boxes = {
+        "a1": ("Examples 1", "span 2"),
+        "a2": ("Schema 2",),
+        "a3": ("Model <3>",),
+        "a4": ("PushedModel 4",),
+    }
+    arrows = (("a1", "a3", "Trainer"), ("a2", "a3", "Trainer"), ("a3", "a4", "Pusher"))
+    drawn = Picture(boxes, "a3", arrows)
+    assert origin.layers(drawn) == [["a1", "a2"], ["a3"], ["a4"]]
+    svg = origin.as_svg(drawn)
+    assert "Model &lt;3&gt;" in svg
+    assert svg.count("by Trainer") == 1
+    assert svg.count("marker-end") == 3
+
+
+def test_training_curves_are_read_from_tensorboard_files(tmp_path):
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(tmp_path / "eval"))
+    with writer.as_default():
+        tf.summary.scalar("loss", 0.5, step=10)
+        tf.summary.scalar("loss", 0.25, step=20)
+    writer.close()
+    assert training.read_curves(tmp_path) == {("eval", "loss"): ([10, 20], [0.5, 0.25])}
+
+
+def quoted(past: Past, text: str, limit: int) -> Section:
+    """Section of examples of a run whose texts are all `text`."""
+    settings = {
+        "data": {"text": ["text"], "label": "label", "labels": ["bad", "good"]},
+        "evaluation": {"slices": []},
+    }
+    with run_record.recorded(past.store, {run_record.SETTINGS: json.dumps(settings)}) as record:
+        past.execute(record.run_id, "Trainer", {}, {"model": "Model"})
+    source = after_run.writing.source_of(
+        past.store, paths=past.paths, run_name=record.run_id, num_examples=limit
+    )
+    found = five()
+    rows = tuple({"text": text} for _ in found.columns)
+    return examples.section(source, Answers(rows, found.label_ids, found.candidate, found.baseline))
+
+
+def test_texts_are_data_and_never_markup(past):
+    section = quoted(past, "<script>alert(1)</script> & more", limit=9)
+    html = (
+        page.environment()
+        .get_template("report.html.j2")
+        .render(headline="Refused", task="<b>", description="", run=1, when="", sections=[section])
+    )
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; more") == 4  # 2 mistakes, 2 disagreements
+    assert "<title>Refused: &lt;b&gt;, run 1</title>" in html
+    assert Page(html).problems == []
+
+
+def test_no_text_is_shown_where_the_task_wants_none(past):
+    section = quoted(past, "a secret", limit=0)
+    blocks = [block for part in section.parts for block in part.blocks]
+    assert not any(isinstance(block, Quote) for block in blocks)
+    assert "2 of 5 answers are wrong. The task wants none shown (report.examples is 0)." in str(blocks)
+
+
+def test_nothing_in_a_card_is_markup():
+    assert model_card.cell("a|b <i>\n[x](y) `z`") == r"a\|b &lt;i&gt; \[x\](y) \`z\`"
+
+
+def test_a_report_that_cannot_be_written_is_a_note(past):
+    with run_record.recorded(past.store, {run_record.COMMIT: "c0ffee"}) as record:
+        past.execute(record.run_id, "ExampleGen", {}, {"examples": "Examples"})
+    (past.paths.root / "reports").write_text("a file where the folder should be")
+    lines = after_run.Reports(past.store, past.paths, num_examples=3, say=print).lines(record.run_id)
+    assert len(lines) == 1
+    assert re.match(r"note      no report was written: (FileExists|NotADirectory)Error: ", lines[0])
+    assert not past.paths.newest_report.exists()
+
+
+def test_a_run_that_stops_gets_a_report_that_says_why(past, capsys):
+    reports = after_run.Reports(past.store, past.paths, num_examples=3, say=print)
+    with (
+        pytest.raises(ValueError, match="no <luck>"),
+        run_record.recorded(past.store, {}, on_stop=reports.tell) as record,
+    ):
+        past.execute(record.run_id, "ExampleGen", {}, {"examples": "Examples"})
+        raise ValueError("no <luck>")
+    html = past.paths.newest_report.read_text(encoding="utf-8")
+    assert "<title>Stopped: toy, run 1</title>" in html
+    assert "no &lt;luck&gt;" in html
+    assert Page(html).row("What ran", "ExampleGen") == ["complete"]
+    assert Page(html).problems == []
+    assert not (past.paths.report_dir(record.run_id) / "model_card.md").exists()
+    assert past.verb("report", "--no-open") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"report    {past.paths.newest_report}"
+
+
+def test_a_run_that_stops_before_it_executed_anything_gets_a_report_too(past):
+    past.run(span=1, weights="a")
+    reports = after_run.Reports(past.store, past.paths, num_examples=3, say=print)
+    with pytest.raises(ValueError), run_record.recorded(past.store, {}, on_stop=reports.tell):
+        raise ValueError("span 1, which the window holds, is broken")
+    html = past.paths.newest_report.read_text(encoding="utf-8")
+    assert re.search(r"</span> run of \d{4}-\d\d-\d\d", html)
+    assert "span 1, which the window holds, is broken" in html
+
+
+def test_report_without_a_run_says_what_to_do(past, capsys):
+    assert past.verb("report", "--no-open") == 2
+    assert "make pipeline TASK=toy first" in capsys.readouterr().err
