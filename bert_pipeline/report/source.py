@@ -13,6 +13,7 @@ from ml_metadata import MetadataStore
 from bert_pipeline import run_record
 from bert_pipeline.history import Artifact, Execution, History, Run
 from bert_pipeline.paths import RunPaths
+from bert_pipeline.spans import span_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,17 +91,21 @@ class Source:
                 if e.node == "StatisticsGen"
                 for i in e.outputs.get("statistics", ())
             ]
-        by_name = {self._span_of(artifact): folder for artifact in found if (folder := _there(artifact))}
-        return dict(sorted(by_name.items(), key=lambda item: item[0], reverse=True))
+        by_span = {self._span_of(artifact): folder for artifact in found if (folder := _there(artifact))}
+        dated = any(
+            "{YYYY}" in pattern for pattern in self.settings.get("data", {}).get("files", {}).values()
+        )
+        return {
+            f"span {span_name(span, by_date=dated)}" if span else "data": by_span[span]
+            for span in sorted(by_span, reverse=True)
+        }
 
-    def _span_of(self, statistics: Artifact) -> str:
+    def _span_of(self, statistics: Artifact) -> int:
+        """0 where the data does not come in spans."""
         producer = self.history.producer(statistics.id)
         examples: Iterable[int] = producer.inputs.get("examples", ()) if producer else ()
-        for artifact_id in examples:
-            span = self.history.artifacts[artifact_id].properties.get("span")
-            if span:
-                return f"span {span}"
-        return "data"
+        spans = [self.history.artifacts[i].properties.get("span") for i in examples]
+        return max((int(span) for span in spans if span), default=0)
 
 
 def _there(artifact: Artifact) -> Path | None:
