@@ -1,4 +1,4 @@
-"""The models that are served, and server processes that serve them."""
+"""The models that are served, server processes that serve them, and the parts of a server by themselves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serving.model_server.batching import BatchingParameters
+from serving.model_server.manager import Manager, ManagerOptions
+from serving.model_server.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.scheduler import Scheduler
+from serving.model_server.versions import LoadPolicy, ServedModel
 from tests.serving.contract.models import ModelsOnDisk, write_models
+from tests.serving.fakes import LOAD_AT_ONCE, FakeServable
+from tests.serving.managers import Config
 from tests.serving.processes import RunningServer, serving
+from tests.serving.schedulers import MakeScheduler
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +62,58 @@ def server(
     shutil.copytree(toy_path, folder / "toy" / "1")
     with serving(folder, "--model_name=toy", f"--model_base_path={folder / 'toy'}") as running:
         yield running
+
+
+@pytest.fixture
+def make_scheduler() -> Iterator[MakeScheduler]:
+    """Makes schedulers of one thread with the batching parameters given; they end with the test."""
+    schedulers: list[Scheduler] = []
+
+    def scheduler(**parameters: Any) -> Scheduler:
+        schedulers.append(Scheduler(batching=BatchingParameters(**{"num_batch_threads": 1, **parameters})))
+        return schedulers[-1]
+
+    yield scheduler
+    for made in schedulers:
+        made.close()
+
+
+@pytest.fixture
+def events() -> list[str]:
+    """What happens to the servables of a test, in order: `load 1`, `unload 1`, `fail 2`."""
+    FakeServable.events = []
+    return FakeServable.events
+
+
+@pytest.fixture
+def make_manager(events: list[str]) -> Iterator[Callable[..., Manager]]:
+    """Makes managers of servables without a model, which have looked once; they end with the test."""
+    managers = []
+
+    def make(config: Config, **options: object) -> Manager:
+        policy = LoadPolicy(max_retries=0, retry_seconds=3600.0, waits_for_writers=False)
+        made = Manager(config, ManagerOptions(policy=policy, load=FakeServable, **options))  # type: ignore[arg-type]
+        managers.append(made)
+        made.poll()
+        return made
+
+    yield make
+    for manager in managers:
+        manager.close()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """Where the versions of one model go; not there yet."""
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def make_model(base: Path, events: list[str]) -> Callable[..., ServedModel]:
+    """Makes models of the versions under `base`, without a model in them."""
+
+    def make(policy: LoadPolicy = LOAD_AT_ONCE, **version_policy: object) -> ServedModel:
+        settings = ModelSettings("m", str(base), VersionPolicy(**version_policy))  # type: ignore[arg-type]
+        return ServedModel(settings, policy=policy, load=FakeServable)  # type: ignore[arg-type]
+
+    return make

@@ -1,10 +1,13 @@
-"""Version folders without a model in them, and servables that only note what happens to them."""
+"""Version folders without a model in them, servables that only note what happens to them, and a look at both."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from serving.model_server.servable import LoadError
+from serving.model_server.versions import LoadPolicy, ServedModel, State
+
+LOAD_AT_ONCE = LoadPolicy(max_retries=1, retry_seconds=0.0, waits_for_writers=False)
 
 
 class FakeServable:
@@ -33,3 +36,16 @@ def add_version(base_path: Path, name: str, *, broken: bool = False) -> Path:
     if broken:
         (folder / "broken").touch()
     return folder
+
+
+def poll(model: ServedModel) -> None:
+    """One look at the folders: loads what is new, unloads what has gone."""
+    for load in model.look():
+        load()
+    for unload in model.retire():
+        unload()
+
+
+def states(model: ServedModel) -> dict[int, str]:
+    """State by version, as the status tells it."""
+    return {number: State.Name(status.state) for number, status in model.statuses().items()}

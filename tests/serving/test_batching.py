@@ -1,0 +1,41 @@
+"""Batching parameters that cannot be, and rows that are put together and taken apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.model_server import batching
+from serving.model_server.batching import BatchingParameters
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_batch_size": 0}, "max_batch_size is 0: give 1 or more"),
+        ({"batch_timeout_micros": -1}, "batch_timeout_micros is -1: give 0 or more"),
+        ({"num_batch_threads": 0}, "num_batch_threads is 0: give 1 or more"),
+        ({"max_enqueued_batches": 0}, "max_enqueued_batches is 0: give 1 or more"),
+        (
+            {"max_batch_size": 8, "allowed_batch_sizes": (4, 2, 8)},
+            r"allowed_batch_sizes is \[4, 2, 8\]: give increasing numbers",
+        ),
+        (
+            {"max_batch_size": 8, "allowed_batch_sizes": (2, 4)},
+            "allowed_batch_sizes ends in 4: the last one must be max_batch_size, which is 8",
+        ),
+    ],
+)
+def test_b1_settings_that_cannot_be_are_refused_by_name(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BatchingParameters(**values)
+
+
+def test_rows_are_put_together_and_taken_apart() -> None:
+    one, two = [np.array([b"a"], object)], [np.array([b"b", b"c"], object)]
+    (merged,) = batching.merge([one, two], padding=2)
+    assert merged.tolist() == [b"a", b"b", b"c", b"a", b"a"]
+    parts = batching.split([merged], sizes=[1, 2])
+    assert [[array.tolist() for array in part] for part in parts] == [[[b"a"]], [[b"b", b"c"]]]
