@@ -15,6 +15,7 @@ from serving.model_server.manager import Manager, ManagerOptions
 from serving.model_server.model_settings import ModelSettings, VersionPolicy
 from serving.model_server.scheduler import Scheduler
 from serving.model_server.versions import LoadPolicy, ServedModel
+from tests.serving import processes
 from tests.serving.contract.models import ModelsOnDisk, write_models
 from tests.serving.fakes import LOAD_AT_ONCE, FakeServable
 from tests.serving.managers import Config
@@ -117,3 +118,17 @@ def make_model(base: Path, events: list[str]) -> Callable[..., ServedModel]:
         return ServedModel(settings, policy=policy, load=FakeServable)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def launch(own_process: None, tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Starts a process that need not come up; it ends with the test."""
+    started = []
+
+    def start(*flags: str) -> RunningServer:
+        started.append(processes.launch(tmp_path / f"server{len(started)}", *flags))
+        return started[-1]
+
+    yield start
+    for server in started:
+        processes.kill(server)
