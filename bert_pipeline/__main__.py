@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     schema.set_defaults(run=_schema)
 
+    settings = verbs.add_parser("settings", help="every setting and component, with the files behind them")
+    settings.add_argument("word", nargs="?", default="", help="only keys with this in them, in short")
+    settings.set_defaults(run=_settings)
+
     doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -220,6 +224,12 @@ def _schema(arguments: argparse.Namespace) -> int:
 
         quiet_library_loggers()
         return schema_review.main(arguments)
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    from bert_pipeline.settings_map import command
+
+    return command.main(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -61,6 +61,14 @@ def without_spans(data: bert_task.DataConfig) -> bert_task.DataConfig:
     return dataclasses.replace(data, span=0, window=1)
 
 
+def columns_only(data: bert_task.DataConfig) -> bert_task.DataConfig:
+    """Section [data] for Transform and Trainer: columns and labels, and no trace of what they do not read.
+
+    It is part of their cache key: a wider `label_share_tolerance`, or a folder that was moved, must retrain nothing.
+    """
+    return bert_task.DataConfig(path="", text=data.text, label=data.label, labels=data.labels, files={})
+
+
 def example_gen_of(loaded: LoadedTask, *, span: int) -> BaseNode:
     """The ExampleGen of one span."""
     data = loaded.task.data

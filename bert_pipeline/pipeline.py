@@ -58,7 +58,7 @@ class Parts:
 def task_components(parts: Parts) -> list[BaseNode]:
     """Every component of a run, in order."""
     loaded, task, encoder = parts.loaded, parts.loaded.task, parts.encoder
-    data_section = bert_task.to_json(data_graph.without_spans(task.data))
+    data_section = bert_task.to_json(data_graph.columns_only(task.data))
 
     data = data_graph.validated_data(
         loaded, encoder=encoder, schema_pbtxt=parts.schema_pbtxt, parts=parts.span

@@ -206,6 +206,8 @@ class TaskConfig:
     """Letters, digits and _; names the output folder and the served model."""
 
     description: str
+    """One line for people; each run prints it."""
+
     data: DataConfig
     validation: ValidationConfig = ValidationConfig()
     text: TextConfig = TextConfig()

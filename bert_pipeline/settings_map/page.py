@@ -1,0 +1,159 @@
+"""The page MAP.md: components and settings as tables, with the files behind them and where they are explained."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from bert_pipeline.config import PROJECT_ROOT
+from bert_pipeline.settings_map import graphs, readers, reruns
+from bert_pipeline.settings_map.settings import Setting, all_settings
+
+_HEAD = """\
+# Map
+
+Every component of the graph and every setting of a task file, with the files behind them. Made by
+`python -m bert_pipeline settings`, out of the graph and of the docstrings in `modules/bert_task.py`,
+`bert_gates.py` and `bert_monitoring.py`; a test holds this page to what the command prints. To change it, change those.
+`python -m bert_pipeline settings warm` prints the settings with that in their key.
+
+## Components
+
+In the order of the graph, as `make pipeline` runs them. *Is given* names the settings that are part of the
+component's cache key: a change of one of them reruns it and what follows. Code counts too: a change in `modules/`
+reruns Transform and Trainer.
+"""
+
+_SETTINGS = """
+## Settings
+
+*Reruns* names the components that are given a setting; from the first of them on everything runs anew that depends
+on it, the rest comes from the cache. A dash: no component is given it, and a change reruns nothing.
+`ARGS="--set training.epochs=2"` sets one for one run of `make pipeline`. `[]` marks a list of tables:
+`[[evaluation.gates]]`.
+"""
+
+# What a section is for is explained there.
+EXPLAINED = {
+    "": "../README.md#your-own-task-in-four-steps",
+    "data": "../data/README.md#format",
+    "validation": "README.md#drift",
+    "text": "../modules/README.md",
+    "encoder": "COMING_FROM_TRANSFORMERS.md#checkpoints",
+    "training": "COMING_FROM_TRANSFORMERS.md#trainingarguments",
+    "evaluation": "README.md#gates",
+    "serving": "../serving/tf_serving/README.md#versions",
+    "bulk_inference": "README.md#labelling-texts-in-bulk",
+    "monitoring": "README.md#live-traffic",
+    "notices": "README.md#notices",
+}
+
+_STOCK = "https://www.tensorflow.org/tfx/guide/"
+_STOCK_PAGES = {"Transform": "transform", "Trainer": "trainer"}
+
+# Keys that no source reads as an attribute of their section: the loader puts them into effect.
+_READ_WHILE_LOADING = {"data.path": "bert_pipeline/config.py"}
+# A change of these is another task, or nothing to a component.
+_REMARKS = {"name": "everything: another output folder", "data.path": "ExampleGen, where the files differ"}
+_MAX_FILES = 4
+
+
+def as_markdown() -> str:
+    """The whole page."""
+    settings = all_settings()
+    given = {setting.key: reruns.rerun_by(setting) for setting in settings}
+    lines = [_HEAD, *_component_table(settings, given), *_other_verbs(), _SETTINGS]
+    for section in dict.fromkeys(setting.section for setting in settings):
+        title = f"[{section}]" if section else "Without a section"
+        lines += [f"\n### {title}\n", f"Explained in [{EXPLAINED[section]}]({EXPLAINED[section]}).\n"]
+        lines += _setting_table([s for s in settings if s.section == section], given)
+    return "\n".join(lines) + "\n"
+
+
+def _component_table(settings: Sequence[Setting], given: dict[str, list[str]]) -> list[str]:
+    data = dataclasses.replace(reruns.TASK.data, window=2)
+    training = dataclasses.replace(reruns.TASK.training, warm_start="latest_blessed")
+    nodes = graphs.graph_of(dataclasses.replace(reruns.TASK, data=data, training=training))
+    rows = []
+    for node in nodes:
+        keys = [s.key for s in settings if node.id in given[s.key] and s.key != "name"]
+        rows.append(
+            [f"**{node.id}**", node.kind, _links(node.files), _job(node), _in_short(keys) or "nothing"]
+        )
+    return _table(["component", "class", "file", "what the file is", "is given"], rows)
+
+
+def _other_verbs() -> list[str]:
+    lines = ["\nGraphs of other verbs, made of the same parts:\n"]
+    rows = [
+        [f"`make {verb}`", node.id, node.kind, _links(node.files) or "TFX's"]
+        for verb, nodes in graphs.other_graphs(reruns.TASK).items()
+        for node in nodes
+    ]
+    return lines + _table(["verb", "component", "class", "file"], rows)
+
+
+def _setting_table(settings: Sequence[Setting], given: dict[str, list[str]]) -> list[str]:
+    rows = []
+    for setting in settings:
+        files = readers.readers_of(setting) or [_READ_WHILE_LOADING[setting.key]]
+        default = "required" if setting.default == "required" else f"default {_code(setting.default)}"
+        rows.append(
+            [
+                f"`{setting.key}`",
+                f"{setting.type}, {default}",
+                setting.meaning,
+                _REMARKS.get(setting.key) or ", ".join(given[setting.key]) or "-",
+                _links(files),
+            ]
+        )
+    return _table(["key", "type", "meaning", "reruns", "read in"], rows)
+
+
+def _job(node: graphs.Node) -> str:
+    """The first line of the docstring of the file that implements a component."""
+    own = [file for file in node.files if file.startswith("bert_pipeline/")] or list(node.files)
+    text = (PROJECT_ROOT / own[0]).read_text(encoding="utf-8") if own else ""
+    line = (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].rstrip(".")
+    if node.kind in _STOCK_PAGES:
+        return f"{line}; the component is [TFX's]({_STOCK}{_STOCK_PAGES[node.kind]})"
+    return line
+
+
+def _in_short(keys: Sequence[str]) -> str:
+    """Keys by section: `data`: text, label; `training`: epochs, ..."""
+    sections: dict[str, list[str]] = {}
+    for key in keys:
+        section, _, name = key.partition(".")
+        if "[]" not in name:
+            sections.setdefault(section, []).append(name)
+    return "; ".join(f"`[{section}]` {', '.join(names)}" for section, names in sections.items())
+
+
+def _links(files: Iterable[str]) -> str:
+    found = list(files)
+    shown = [f"[{_short(file)}]({_relative(file)})" for file in found[:_MAX_FILES]]
+    return ", ".join(shown) + (f" and {len(found) - _MAX_FILES} more" if len(found) > _MAX_FILES else "")
+
+
+def _short(file: str) -> str:
+    return file.removeprefix("bert_pipeline/")
+
+
+def _relative(file: str) -> str:
+    """Seen from the folder of the page."""
+    return file.removeprefix("bert_pipeline/") if file.startswith("bert_pipeline/") else f"../{file}"
+
+
+def _code(text: str) -> str:
+    return text if text == "not set" else f"`{text}`"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [
+        f"| {' | '.join(header)} |",
+        "|" + "---|" * len(header),
+        *(f"| {' | '.join(row)} |" for row in escaped),
+    ]
