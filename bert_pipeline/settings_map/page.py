@@ -43,6 +43,7 @@ EXPLAINED = {
     "encoder": "COMING_FROM_TRANSFORMERS.md#checkpoints",
     "training": "COMING_FROM_TRANSFORMERS.md#trainingarguments",
     "evaluation": "README.md#gates",
+    "report": "README.md#the-report",
     "serving": "../serving/tf_serving/README.md#versions",
     "bulk_inference": "README.md#labelling-texts-in-bulk",
     "monitoring": "README.md#live-traffic",
@@ -66,7 +67,9 @@ def as_markdown() -> str:
     lines = [_HEAD, *_component_table(settings, given), *_other_verbs(), _SETTINGS]
     for section in dict.fromkeys(setting.section for setting in settings):
         title = f"[{section}]" if section else "Without a section"
-        lines += [f"\n### {title}\n", f"Explained in [{EXPLAINED[section]}]({EXPLAINED[section]}).\n"]
+        lines.append(f"\n### {title}\n")
+        if section in EXPLAINED:
+            lines.append(f"Explained in [{EXPLAINED[section]}]({EXPLAINED[section]}).\n")
         lines += _setting_table([s for s in settings if s.section == section], given)
     return "\n".join(lines) + "\n"
 
