@@ -13,13 +13,18 @@ import pytest
 from serving.model_server.batching import BatchingParameters
 from serving.model_server.manager import Manager, ManagerOptions
 from serving.model_server.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.predictions import Models
+from serving.model_server.request_log import RequestLog
 from serving.model_server.scheduler import Scheduler
+from serving.model_server.servable import Servable
 from serving.model_server.versions import LoadPolicy, ServedModel
 from tests.serving import processes
 from tests.serving.contract.models import ModelsOnDisk, write_models
 from tests.serving.fakes import LOAD_AT_ONCE, FakeServable
 from tests.serving.managers import Config
 from tests.serving.processes import RunningServer, serving
+from tests.serving.request_logs import settings
+from tests.serving.rest_connection import OneModel
 from tests.serving.schedulers import MakeScheduler
 
 
@@ -33,6 +38,12 @@ def models_on_disk(tmp_path_factory: pytest.TempPathFactory) -> ModelsOnDisk:
 def toy_path(models_on_disk: ModelsOnDisk) -> Path:
     """The SavedModel of `toy`, version 1; read only."""
     return models_on_disk.folder / "toy" / "1"
+
+
+@pytest.fixture
+def toy_copy(toy_path: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(toy_path, tmp_path / "1"))
 
 
 @pytest.fixture(scope="session")
@@ -132,3 +143,21 @@ def launch(own_process: None, tmp_path: Path) -> Iterator[Callable[..., RunningS
     yield start
     for server in started:
         processes.kill(server)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[RequestLog]:
+    """A log of every request to `shoes`, in files `requests-*` of `tmp_path`."""
+    one = RequestLog()
+    one.configure([settings(tmp_path / "requests")])
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def toy_models(toy_path: Path) -> Iterator[Models]:
+    """One version, which runs one request at a time."""
+    batching = BatchingParameters(max_batch_size=1, num_batch_threads=1)
+    servable = Servable(str(toy_path), name="toy", version=1, batching=batching)
+    yield Models(OneModel(servable))
+    servable.close()

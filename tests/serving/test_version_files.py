@@ -16,39 +16,36 @@ from serving.model_server.version_files import Snapshot, is_settled, missing_par
 DATA = "variables/variables.data-00000-of-00001"
 
 
-@pytest.fixture
-def model(toy_path: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(toy_path, tmp_path / "1"))
-
-
-def test_saved_model_is_whole(model: Path) -> None:
-    assert missing_part(str(model)) == ""
-    index = str(model / "variables" / "variables.index")
-    assert version_files.shard_sizes(index) == [(model / DATA).stat().st_size]
+def test_saved_model_is_whole(toy_copy: Path) -> None:
+    assert missing_part(str(toy_copy)) == ""
+    index = str(toy_copy / "variables" / "variables.index")
+    assert version_files.shard_sizes(index) == [(toy_copy / DATA).stat().st_size]
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index", DATA])
-def test_missing_file_is_named(model: Path, name: str) -> None:
-    (model / name).unlink()
-    assert missing_part(str(model)) == f"{name} is missing in {model}"
+def test_missing_file_is_named(toy_copy: Path, name: str) -> None:
+    (toy_copy / name).unlink()
+    assert missing_part(str(toy_copy)) == f"{name} is missing in {toy_copy}"
 
 
-def test_missing_folder_of_variables_is_noticed_although_tensorflow_would_load_the_graph(model: Path) -> None:
-    shutil.rmtree(model / "variables")
-    assert missing_part(str(model)) == f"variables/variables.index is missing in {model}"
+def test_missing_folder_of_variables_is_noticed_although_tensorflow_would_load_the_graph(
+    toy_copy: Path,
+) -> None:
+    shutil.rmtree(toy_copy / "variables")
+    assert missing_part(str(toy_copy)) == f"variables/variables.index is missing in {toy_copy}"
 
 
-def test_one_byte_too_few_is_noticed(model: Path) -> None:
-    size = (model / DATA).stat().st_size
-    os.truncate(model / DATA, size - 1)
-    assert missing_part(str(model)) == f"{DATA} has {size - 1} of at least {size} bytes"
+def test_one_byte_too_few_is_noticed(toy_copy: Path) -> None:
+    size = (toy_copy / DATA).stat().st_size
+    os.truncate(toy_copy / DATA, size - 1)
+    assert missing_part(str(toy_copy)) == f"{DATA} has {size - 1} of at least {size} bytes"
 
 
 @pytest.mark.parametrize("size", [0, 10, 60, -1])
-def test_index_that_is_cut_off_is_noticed(model: Path, size: int) -> None:
-    path = model / "variables" / "variables.index"
+def test_index_that_is_cut_off_is_noticed(toy_copy: Path, size: int) -> None:
+    path = toy_copy / "variables" / "variables.index"
     path.write_bytes(path.read_bytes()[:size])
-    assert missing_part(str(model)).startswith("variables/variables.index is cut off or damaged: ")
+    assert missing_part(str(toy_copy)).startswith("variables/variables.index is cut off or damaged: ")
 
 
 def test_every_file_that_holds_variables_is_asked_for(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving.model_server.batching import BatchingParameters
+from serving.model_server.servable import Servable
 from tests.serving.calls import predict_request
 from tests.serving.contract.models import save_toy
 
@@ -20,16 +22,19 @@ def add(base: Path, version: int, **more: Any) -> Path:
     return save_toy(base / str(version), offset=float(version), signatures=SMALL, **more)
 
 
-def write_warmup(folder: Path, *requests: Any) -> None:
+def write_warmup(folder: Path, *records: bytes) -> Path:
+    """Gives a version warm-up requests: PredictionLogs, or what is none."""
     (folder / "assets.extra").mkdir()
     with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-        for request in requests:
-            log = prediction_log_pb2.PredictionLog(predict_log={"request": request})
-            writer.write(log.SerializeToString())
+        for record in records:
+            writer.write(record)
+    return folder
 
 
 def has_warm_up_that_fails(folder: Path) -> None:
-    write_warmup(folder, predict_request("arithmetic", x=[[1.0]]))
+    request = predict_request("arithmetic", x=[[1.0]])
+    log = prediction_log_pb2.PredictionLog(predict_log={"request": request})
+    write_warmup(folder, log.SerializeToString())
 
 
 def has_other_bytes_in_its_variables(folder: Path) -> None:
@@ -54,3 +59,7 @@ def write_config(folder: Path, *names: str) -> Path:
     (folder / "new.config").write_text(f"model_config_list {{ {text} }}")
     (folder / "new.config").rename(path)
     return path
+
+
+def load(path: Path, *, batching: BatchingParameters | None = None) -> Servable:
+    return Servable(str(path), name="toy", version=1, batching=batching)

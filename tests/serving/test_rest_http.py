@@ -1,0 +1,89 @@
+"""HTTP as the REST front reads it: headers, bodies in pieces or not at all, paths of any bytes."""
+
+from __future__ import annotations
+
+import json
+
+from serving.model_server.predictions import Models
+from tests.serving.rest_connection import HI, PREDICT, Connection, in_loop, listening
+
+
+@in_loop
+async def test_a_body_that_does_not_come_is_408(toy_models: Models) -> None:
+    async with listening(toy_models, timeout_seconds=0.3) as server:
+        connection = await Connection.open(server)
+        await connection.send_raw(
+            f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{{".encode()
+        )
+        answer = await connection.receive()
+        assert (answer.status, answer.headers["Connection"]) == (408, "close")
+        assert answer.error == "the body did not arrive within 0.3 s"
+        await connection.close()
+
+
+@in_loop
+async def test_what_the_headers_may_not_say(toy_models: Models) -> None:
+    async with listening(toy_models) as server:
+        for head, status in (
+            ("X: " + "x" * 20_000, 400),
+            ("\r\n".join(f"X{n}: x" for n in range(1000)), 400),
+            ("Content-Length: 1000000000", 400),
+            ("Content-Length: -1", 400),
+            ("Content-Length: 1\r\nContent-Length: 2", 400),
+            ("Content-Encoding: br\r\nContent-Length: 0", 400),
+            ("Transfer-Encoding: chunked\r\n\r\nzz", 400),
+        ):
+            connection = await Connection.open(server)
+            await connection.send_raw(f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n".encode())
+            assert (await connection.receive()).status == status, head
+            await connection.close()
+
+
+@in_loop
+async def test_a_chunked_body_and_many_requests_on_one_connection(toy_models: Models) -> None:
+    async with listening(toy_models) as server:
+        connection = await Connection.open(server)
+        body = json.dumps(HI)
+        chunks = "".join(f"{1:x}\r\n{character}\r\n" for character in body) + "0\r\n\r\n"
+        for _ in range(3):
+            await connection.send_raw(
+                f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}".encode()
+            )
+            assert (await connection.receive()).status == 200
+            assert (await connection.ask("POST", PREDICT, HI)).status == 200
+        await connection.close()
+
+
+@in_loop
+async def test_a_client_that_waits_for_100_continue_gets_it_unless_its_body_is_refused(
+    toy_models: Models,
+) -> None:
+    async with listening(toy_models) as server:
+        connection = await Connection.open(server)
+        body = json.dumps(HI).encode()
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+        await connection.send_raw(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert (await connection.receive()).status == 100
+        await connection.send_raw(body)
+        assert (await connection.receive()).status == 200
+        await connection.send_raw(f"{head}Content-Length: {10**9}\r\n\r\n".encode())
+        assert (await connection.receive()).status == 400
+        await connection.close()
+
+
+@in_loop
+async def test_paths_of_any_bytes_are_answered(toy_models: Models) -> None:
+    async with listening(toy_models) as server:
+        for line in (
+            b"PUT /v1/\xff",
+            b"GET /v1/models/\xff/metadata",
+            b"GET /v1/models/%ff/labels/\xed\xa0\x80/metadata",
+            b"POST /v1/models/%ff%00:predict",
+            b"POST /v1/models/a%0Ab/labels/\xff:predict",
+            b"OPTIONS *",
+            b"GET //",
+        ):
+            connection = await Connection.open(server)
+            await connection.send_raw(line + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+            assert (await connection.receive()).status in (200, 400, 404), line
+            await connection.close()
