@@ -31,7 +31,8 @@ REST_PORT ?= 8501
 PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null && echo "$$p" && break; done)
 VENV_PYTHON := .venv/bin/python
-TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(SPAN),--span $(SPAN))
+TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(SPAN),--span $(SPAN)) \
+  $(if $(METADATA),--metadata "$(METADATA)")
 PAST_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(METADATA),--metadata "$(METADATA)")
 
 KEEP_REQUESTS = $(if $(LOG),--request_log_prefix "$(OUT)/$(TASK)/requests/$(TASK)")
@@ -60,7 +61,7 @@ setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXT
 	@$(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras "$(EXTRAS)"
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
-	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window $(WINDOW)) $(if $(METADATA),--metadata "$(METADATA)") $(if $(V),-v) $(ARGS)
+	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window $(WINDOW)) $(if $(V),-v) $(ARGS)
 
 new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
 	@$(VENV_PYTHON) -m bert_pipeline new-task --name "$(NAME)" --data "$(DATA)" $(ARGS)

@@ -42,7 +42,6 @@ def _parser() -> argparse.ArgumentParser:
 
     pipeline = verbs.add_parser("pipeline", help="run a task's pipeline")
     _add_task_arguments(pipeline)
-    pipeline.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
     pipeline.add_argument(
         "--window", type=int, default=None, help="spans to train on, instead of data.window"
     )
@@ -63,7 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_task_arguments(label)
     label.add_argument("--texts", required=True, help=".csv or .parquet file, or a folder of them")
     label.add_argument("--to", default="labelled.csv", help="table to write: .csv or .parquet")
-    label.add_argument("--metadata", default="", help="as for `pipeline`")
     label.set_defaults(run=_label)
 
     _add_new_task(verbs)
@@ -118,7 +116,6 @@ def _add_monitor(verbs: Any) -> None:
     monitor.add_argument("--version", type=int, default=None, help="default: the one in service")
     monitor.add_argument("--compare", type=int, default=0, help="another pushed version, for agreement")
     monitor.add_argument("--prometheus", default="", help="file to write for the textfile collector")
-    monitor.add_argument("--metadata", default="", help="as for `pipeline`")
     monitor.set_defaults(run=_monitor)
 
 
@@ -129,6 +126,7 @@ def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
         "--span", type=_span, default=None, help="span, instead of the task's data.span: 2, 2025-07-01"
     )
     parser.add_argument("--out", default="out", type=Path, help="where everything is written")
+    parser.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the libraries log")
     parser.add_argument(
         "--set",

@@ -89,7 +89,7 @@ def lineage_of(
     shown = version or (same[-1] if same else None)
     trainer = history.producer(model_id)
     examples = _raw_examples(history, trainer.inputs.get("examples", ()) if trainer else ())
-    evaluator = _last_evaluator(history, model_id)
+    evaluator = last_evaluator(history, model_id)
     provenance = shown.provenance if shown else {}
     pushed = [version for version, model in pushed_versions(history).items() if model == model_id]
     return Lineage(
@@ -112,7 +112,7 @@ def lineage_of(
     )
 
 
-def _last_evaluator(history: History, model_id: int) -> Execution | None:
+def last_evaluator(history: History, model_id: int) -> Execution | None:
     """The last execution that judged the model, cached or not; what `monitor` measures on live texts is none."""
     found = [
         e

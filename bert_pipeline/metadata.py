@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
+from bert_pipeline import postgres_store
 from bert_pipeline.errors import UserError
 
 _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
@@ -47,6 +48,7 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
                 host=url.hostname, port=port, database=database, user=user, password=password
             )
         )
+    postgres_store.install()
     return metadata_store_pb2.ConnectionConfig(
         postgresql=metadata_store_pb2.PostgreSQLDatabaseConfig(
             host=url.hostname, port=str(port), dbname=database, user=user, password=password

@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import config, data_graph, metadata, run, spans
+from bert_pipeline import config, data_graph, metadata, metadata_store, run, spans
 from bert_pipeline.components import schema as curated
 from bert_pipeline.drift import Statistics, read_statistics
 from bert_pipeline.paths import exclusive, run_paths
@@ -39,7 +39,7 @@ class Review:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """The verb `schema review [--accept]`: `--task --data --span --out --set`.
+    """The verb `schema review [--accept]`: `--task --data --span --out --metadata --set`.
 
     Returns:
         0: the data fits, or what it suggests was accepted; 1: it was told and nothing was changed.
@@ -51,7 +51,8 @@ def main(arguments: argparse.Namespace) -> int:
     paths = run_paths(loaded.task.name, out=arguments.out)
     paths.root.mkdir(parents=True, exist_ok=True)
     with exclusive(paths):
-        connection = metadata.connection_config("", sqlite_path=paths.metadata)
+        connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+        metadata_store.open_store(connection)
         if not loaded.schema_path.exists():
             run.infer_schema(loaded, paths, connection)
         nodes = data_graph.schema_inference(loaded, span=window.newest)[:2]

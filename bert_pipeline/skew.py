@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration import metadata
 
-from bert_pipeline import config, spans
+from bert_pipeline import config, metadata, metadata_store, spans
 from bert_pipeline.errors import UserError
 from bert_pipeline.paths import RunPaths, run_paths
 from bert_pipeline.skew_check import MAX_PROBABILITY_DIFFERENCE, Artifacts, Skew, run_skew
@@ -21,7 +20,7 @@ _DONE = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CAC
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """The verb `skew`: `--task --data --span --out --set --csv`.
+    """The verb `skew`: `--task --data --span --out --metadata --set --csv`.
 
     Returns:
         0: no skew; 1: there is, and it was told.
@@ -29,11 +28,13 @@ def main(arguments: argparse.Namespace) -> int:
     loaded = config.load_task(
         arguments.task, data=arguments.data, span=arguments.span, overrides=arguments.overrides
     )
-    artifacts = newest_training(run_paths(loaded.task.name, out=arguments.out))
-    paths = [Path(arguments.csv)] if arguments.csv else task_files(loaded)
+    paths = run_paths(loaded.task.name, out=arguments.out)
+    connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    artifacts = newest_training(metadata_store.open_store(connection, must_exist=True), paths)
+    files = [Path(arguments.csv)] if arguments.csv else task_files(loaded)
     print(f"transform graph  {artifacts.transform_graph_dir}\nSavedModel       {artifacts.saved_model_dir}")
     started = time.monotonic()
-    skew = run_skew(paths, data=loaded.task.data, artifacts=artifacts, progress=_print_progress)
+    skew = run_skew(files, data=loaded.task.data, artifacts=artifacts, progress=_print_progress)
     for line in as_lines(skew):
         print(line)
     print(f"time             {time.monotonic() - started:.1f} s")
@@ -55,16 +56,13 @@ def as_lines(skew: Skew) -> Iterator[str]:
     yield f"verdict          {'SKEW: serving does not compute what was trained' if skew.found else 'no skew'}"
 
 
-def newest_training(paths: RunPaths) -> Artifacts:
+def newest_training(store: MetadataStore, paths: RunPaths) -> Artifacts:
     """Finds the last finished training of a task, and the transform graph that it used.
 
     Raises:
         UserError: there is none yet.
     """
-    if not paths.metadata.exists():
-        raise UserError(f"there is no run in {paths.root}; run the pipeline first, or give OUT=...")
-    with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(paths.metadata))) as handle:
-        uris = _trainer_uris(handle.store)
+    uris = _trainer_uris(store)
     if not uris:
         raise UserError(f"no training has finished in {paths.root}; run the pipeline first")
     return Artifacts(

@@ -68,7 +68,7 @@ def _has_files(history: History, execution: Execution) -> bool:
 
 def _training(history: History, run: Run, execution: Execution) -> Training:
     model_run, model = execution.outputs["model_run"][0], execution.outputs["model"][0]
-    evaluator = _evaluation(history, model)
+    evaluator = lineage.last_evaluator(history, model)
     spans = compare.spans(history, run)
     model_run_dir = Path(history.artifacts[model_run].uri)
     overall = lineage.metrics_of(history, evaluator).get("all data", {})
@@ -83,8 +83,8 @@ def _training(history: History, run: Run, execution: Execution) -> Training:
     )
 
 
-def _name(run: Run, *, spans: tuple[int, ...], version: str) -> str:
-    span = [f"span{'s' * (len(spans) > 1)}-{'-'.join(map(str, spans))}"] if spans else []
+def _name(run: Run, *, spans: tuple[str, ...], version: str) -> str:
+    span = [f"span{'s' * (len(spans) > 1)}-{'-'.join(spans)}"] if spans else []
     outcome = str(run.properties.get(run_record.OUTCOME) or "")
     end = [f"version-{version}"] if version else [outcome.replace(" ", "-")] if outcome else []
     return "_".join([f"run-{run.number}", run.name[:10], *span, *end])
@@ -101,14 +101,6 @@ def _version(history: History, model: int) -> str:
     return versions[-1] if versions else ""
 
 
-def _evaluation(history: History, model: int) -> Execution | None:
-    """The last one of the model as candidate, cached or not; live traffic is none."""
-    found = [
-        e for e in history.consumers(model) if e.node == "Evaluator" and model in e.inputs.get("model", ())
-    ]
-    return found[-1] if found else None
-
-
 def _examples_dir(history: History, evaluator: Execution | None) -> Path | None:
     ids = evaluator.inputs.get("examples", ()) if evaluator else ()
     folders = [Path(history.artifacts[i].uri) for i in ids]
@@ -120,7 +112,7 @@ def _report(model_run_dir: Path) -> dict[str, Any]:
     return report
 
 
-def _settings(run: Run, *, report: dict[str, Any], spans: tuple[int, ...]) -> dict[str, Setting]:
+def _settings(run: Run, *, report: dict[str, Any], spans: tuple[str, ...]) -> dict[str, Setting]:
     """What the Trainer wrote down, and of the run's record what it does not know."""
     found: dict[str, Any] = {
         f"{section}.{key}": value
@@ -128,5 +120,5 @@ def _settings(run: Run, *, report: dict[str, Any], spans: tuple[int, ...]) -> di
         for key, value in report[section].items()
     }
     found |= {k: v for k, v in run_record.settings_of(run.properties).items() if k.startswith("text.")}
-    found["spans"] = ", ".join(map(str, spans)) or "none"
+    found["spans"] = ", ".join(spans) or "none"
     return {k: v for k, v in sorted(found.items()) if isinstance(v, bool | int | float | str)}

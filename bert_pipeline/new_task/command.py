@@ -51,10 +51,11 @@ def _write_schema(name: str, *, out: Path) -> None:
 
     paths = run_paths(name, out=out)
     with run_log(paths.logs / "new-task.log", verbose=False):
-        from bert_pipeline import metadata, run
+        from bert_pipeline import metadata, metadata_store, run
 
-        loaded = config.load_task(name)
-        run.infer_schema(loaded, paths, metadata.connection_config("", sqlite_path=paths.metadata))
+        connection = metadata.connection_config("", sqlite_path=paths.metadata)
+        metadata_store.open_store(connection)
+        run.infer_schema(config.load_task(name), paths, connection)
 
 
 def write_task(

@@ -19,11 +19,13 @@ import tf_keras
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from bert_transform import preprocessing_fn
 from google.protobuf import text_format
+from ml_metadata import MetadataStore
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata
 from tensorflow_transform.tf_metadata.metadata_io import write_metadata
 
-from bert_pipeline import skew, skew_check
+from bert_pipeline import metadata, skew, skew_check
+from bert_pipeline.__main__ import main
 from bert_pipeline.encoders import Encoder
 from bert_pipeline.errors import UserError
 from bert_pipeline.skew_check import Artifacts
@@ -183,6 +185,14 @@ def test_unlabelled_texts_can_be_compared(tmp_path: Path) -> None:
     assert features["label"].bytes_list.value[:] == [b"bad"]
 
 
-def test_before_the_first_run_the_check_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="run the pipeline first"):
-        skew.newest_training(skew.run_paths("shoes", out=tmp_path))
+def test_before_the_first_run_the_check_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["skew", "--task", "toy", "--out", str(tmp_path)]) == 2
+    assert "no run was made here yet; make pipeline first" in capsys.readouterr().err
+
+
+def test_without_a_finished_training_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    store = MetadataStore(metadata.connection_config("", sqlite_path=tmp_path / "metadata.sqlite"))
+    with pytest.raises(UserError, match="no training has finished in .*; run the pipeline first"):
+        skew.newest_training(store, skew.run_paths("toy", out=tmp_path))

@@ -1,0 +1,85 @@
+"""ML Metadata in a real PostgreSQL: strings with backslashes come back whole, rows come in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bert_pipeline import postgres_store
+from tests.serving.processes import free_port, wait_until
+
+_FOUND = [*([w] if (w := shutil.which("initdb")) else []), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+BINARIES = Path(_FOUND[0]).resolve().parent if _FOUND else None
+# A server refuses to run as root.
+USER = "nobody" if os.geteuid() == 0 else None
+
+# A process of its own, because what it installs stays for the life of a process.
+SCRIPT = r"""
+import json, sys
+from pathlib import Path
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+from bert_pipeline import metadata
+
+store = MetadataStore(metadata.connection_config(sys.argv[1], sqlite_path=Path("unused")))
+kind = store.put_artifact_type(pb.ArtifactType(name="Thing", properties={"text": pb.STRING}))
+texts = ['{"a": "{\\"b\\": \\"\\\\d+%5C\\"}"}', "plain", "100 %", "caf\u00e9"]
+things = [pb.Artifact(type_id=kind, uri=f"/thing/{i}") for i in range(len(texts))]
+for thing, text in zip(things, texts):
+    thing.properties["text"].string_value = text
+ids = store.put_artifacts(things)
+first = store.get_artifacts_by_id(ids[:1])[0]
+first.state = pb.Artifact.LIVE
+store.put_artifacts([first])  # an updated row comes last in PostgreSQL
+found = store.get_artifacts_by_id(ids)
+print(json.dumps([[a.id for a in found] == list(ids), [a.properties["text"].string_value for a in found] == texts]))
+"""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A new server on a free port of this machine."""
+    if BINARIES is None:
+        pytest.skip("NOT TESTED: ML Metadata in PostgreSQL; install PostgreSQL (Debian: postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    if USER:
+        shutil.chown(folder, USER)
+    data, port = folder / "data", free_port()
+    subprocess.run(
+        [BINARIES / "initdb", "-D", data, "-U", "ann", "--auth=trust"],
+        check=True,
+        capture_output=True,
+        user=USER,
+    )
+    flags = ["-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen([BINARIES / "postgres", *flags], stdout=log, stderr=log, user=USER)
+    try:
+        wait_until(lambda: b"ready to accept connections" in (folder / "log").read_bytes(), 60)
+        yield f"postgresql://ann:any@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(folder)
+
+
+def test_what_goes_into_postgresql_comes_out_alike_and_in_order(address: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, address]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [True, True]
+
+
+@pytest.mark.parametrize("text", ["", "plain", "\\", "%5C", "a\\%25\\\\b%%"])
+def test_disguised_strings_have_no_backslash_and_come_back(text: str) -> None:
+    assert "\\" not in postgres_store.encode(text)
+    assert postgres_store.decode(postgres_store.encode(text)) == text
