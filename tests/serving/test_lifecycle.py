@@ -13,7 +13,7 @@ import pytest
 
 from tests.serving import processes
 from tests.serving.calls import offset, predict_request, prediction_stub, version_states
-from tests.serving.processes import RunningServer, free_port, wait_until
+from tests.serving.processes import RunningServer, free_ports, wait_until
 from tests.serving.toys import add, has_other_bytes_in_its_variables, write_config
 
 
@@ -23,7 +23,7 @@ def test_v7_ports_open_when_every_model_is_available_and_an_empty_base_path_is_w
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     add(tmp_path / "a", 1)
-    port = free_port()
+    (port,) = free_ports(1)
     server = launch(
         f"--model_config_file={write_config(tmp_path, 'a', 'b')}",
         f"--rest_api_port={port}",

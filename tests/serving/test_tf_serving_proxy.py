@@ -2,117 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import gzip
-import http.client
-import http.server
 import json
-import os
-import shutil
-import signal
 import socket
-import subprocess
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from concurrent import futures
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.calls import predict_request, prediction_stub
 from tests.serving.contract.models import ModelsOnDisk, save_toy
-from tests.serving.processes import ROOT, RunningServer, serving, wait_until
+from tests.serving.processes import RunningServer, serving, wait_until
+from tests.serving.proxies import PREDICT, Proxy, proxying, texts
 
-PROXY_DIR = ROOT / "serving" / "tf_serving" / "proxy"
-PREDICT = "/v1/models/toy:predict"
 CAP = 2**20
 TOO_DEEP = "JSON Parse error: lists and objects are nested more than 100 deep, which is the limit"
-
-
-@dataclasses.dataclass(frozen=True)
-class Proxy:
-    """A running HAProxy."""
-
-    process: subprocess.Popen[bytes]
-    rest_port: int
-    grpc_port: int
-
-    def call(
-        self, body: Any = None, *, path: str = PREDICT, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, str]:
-        """Status and body of a GET where there is no body, else of a POST; an iterator is sent in chunks."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=60)
-        try:
-            chunked = body is not None and not isinstance(body, bytes | str)
-            more = {"Transfer-Encoding": "chunked"} if chunked else {}
-            method = "GET" if body is None else "POST"
-            connection.request(method, path, body, {**more, **(headers or {})}, encode_chunked=chunked)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def error(self, body: Any, **more: Any) -> tuple[int, str]:
-        """Status and message of a refusal, whose body holds nothing else."""
-        status, text = self.call(body, **more)
-        answer = json.loads(text)
-        assert list(answer) == ["error"]
-        return status, answer["error"]
-
-
-def free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-@contextlib.contextmanager
-def proxying(
-    server: RunningServer | Held, work_dir: Path, *, changes: Mapping[str, str] | None = None
-) -> Iterator[Proxy]:
-    """HAProxy as its image starts it, over the shipped files; `changes` replaces pieces of its configuration."""
-    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if haproxy is None:
-        pytest.skip(
-            "haproxy is not installed: the proxy of serving/tf_serving is NOT tested (apt-get install haproxy)"
-        )
-    config = work_dir / "haproxy.cfg"
-    text = (PROXY_DIR / "haproxy.cfg").read_text(encoding="utf-8")
-    for old, new in (changes or {}).items():
-        assert old in text
-        text = text.replace(old, new)
-    config.write_text(text, encoding="utf-8")
-    rest_port, grpc_port = free_ports()
-    environment = {
-        "MODEL_NAME": "toy",
-        "PROXY_DIR": str(PROXY_DIR),
-        "REST_BIND": f"127.0.0.1:{rest_port}",
-        "GRPC_BIND": f"127.0.0.1:{grpc_port}",
-        "REST_UPSTREAM": server.rest_address,
-        "GRPC_UPSTREAM": server.grpc_address,
-    }
-    with open(work_dir / "haproxy.log", "wb") as log:
-        process = subprocess.Popen(
-            [haproxy, "-W", "-db", "-f", config], env=environment, stdout=log, stderr=log
-        )
-    proxy = Proxy(process, rest_port, grpc_port)
-    try:
-        wait_until(lambda: process.poll() is not None or answers(rest_port))
-        assert process.poll() is None, (work_dir / "haproxy.log").read_text()
-        yield proxy
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +38,6 @@ def toy(
 def proxy(toy: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with proxying(toy, tmp_path_factory.mktemp("proxy")) as running:
         yield running
-
-
-def texts(*values: str) -> str:
-    return json.dumps({"instances": values})
 
 
 def test_rest_passes(proxy: Proxy) -> None:
@@ -266,81 +167,3 @@ def test_readiness_follows_the_model(tmp_path: Path) -> None:
         assert proxy.call(path="/livez") == (200, "ok")
         (base_path / "gone").rename(base_path / "1")
         wait_until(lambda: proxy.call(path="/readyz") == (200, "ready"), 30)
-
-
-class Held:
-    """A server over both protocols that answers health checks, and everything else when it is let go."""
-
-    def __init__(self) -> None:
-        self.let_go = threading.Event()
-        self.asked = threading.Semaphore(0)
-        held = self
-
-        class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
-            def Predict(self, request: Any, context: Any) -> predict_pb2.PredictResponse:
-                held.wait()
-                return predict_pb2.PredictResponse(model_spec=request.model_spec)
-
-        class Pages(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                held.wait()
-                self.do_GET()
-
-            def log_message(self, *values: Any) -> None:
-                """Says nothing."""
-
-        self._grpc = grpc.server(futures.ThreadPoolExecutor(4))
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), self._grpc)
-        self.grpc_address = f"127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
-        self._rest = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-        self.rest_address = f"127.0.0.1:{self._rest.server_address[1]}"
-
-    def wait(self) -> None:
-        self.asked.release()
-        assert self.let_go.wait(60)
-
-    def __enter__(self) -> Held:
-        self._grpc.start()
-        threading.Thread(target=self._rest.serve_forever).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.let_go.set()
-        self._grpc.stop(None).wait()
-        self._rest.shutdown()
-        self._rest.server_close()
-
-
-def begins_to_drain(proxy: Proxy) -> bool:
-    """Sends the signal and looks for a second: HAProxy loses it in its first tenth of a second."""
-    proxy.process.send_signal(signal.SIGUSR1)
-    with contextlib.suppress(AssertionError):
-        wait_until(lambda: not answers(proxy.rest_port) and not answers(proxy.grpc_port), 1)
-    return not answers(proxy.rest_port) and not answers(proxy.grpc_port)
-
-
-def test_sigusr1_finishes_what_is_under_way_and_takes_nothing_new(tmp_path: Path) -> None:
-    with (
-        Held() as held,
-        proxying(held, tmp_path) as proxy,
-        grpc.insecure_channel(f"127.0.0.1:{proxy.grpc_port}") as channel,
-    ):
-        request = predict_request("serving_default", text=["a"])
-        calls = [prediction_stub(channel).Predict.future(request, timeout=60) for _ in range(2)]
-        connection = http.client.HTTPConnection("127.0.0.1", proxy.rest_port, timeout=60)
-        connection.request("POST", PREDICT, texts("a"))
-        assert all(held.asked.acquire(timeout=30) for _ in range(3)), "a request did not arrive"
-        wait_until(lambda: begins_to_drain(proxy), 30)
-        time.sleep(1)
-        assert not any(call.done() for call in calls)
-        held.let_go.set()
-        assert [call.result().model_spec.name for call in calls] == ["toy", "toy"]
-        assert connection.getresponse().status == 200
-        connection.close()
-        assert proxy.process.wait(timeout=60) == 0
