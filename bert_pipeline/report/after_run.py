@@ -41,9 +41,8 @@ class Reports:
                 writing.make_newest(self.paths, page)
             else:
                 page = writing.write_report(source).page
-        except (
-            Exception
-        ) as error:  # a report is advice: whatever is wrong with it changes nothing of a run's end
+        # A report is advice: whatever is wrong with it changes nothing of how a run ends.
+        except Exception as error:
             logging.getLogger(__name__).exception("no report was written")
             return [
                 f"note      no report was written: {type(error).__name__}: {error}; the run's result stands"

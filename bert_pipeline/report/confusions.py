@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 
 from bert_pipeline import scores
 from bert_pipeline.estimates import SHOWN_CONFIDENCE
@@ -27,10 +29,19 @@ def section(source: Source, slices: Sequence[SliceMetrics]) -> Section:
     if not slices or not any(map(sum, slices[0].confusion)):
         return Section("confusion", title, (Text("There are no answers to compare with labels."),))
     matrix, labels = np.array(slices[0].confusion), source.labels
-    return Section("confusion", title, (_figure(matrix, labels),))
+    return Section("confusion", title, (matrix_figure(matrix, labels),))
 
 
-def _figure(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
+def matrix_figure(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
+    """The matrix as a plot.
+
+    Args:
+        matrix: int [num_labels, num_labels]; examples by true label (row) and answered label (column).
+        labels: names of the labels, in order.
+
+    Returns:
+        With every count in its table; of more than 12 labels the most frequent mistakes.
+    """
     few = len(labels) <= _MAX_WRITTEN
     with plots.plot("confusion-matrix", height=130 + (30 * len(labels) if few else 300)) as drawn:
         axes = drawn.figure.subplots()
@@ -71,18 +82,20 @@ def _pairs(matrix: np.ndarray, labels: Sequence[str]) -> list[tuple[str, str, st
 
 def _draw(axes: plots.Axes, matrix: np.ndarray, labels: Sequence[str], *, is_written: bool) -> None:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    for (row, column), part in np.ndenumerate(shares):
-        if part > 0:
-            color = plots.SERIES[0 if row == column else 1]
-            axes.fill_between(
-                [column - 0.5, column + 0.5],
-                row - 0.5,
-                row + 0.5,
-                color=color,
-                alpha=_MAX_OPACITY * part,
-                linewidth=0,
-            )
-        if is_written:
+    cells = [(row, column) for row, column in np.ndindex(shares.shape) if matrix[row, column]]
+    opacity = _MAX_OPACITY if is_written else 1.0
+    corners = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
+    axes.add_collection(
+        PolyCollection(
+            [[(column + x, row + y) for x, y in corners] for row, column in cells],
+            facecolors=[
+                to_rgba(plots.SERIES[int(row != column)], opacity * shares[row, column])
+                for row, column in cells
+            ],
+        )
+    )
+    if is_written:
+        for row, column in np.ndindex(shares.shape):
             axes.text(column, row, count(matrix[row, column]), ha="center", va="center")
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.set_ylim(len(labels) - 0.5, -0.5)

@@ -125,7 +125,7 @@ def _draw(axes: plots.Axes, metric: str, shown: Sequence[SliceMetrics]) -> None:
             label="baseline",
         )
         axes.figure.legend(loc="outside upper right", ncols=2)
-    axes.set_yticks(list(places), [f"{_short(slice_title(s))} ({s.num_examples:,})" for s in shown])
+    axes.set_yticks(list(places), [f"{plots.short(slice_title(s))} ({s.num_examples:,})" for s in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     known = [v for v in values if not math.isnan(v)]
     low = min([0.5, *(v - w for v, w in zip(values, widths, strict=True) if not math.isnan(v))])
@@ -172,7 +172,3 @@ def _labels_table(source: Source, overall: SliceMetrics) -> Table:
 def slice_title(row: SliceMetrics) -> str:
     """`all data`, or the slice's name."""
     return row.slice or "all data"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 30 else f"{name[:29]}…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from bert_pipeline.lineage_picture import Picture, picture
+from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text
 from bert_pipeline.report.source import Source
 from bert_pipeline.served import served_versions
@@ -106,11 +107,13 @@ def _arrow(start: Place, end: Place) -> str:
 
 def _box(place: Place, lines: tuple[str, ...], *, is_marked: bool, maker: str) -> str:
     x, y = place
-    words = [*lines[:2], *([f"by {maker}"] if maker else [])]
+    words = [
+        plots.short(line, letters=_MAX_LETTERS) for line in (*lines[:2], *([f"by {maker}"] if maker else []))
+    ]
     first = y + _BOX_HEIGHT / 2 - _LINE * (len(words) - 1) / 2 + 4
     text = "".join(
         f'<text x="{x + _BOX_WIDTH / 2:g}" y="{first + i * _LINE:g}" style="text-anchor: middle; font-size: 10.5px; '
-        f'fill: currentColor{"; font-weight: 700" if is_marked and i == 0 else ""}">{escape(_short(line))}</text>'
+        f'fill: currentColor{"; font-weight: 700" if is_marked and i == 0 else ""}">{escape(line)}</text>'
         for i, line in enumerate(words)
     )
     rect = (
@@ -118,7 +121,3 @@ def _box(place: Place, lines: tuple[str, ...], *, is_marked: bool, maker: str) -
         f'style="fill: var(--paper); stroke: currentColor; stroke-width: {2.5 if is_marked else 0.8}"/>'
     )
     return rect + text
-
-
-def _short(line: str) -> str:
-    return line if len(line) <= _MAX_LETTERS else f"{line[: _MAX_LETTERS - 1]}…"

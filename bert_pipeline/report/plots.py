@@ -105,3 +105,8 @@ def page_svg(svg: str, *, name: str) -> str:
     svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in wanted else "", svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
     return re.sub(r"\n\s*", "\n", svg).strip()
+
+
+def short(name: str, *, letters: int = 30) -> str:
+    """A name that has its place in a plot; the table beneath has all of it."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"

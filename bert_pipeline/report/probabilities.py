@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -100,17 +101,8 @@ def _abstaining(answers: Answers) -> Figure:
 
 
 def _thresholds(labels: Sequence[str], answers: Answers) -> list[Block]:
-    curves = {i: of_answers.precision_recall(answers, i, _THRESHOLDS) for i in range(len(labels))}
-    shown = sorted(curves)
-    blocks: list[Block] = []
-    if len(labels) > _MAX_LABELS:
-        recall = {
-            i: float((answers.answered == i)[answers.label_ids == i].mean())
-            for i in curves
-            if (answers.label_ids == i).any()
-        }
-        shown = sorted(sorted(recall, key=lambda i: recall[i])[:_MAX_LABELS])
-        blocks.append(Text(f"The {_MAX_LABELS} labels with the lowest recall, of {len(labels)}."))
+    shown = _weakest(labels, answers)
+    curves = {i: of_answers.precision_recall(answers, i, _THRESHOLDS) for i in shown}
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     with plots.plot("thresholds", height=36 + 150 * rows) as drawn:
@@ -120,38 +112,43 @@ def _thresholds(labels: Sequence[str], answers: Answers) -> list[Block]:
         for axes, i in zip(grid.flat, shown, strict=False):
             axes.plot(_THRESHOLDS, curves[i][0], "-", color=plots.SERIES[0], label="precision")
             axes.plot(_THRESHOLDS, curves[i][1], "--", color=plots.SERIES[1], label="recall")
-            axes.set_title(labels[i])
+            axes.set_title(plots.short(labels[i], letters=18), fontsize=11)
             axes.set_ylim(0, 1.03)
         drawn.figure.supxlabel("threshold on the label's probability", fontsize=11)
         drawn.figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    return [
-        *blocks,
-        Figure(
-            "thresholds",
-            drawn.svg,
-            _threshold_finding(labels, curves, shown),
-            _threshold_table(labels, curves, shown),
-        ),
-    ]
+    finding, table = _threshold_finding(labels, curves), _threshold_table(labels, curves)
+    figure = Figure("thresholds", drawn.svg, finding, table)
+    if len(shown) == len(labels):
+        return [figure]
+    return [Text(f"The {len(shown)} labels with the lowest recall, of {len(labels)}."), figure]
 
 
-def _threshold_finding(
-    labels: Sequence[str], curves: dict[int, tuple[np.ndarray, np.ndarray]], shown: Sequence[int]
-) -> str:
+def _weakest(labels: Sequence[str], answers: Answers) -> list[int]:
+    """Label ids: all of a few, of many those with the lowest recall."""
+    if len(labels) <= _MAX_LABELS:
+        return list(range(len(labels)))
+    recall = {
+        int(i): float(answers.is_right[answers.label_ids == i].mean()) for i in np.unique(answers.label_ids)
+    }
+    return sorted(sorted(recall, key=lambda i: recall[i])[:_MAX_LABELS])
+
+
+Curves: TypeAlias = Mapping[int, tuple[np.ndarray, np.ndarray]]
+
+
+def _threshold_finding(labels: Sequence[str], curves: Curves) -> str:
     middle = len(_THRESHOLDS) // 2
     parts = [
-        f"{labels[i]} precision {number(curves[i][0][middle])}, recall {number(curves[i][1][middle])}"
-        for i in shown
+        f"{labels[i]} precision {number(precision[middle])}, recall {number(recall[middle])}"
+        for i, (precision, recall) in curves.items()
     ]
     return f"At a threshold of 0.5: {'; '.join(parts)}."
 
 
-def _threshold_table(
-    labels: Sequence[str], curves: dict[int, tuple[np.ndarray, np.ndarray]], shown: Sequence[int]
-) -> Table:
-    header = ("threshold", *(f"{kind}, {labels[i]}" for i in shown for kind in ("precision", "recall")))
+def _threshold_table(labels: Sequence[str], curves: Curves) -> Table:
+    header = ("threshold", *(f"{kind}, {labels[i]}" for i in curves for kind in ("precision", "recall")))
     rows = tuple(
-        (f"{_THRESHOLDS[t]:.1f}", *(number(curves[i][kind][t]) for i in shown for kind in (0, 1)))
+        (f"{_THRESHOLDS[t]:.1f}", *(number(curves[i][kind][t]) for i in curves for kind in (0, 1)))
         for t in range(0, len(_THRESHOLDS), _TABLE_EVERY)
     )
     return Table("Precision and recall by threshold", header, rows)

@@ -13,7 +13,7 @@ from ml_metadata import MetadataStore
 from bert_pipeline import run_record
 from bert_pipeline.history import Artifact, Execution, History, Run
 from bert_pipeline.paths import RunPaths
-from bert_pipeline.spans import span_name
+from bert_pipeline.span_names import name_of_span
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +92,8 @@ class Source:
                 for i in e.outputs.get("statistics", ())
             ]
         by_span = {self._span_of(artifact): folder for artifact in found if (folder := _there(artifact))}
-        dated = any(
-            "{YYYY}" in pattern for pattern in self.settings.get("data", {}).get("files", {}).values()
-        )
         return {
-            f"span {span_name(span, by_date=dated)}" if span else "data": by_span[span]
+            f"span {name_of_span(self.history, span)}" if span else "data": by_span[span]
             for span in sorted(by_span, reverse=True)
         }
 

@@ -126,13 +126,14 @@ def _lengths(found: Sequence[Texts], limit: int) -> Figure:
 def _label_mix(found: Sequence[Texts], labels: Sequence[str]) -> Figure:
     mixes = [_few(texts.labels, labels) for texts in found]
     names = list(dict.fromkeys(name for mix in mixes for name in mix))
-    with plots.plot("label-mix", height=86 + _ROW_POINTS * len(found)) as drawn:
+    with plots.plot("label-mix", height=100 + _ROW_POINTS * len(found)) as drawn:
         axes = drawn.figure.subplots()
         left = [0.0] * len(found)
         for i, name in enumerate(names):
             widths = [mix.get(name, 0.0) for mix in mixes]
             axes.barh(range(len(found)), widths, left=left, height=0.7, color=plots.SERIES[i], alpha=0.55,
-                      hatch=plots.HATCHES[i], edgecolor=plots.INK, linewidth=0.6, label=name)  # fmt: skip
+                      hatch=plots.HATCHES[i], edgecolor=plots.INK, linewidth=0.6,
+                      label=plots.short(name, letters=20))  # fmt: skip
             for row, (start, width) in enumerate(zip(left, widths, strict=True)):
                 if width >= 0.12:
                     axes.text(start + width / 2, row, f"{width:.0%}", ha="center", va="center", bbox=_BEHIND)
@@ -142,7 +143,7 @@ def _label_mix(found: Sequence[Texts], labels: Sequence[str]) -> Figure:
         axes.set_xlim(0, 1)
         axes.grid(visible=False)
         axes.set_xlabel("share of the label")
-        drawn.figure.legend(loc="outside upper right", ncols=min(4, len(names)))
+        drawn.figure.legend(loc="outside upper right", ncols=4 if max(map(len, names)) < 12 else 2)
     rows = tuple((t.name, *(share(t.labels.get(label, 0.0)) for label in labels)) for t in found)
     table = Table("Share of each label", ("data", *labels), rows)
     largest = max(found[0].labels, key=lambda label: found[0].labels[label])

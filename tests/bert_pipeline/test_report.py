@@ -13,7 +13,17 @@ import tensorflow_model_analysis as tfma
 from bert_pipeline import run_record
 from bert_pipeline.components.predictions import as_line
 from bert_pipeline.lineage_picture import Picture
-from bert_pipeline.report import after_run, answers, examples, model_card, origin, page, plots, training
+from bert_pipeline.report import (
+    after_run,
+    answers,
+    confusions,
+    examples,
+    model_card,
+    origin,
+    page,
+    plots,
+    training,
+)
 from bert_pipeline.report.answers import Answers
 from bert_pipeline.report.blocks import Quote, Section
 from tests.bert_pipeline.pages import Page
@@ -99,7 +109,17 @@ def test_a_plot_takes_the_colours_of_the_page_and_leaves_it_no_id_but_its_own():
     assert "var(--series-1)" in drawn.svg
     assert "currentColor" in drawn.svg
     assert not re.search(r"https?:|#0[0-9a-f]{5}|<style|<metadata|font-family", drawn.svg)
-    assert set(re.findall(r'id="([a-z]+)-', drawn.svg)) == {"demo"}
+    assert [i for i in re.findall(r'id="([^"]*)"', drawn.svg) if not i.startswith("demo-")] == []
+
+
+def test_many_labels_are_told_by_their_most_frequent_mistakes():
+    matrix = np.diag([10] * 20)
+    matrix[3, 7], matrix[5, 2] = 4, 9
+    figure = confusions.matrix_figure(matrix, [f"label {i}" for i in range(20)])
+    assert figure.numbers.rows == (("label 5", "label 2", "9"), ("label 3", "label 7", "4"))
+    assert figure.finding == (
+        "13 of 213 answers are wrong. The most frequent mistake: label 5 is taken for label 2, 9 times."
+    )
 
 
 def test_lineage_stands_in_layers_from_the_data_to_the_push():
@@ -210,3 +230,28 @@ def test_a_run_that_stops_before_it_executed_anything_gets_a_report_too(past):
 def test_report_without_a_run_says_what_to_do(past, capsys):
     assert past.verb("report", "--no-open") == 2
     assert "make pipeline TASK=toy first" in capsys.readouterr().err
+
+
+def luminance(color: str) -> float:
+    """WCAG 2.2's relative luminance of #rrggbb."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_of_text_and_plots_can_be_told_from_the_paper_in_light_and_dark():
+    css = page.environment().get_template("report.css").render()
+    roots = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    light, dark, *_ = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", root)) for root in roots]
+    assert contrast("#000000", "#ffffff") == 21
+    for colors in (light, dark):
+        texts = ("ink", "soft", "link", "good", "bad", "other")
+        assert min(contrast(colors[name], colors["paper"]) for name in texts) >= 4.5
+        assert min(contrast(colors[name], colors["shade"]) for name in ("ink", "soft", "link")) >= 4.5
+        assert min(contrast(colors[f"series-{i}"], colors["paper"]) for i in range(1, 9)) >= 3
+        assert contrast(colors["line"], colors["paper"]) >= 3
