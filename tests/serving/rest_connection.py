@@ -16,7 +16,6 @@ from serving.model_server.servable import Servable
 from tests.serving.contract.rest_calls import Answer
 
 PREDICT = "/v1/models/toy:predict"
-HI = {"instances": ["hi"]}
 
 
 class OneModel:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests.serving.contract.models import ModelsOnDisk, save_toy
+from tests.serving.contract.models import ModelsOnDisk
+from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from tests.serving.calls import predict_request, prediction_stub, rest
-from tests.serving.contract.models import save_toy
+from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, wait_until
 
 SLOW = {"signature_name": "busy", "inputs": 60}

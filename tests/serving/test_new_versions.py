@@ -13,7 +13,7 @@ import pytest
 
 from tests.serving import processes
 from tests.serving.calls import offset, predict_request, prediction_stub, rest, version_error, version_states
-from tests.serving.contract.models import save_toy
+from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, wait_until
 from tests.serving.toys import (
     SMALL,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from serving.model_server.predictions import Models
-from tests.serving.rest_connection import HI, PREDICT, Connection, in_loop, listening
+from tests.serving.contract.rest_calls import HI
+from tests.serving.rest_connection import PREDICT, Connection, in_loop, listening
 
 
 @in_loop

@@ -10,7 +10,8 @@ import pytest
 
 from serving.model_server.predictions import Models
 from serving.model_server.rest import RestServer
-from tests.serving.rest_connection import HI, PREDICT, Connection, in_loop, listening
+from tests.serving.contract.rest_calls import HI
+from tests.serving.rest_connection import PREDICT, Connection, in_loop, listening
 
 
 def busy(turns: int) -> dict[str, Any]:

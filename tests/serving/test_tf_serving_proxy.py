@@ -12,7 +12,8 @@ import grpc
 import pytest
 
 from tests.serving.calls import predict_request, prediction_stub
-from tests.serving.contract.models import ModelsOnDisk, save_toy
+from tests.serving.contract.models import ModelsOnDisk
+from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, serving, wait_until
 from tests.serving.proxies import PREDICT, Proxy, proxying, texts
 

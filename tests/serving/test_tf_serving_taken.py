@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from serving.model_server import config_files
 from tests.serving.calls import rest
-from tests.serving.contract.models import save_toy
+from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, serving
 from tests.serving.tf_serving_files import CONFIG, SERVER, TASK, compose, manifest
 

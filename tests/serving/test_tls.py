@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.serving.calls import predict_request, prediction_stub
-from tests.serving.contract.models import save_toy
+from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer
 
 

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.model_server.batching import BatchingParameters
 from serving.model_server.servable import Servable
 from tests.serving.calls import predict_request
-from tests.serving.contract.models import save_toy
+from tests.serving.contract.toy import save_toy
 
 SMALL = ("serving_default", "arithmetic")
 

@@ -1,4 +1,4 @@
-"""Requests and refusals, for the tests that speak gRPC."""
+"""Requests, answers and refusals, for the tests that speak gRPC."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import inference_pb2, input_pb2, model_pb2, predict_pb2
 
+Code = grpc.StatusCode
+Stub = Any
 Feature = float | int | str
 
 
@@ -62,3 +64,8 @@ def refusal(call: Callable[..., Any], request: Any, **options: Any) -> tuple[grp
     with pytest.raises(grpc.RpcError) as error:
         call(request, **{"timeout": 60, **options})
     return error.value.code(), error.value.details()
+
+
+def values(response: predict_pb2.PredictResponse) -> dict[str, Any]:
+    """The outputs of an answer, as lists by name."""
+    return {alias: tf.make_ndarray(proto).tolist() for alias, proto in response.outputs.items()}

@@ -8,6 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+HI = {"instances": ["hi"]}
+OK_STATUS = {"error_code": "OK", "error_message": ""}
+
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
@@ -58,3 +61,8 @@ class Rest:
         key, value = ("inputs", inputs) if instances is None else ("instances", instances)
         text = value if isinstance(value, str) else json.dumps(value)
         return self.post(f'{{"signature_name": "{signature}", "{key}": {text}}}')
+
+
+def available(version: str) -> dict[str, object]:
+    """The status of a version that is served."""
+    return {"version": version, "state": "AVAILABLE", "status": OK_STATUS}
