@@ -52,7 +52,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare tensorboard report rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ tensorboard: setup ## curves, settings, graph and texts of the last trainings in
 
 report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, written anew); ARGS=--no-open prints the path only
 	@$(VENV_PYTHON) -m bert_pipeline report $(PAST_ARGUMENTS) $(RUN) $(ARGS)
+
+notebooks: setup ## open the notebooks in JupyterLab: TASK=shoes; NAME=explore_data runs one into out/notebooks/explore_data.html
+	@TASK="$(TASK)" OUT="$(OUT)" $(VENV_PYTHON) -m $(if $(NAME),nbconvert --execute --to html \
+	  --output-dir "$(OUT)/notebooks" "notebooks/$(NAME).ipynb",jupyterlab --notebook-dir notebooks) $(ARGS)
 
 rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
 	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bert_pipeline.history import Artifact, Execution, History
 from bert_pipeline.lineage import BASE_MODEL
@@ -52,6 +52,13 @@ def picture(history: History, *, model_id: int, served: dict[int, ServedVersion]
                     shown |= {source, target}
     boxes = {_name(i): tuple(_text(history, history.artifacts[i], served.get(i))) for i in sorted(shown)}
     return Picture(boxes, _name(model_id), tuple(arrows))
+
+
+def served_pushes(history: History, versions: Iterable[ServedVersion]) -> dict[int, ServedVersion]:
+    """What `picture` is told of the served folder: version by the id of its PushedModel."""
+    by_name = {version.folder.name: version for version in versions}
+    pushes = {a.id: str(a.properties.get("pushed_version")) for a in history.of_type("PushedModel")}
+    return {push: by_name[name] for push, name in pushes.items() if name in by_name}
 
 
 def _ids(execution: Execution) -> list[int]:

@@ -35,12 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     model_id, version = find_model(history, store, versions, arguments.model)
     if arguments.format in ("mermaid", "dot"):
-        by_version = {v.folder.name: v for v in versions}
-        served = {
-            push.id: by_version[str(push.properties["pushed_version"])]
-            for push in history.of_type("PushedModel")
-            if str(push.properties.get("pushed_version")) in by_version
-        }
+        served = lineage_picture.served_pushes(history, versions)
         drawn = lineage_picture.picture(history, model_id=model_id, served=served)
         draw = lineage_picture.as_dot if arguments.format == "dot" else lineage_picture.as_mermaid
         print(draw(drawn))

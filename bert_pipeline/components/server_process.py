@@ -121,6 +121,10 @@ class ServerProcess:
         """Where gRPC is answered, host:port."""
         return f"127.0.0.1:{json.loads(self._port_path.read_text())['port']}"
 
+    def rest_endpoint(self) -> str:
+        """Where REST is answered, host:port; TFX asks by gRPC alone."""
+        return f"127.0.0.1:{json.loads(self._port_path.read_text())['rest_api_port']}"
+
     def GetLogs(self) -> str:
         """All that the server has written."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
