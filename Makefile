@@ -101,7 +101,7 @@ serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes RES
 	@$(VENV_PYTHON) -m serving.model_server --model_name "$(TASK)" --model_base_path "$(OUT)/$(TASK)/serving/$(TASK)" \
 	  --host 127.0.0.1 --port $(GRPC_PORT) --rest_api_port $(REST_PORT) --enable_batching $(KEEP_REQUESTS) $(ARGS)
 
-monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv CONTEXT=slices.csv (exit status 0 fine, 10 watch, 20 retrain)
+monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv CONTEXT=slices.csv (0 fine, Error 10 watch, Error 20 retrain)
 	@$(VENV_PYTHON) -m bert_pipeline monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels "$(LABELS)") $(if $(CONTEXT),--context "$(CONTEXT)") $(ARGS)
 
 predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ID=column ARGS="--out out.csv"
