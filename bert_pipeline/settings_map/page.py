@@ -137,7 +137,7 @@ def _in_short(keys: Sequence[str]) -> str:
 def _links(files: Iterable[str]) -> str:
     found = list(files)
     shown = [f"[{_short(file)}]({_relative(file)})" for file in found[:_MAX_FILES]]
-    return ", ".join(shown) + (f" and {len(found) - _MAX_FILES} more" if len(found) > _MAX_FILES else "")
+    return ", ".join(shown) + (" and others" if len(found) > _MAX_FILES else "")
 
 
 def _short(file: str) -> str:
