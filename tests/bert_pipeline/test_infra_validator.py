@@ -9,65 +9,16 @@ from typing import Any
 import bert_task
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 from tfx.dsl.components.base import base_executor
 from tfx.types import channel_utils, standard_artifacts
 
-from bert_pipeline.components import infra_executor, infra_requests, op_audit, server_process
+from bert_pipeline.components import infra_executor, op_audit, server_process
 from bert_pipeline.components.infra_validator import infra_validator
 from bert_pipeline.errors import UserError
+from tests.bert_pipeline.length_model import LABELS, save_toy
 
-LABELS = ("negative", "positive")
 TEXTS = ("good shoes", "bad sole, and a very long text about it", "")
-
-
-class Toy(tf.Module):
-    """Long texts are positive; three signatures, as the exported model has them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bias = tf.Variable(-5.0)
-
-    def classify(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        logit = tf.cast(tf.strings.length(texts), tf.float32) + self.bias
-        positive = tf.sigmoid(logit)
-        probabilities = tf.stack([1 - positive, positive], axis=1)
-        names = tf.constant(LABELS)
-        return {
-            "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
-            "labels": tf.tile(names[tf.newaxis], [tf.size(texts), 1]),
-            "probabilities": probabilities,
-        }
-
-    def parse(self, examples: tf.Tensor) -> tf.Tensor:
-        spec = {"text": tf.io.FixedLenFeature([], tf.string, default_value="")}
-        return tf.io.parse_example(examples, spec)["text"]
-
-
-def save_toy(folder: Path, *, breakage: str = "") -> Path:
-    """Writes the toy as a Trainer would; returns the model artifact's folder."""
-    toy = Toy()
-    text = tf.TensorSpec([None], tf.string, name="text")
-    examples = tf.TensorSpec([None], tf.string, name="examples")
-
-    def serve_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        if breakage == "raises":
-            examples = tf.strings.join([tf.constant("not a tf.Example"), examples])
-        return toy.classify(toy.parse(examples))
-
-    def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return toy.classify(text)
-
-    signatures = {
-        "serving_default": tf.function(serve_text, input_signature=[text]),
-        "serve_examples": tf.function(serve_examples, input_signature=[examples]),
-    }
-    toy.calls = list(signatures.values())
-    if breakage == "missing_signature":
-        del signatures["serve_examples"]
-    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
-    tf.saved_model.save(toy, str(folder / "Format-Serving"), signatures=concrete)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -162,60 +113,6 @@ def test_model_that_fails_on_a_request_is_refused_with_the_servers_words(
     assert (Path(blessing.uri) / "INFRA_NOT_BLESSED").exists()
     assert not list(Path(blessing.uri).rglob("saved_model.pb"))
     assert not server_processes_of(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({"probabilities": [[float("nan"), 1.0]]}, "serving_default answered probabilities that are NaN"),
-        (
-            {"probabilities": [[float("inf"), 0.0]]},
-            "serving_default answered probabilities that are infinite",
-        ),
-        (
-            {"probabilities": [[1.2, 0.8]]},
-            "serving_default answered probabilities that add up to 2 and not to 1",
-        ),
-        ({"probabilities": [[1.5, -0.5]]}, "serving_default answered a negative probability, -0.5"),
-        (
-            {"probabilities": [[1.0]]},
-            "serving_default answered probabilities of shape [1, 1] where [1, 2] is due",
-        ),
-        (
-            {"labels": [["positive", "negative"]]},
-            "serving_default answers labels other than the task's negative, positive",
-        ),
-        (
-            {"label": ["neutral"]},
-            "serving_default answered the label 'neutral', which the task does not have",
-        ),
-        ({"label": None}, "serving_default answers without label; it gives labels, probabilities"),
-        ({}, ""),
-    ],
-)
-def test_answer_that_is_no_distribution_over_the_labels_is_refused(
-    changed: dict[str, Any], expected: str
-) -> None:
-    outputs = {"label": ["positive"], "labels": [list(LABELS)], "probabilities": [[0.25, 0.75]], **changed}
-    (request, _) = infra_requests.build_requests([b""], model_name="m", text_columns=["text"], num_requests=2)
-    response = predict_pb2.PredictResponse()
-    for name, value in outputs.items():
-        if value is not None:
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-    if not expected:
-        infra_requests.check_response(request, response, labels=LABELS)
-        return
-    with pytest.raises(infra_requests.Refused) as refusal:
-        infra_requests.check_response(request, response, labels=LABELS)
-    assert str(refusal.value).startswith(expected)
-
-
-def test_model_of_other_text_columns_is_refused(examples: Any, tmp_path: Path) -> None:
-    graph = op_audit.read_serving_graph(save_toy(tmp_path) / "Format-Serving")
-    with pytest.raises(
-        infra_requests.Refused, match="^serving_default takes text, and the task has body, title$"
-    ):
-        infra_requests.check_signatures(graph, text_columns=["title", "body"])
 
 
 def test_op_that_tf_serving_lacks_is_refused_before_a_server_starts(

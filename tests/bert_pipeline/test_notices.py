@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
-import json
 import socket
-import socketserver
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +12,17 @@ from bert_task import NoticesConfig
 from bert_pipeline import notices, run
 from bert_pipeline.config import parse_task
 from bert_pipeline.errors import UserError
+from tests.bert_pipeline.notice_servers import hook, mailbox
 
 REFUSED = notices.event(
     "refused", task="toy", version="7", reasons=("accuracy on all data is 0.61 (min 0.80)",)
 )
+
+
 HOOK = NoticesConfig(webhook_env="HOOK")
 MAIL = NoticesConfig(email_to=("ann@example.org", "bob@example.org"), smtp_env="MAIL")
+
+
 BASE = {
     "name": "toy",
     "description": "a toy",
@@ -40,74 +39,6 @@ BASE = {
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-
-
-@contextlib.contextmanager
-def served(server: socketserver.TCPServer) -> Iterator[int]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextlib.contextmanager
-def hook(*statuses: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An address that answers each POST with the next status, and what it got."""
-    got: list[dict[str, Any]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(statuses[min(len(got), len(statuses)) - 1])
-            self.send_header("Location", "/elsewhere")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
-        yield f"http://127.0.0.1:{port}/services/T0/s3cret", got
-
-
-@contextlib.contextmanager
-def mailbox(*, rcpt: Callable[[str], str] = lambda _: "250 ok") -> Iterator[tuple[int, list[str]]]:
-    """A port that speaks as much SMTP as it takes to get a message, and all lines that came."""
-    lines: list[str] = []
-
-    class Handler(socketserver.StreamRequestHandler):
-        def say(self, text: str) -> None:
-            self.wfile.write(f"{text}\r\n".encode())
-
-        def handle(self) -> None:
-            self.say("220 here")
-            in_data = False
-            for raw in self.rfile:
-                line = raw.decode().rstrip("\r\n")
-                lines.append(line)
-                verb = line[:4].upper()
-                if in_data:
-                    if line == ".":
-                        in_data = False
-                        self.say("250 taken")
-                elif verb == "DATA":
-                    in_data = True
-                    self.say("354 go on")
-                elif verb == "EHLO":
-                    self.say("250-here\r\n250 AUTH PLAIN")
-                elif verb == "AUTH":
-                    self.say("235 welcome")
-                elif verb == "QUIT":
-                    self.say("221 bye")
-                    return
-                else:
-                    self.say(rcpt(line) if verb == "RCPT" else "250 ok")
-
-    with served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)) as port:
-        yield port, lines
 
 
 def sent(event: notices.Event, config: NoticesConfig, **environment: str) -> list[str]:

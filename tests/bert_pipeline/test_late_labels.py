@@ -1,0 +1,57 @@
+"""Labels and context that come later are joined to the texts of the log by id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bert_pipeline.errors import UserError
+from bert_pipeline.monitoring import late_labels
+from tests.bert_pipeline.logged_texts import LABELS, logged
+
+
+def labels_file(folder: Path, text: str) -> Path:
+    path = folder / "labels.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_labels_are_joined_by_id_and_what_does_not_fit_is_told(tmp_path: Path) -> None:
+    path = labels_file(
+        tmp_path,
+        "id,label,category\nr1,bad,boots\nr2,great,boots\nr3,good,kids\nr3,good,kids\nr4,bad,\nr4,good,\nr9,bad,\n",
+    )
+    joined = late_labels.join([logged(f"r{i}") for i in range(1, 6)], path, label="stars", labels=LABELS)
+    assert [(row.text.id, row.label) for row in joined.rows] == [
+        ("r1", "bad"), ("r2", ""), ("r3", "good"), ("r4", ""), ("r5", ""),
+    ]  # fmt: skip
+    assert joined.rows[0].columns == {"category": "boots"}
+    assert joined.told == (
+        "2 of 5 logged texts have a label",
+        "2 rows repeat an id",
+        "1 ids have different labels, for example 'r4'; they are left out",
+        "labels that the task does not know are left out: 'great' (1)",
+        "1 ids of the file are not in the log, for example 'r9'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,label\nx1,bad\n", "no id of .* is in the request log: the file has 'x1', the log 'r1'"),
+        ("key,label\nr1,bad\n", r"has no column id or request_id \(it has key, label\)"),
+        ("id,label\n", "has no rows"),
+    ],
+)
+def test_a_file_of_labels_that_cannot_be_joined_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        late_labels.join([logged("r1")], labels_file(tmp_path, text), label="label", labels=LABELS)
+
+
+def test_context_brings_columns_before_there_are_labels(tmp_path: Path) -> None:
+    path = labels_file(tmp_path, "id,category,label\nr1,boots,bad\n")
+    texts = late_labels.without_labels([logged("r1"), logged("r2")])
+    joined = late_labels.with_context(texts, path)
+    assert [(row.label, row.columns.get("category")) for row in joined.rows] == [("", "boots"), ("", None)]
+    assert joined.told == ("the context of 1 of 2 logged texts is known",)
