@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline import postgres_store
-from tests.serving.processes import free_port, wait_until
+from tests.serving.processes import free_ports, wait_until
 
 _FOUND = [*([w] if (w := shutil.which("initdb")) else []), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
 BINARIES = Path(_FOUND[0]).resolve().parent if _FOUND else None
@@ -52,7 +52,7 @@ def address() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     if USER:
         shutil.chown(folder, USER)
-    data, port = folder / "data", free_port()
+    data, (port,) = folder / "data", free_ports(1)
     subprocess.run(
         [BINARIES / "initdb", "-D", data, "-U", "ann", "--auth=trust"],
         check=True,
