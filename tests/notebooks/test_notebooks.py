@@ -58,6 +58,22 @@ def test_notebook_begins_with_what_one_learns_and_the_cell_for_colab(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_in_colab_the_cell_starts_the_notebook_once_and_not_the_cell_again(path, tmp_path, monkeypatch):
+    for name in ("git", "make"):
+        script = tmp_path / name
+        script.write_text(f'#!/bin/sh\necho "{name} $* [$COLAB_RELEASE_TAG]" >> {tmp_path}/calls\n', "utf-8")
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-1")
+    monkeypatch.setenv("REPOSITORY", "there")
+    with pytest.raises(SystemExit):
+        exec(compile(nbformat.read(path, as_version=4).cells[1].source, path.name, "exec"), {})
+    calls = (tmp_path / "calls").read_text("utf-8").splitlines()
+    assert calls[0] == "git clone --quiet --depth 1 there project []"
+    assert calls[-1] == f"make -C project notebooks NAME={path.stem} []"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_has_no_functions_and_no_classes(path):
     assert [type(n).__name__ for n in ast.walk(ast.parse(notebook_code(path))) if isinstance(n, LOGIC)] == []
 
