@@ -158,7 +158,7 @@ def _tell(
         + ", ".join(f"{label} {count / counts.total():.1%}" for label, count in counts.most_common(8))
     )
     say(f"slices    {', '.join(found.slices) or 'none'}: {found.why['slices']}")
-    if found.date:
+    if found.date and not any("{SPAN}" in pattern for pattern in source.files.values()):
         say(f"date      {found.date}: `python -m bert_pipeline spans` cuts the table by it")
     say(f"length    max_seq_length {picked.max_seq_length}: {picked.why['max_seq_length']}")
     say(f"training  {picked.epochs} epochs, batches of {picked.batch_size}, rate {picked.learning_rate:g}: "

