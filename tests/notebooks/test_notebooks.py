@@ -78,6 +78,51 @@ def test_notebook_has_no_functions_and_no_classes(path):
     assert [type(n).__name__ for n in ast.walk(ast.parse(notebook_code(path))) if isinstance(n, LOGIC)] == []
 
 
+def top_level_names(module: str) -> set[str] | None:
+    """Names of a module or package of the project, by its source; None: it is no module."""
+    path = FOLDER.parent / module.replace(".", "/")
+    if path.is_dir():
+        return {child.stem for child in path.iterdir()}
+    if not path.with_suffix(".py").is_file():
+        return None
+    names = set()
+    for node in ast.parse(path.with_suffix(".py").read_text("utf-8")).body:
+        names |= {node.name} if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else set()
+        names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return names
+
+
+def unknown_names(source: str) -> list[str]:
+    """What a notebook takes from the project and is not defined there."""
+    tree, modules, missing = ast.parse(source), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in (
+            "bert_pipeline",
+            "serving",
+        ):
+            known = top_level_names(node.module) or set()
+            missing += [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in known]
+            modules |= {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            known = top_level_names(modules[node.value.id])
+            if known is not None and node.attr not in known:
+                missing.append(f"{modules[node.value.id]}.{node.attr}")
+    return missing
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_names_nothing_that_the_project_lacks(path):
+    """A renamed function breaks a notebook at once, not when slow tests run."""
+    assert unknown_names(notebook_code(path)) == []
+
+
+def test_unknown_names_are_found_however_they_are_taken():
+    source = "from bert_pipeline import lineage, gone\nfrom serving.client import Client, Lost\nlineage.find_modle()"
+    missing = ["bert_pipeline.gone", "serving.client.Lost", "bert_pipeline.lineage.find_modle"]
+    assert unknown_names(source) == missing
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project with its notebooks."""
