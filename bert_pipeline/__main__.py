@@ -12,7 +12,7 @@ from typing import Any
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from bert_pipeline import past_verbs
+from bert_pipeline import past_verbs, user_modules
 from bert_pipeline.errors import UserError
 
 
@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     0: done. 1: the model was refused, or the two sides of a skew check differ. 2: an error that the
     message explains.
     """
+    user_modules.make_importable()
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))

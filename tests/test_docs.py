@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import re
 import subprocess
 from collections.abc import Iterator
@@ -121,6 +122,21 @@ def test_settings_that_pages_name_are_settings(page: str) -> None:
         )  # files and modules
     }
     assert {name for name in named if name not in keys} == set()
+
+
+@pytest.mark.parametrize(
+    ("folder", "page"),
+    [
+        ("bert_pipeline", "bert_pipeline/README.md"),
+        ("modules", "modules/README.md"),
+        ("serving", "serving/README.md"),
+        ("serving/model_server", "serving/README.md"),
+    ],
+)
+def test_every_file_of_a_folder_stands_in_its_readme(folder: str, page: str) -> None:
+    patterns = re.findall(r"`([\w/*]+\.py)`", text_of(page))
+    files = [path.name for path in (ROOT / folder).glob("*.py") if not path.name.startswith("__")]
+    assert [f for f in files if not any(fnmatch.fnmatch(f, pattern) for pattern in patterns)] == []
 
 
 def templates() -> Iterator[str]:

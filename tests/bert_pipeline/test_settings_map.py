@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,17 @@ def test_defaults_stand_as_in_a_task_file() -> None:
     assert defaults["data.label"] == "required"
     assert defaults["evaluation.gates[].min"] == "not set"
     assert defaults["training.freeze_encoder"] == "false"
+
+
+def test_the_command_needs_no_pythonpath_of_the_shells() -> None:
+    """As people type it who copy it from a page, without make."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "bert_pipeline", "settings", "max_seq"],
+        cwd=PAGE.parents[1], env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("text.max_seq_length  (integer, default 128)")
 
 
 def test_a_word_prints_the_settings_that_have_it(capsys: pytest.CaptureFixture[str]) -> None:
