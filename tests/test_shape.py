@@ -19,9 +19,15 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted(
-    path for folder in ("bert_pipeline", "modules", "serving") for path in (ROOT / folder).rglob("*.py")
-)
+
+
+def python_files(*folders: str) -> list[Path]:
+    """Python files below folders of the project."""
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+SOURCES = python_files("bert_pipeline", "modules", "serving")
+ALL_SOURCES = [*SOURCES, *python_files("data", "notebooks", "tests")]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 250, 60
 LONG_FILES = {"bert_pipeline/bootstrap.py"}  # must be one file: it runs before anything can be imported
 LONG_FUNCTIONS = {("bert_pipeline/pipeline.py", "task_components")}  # the graph is read in one piece
@@ -86,7 +92,7 @@ def test_every_setting_is_read(section: str, field: str) -> None:
     assert any((owner, field) in READ for owner in owners(section))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+@pytest.mark.parametrize("path", ALL_SOURCES, ids=relative)
 def test_files_and_functions_are_of_a_readable_length(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     lines = len(source.splitlines())
@@ -96,7 +102,7 @@ def test_files_and_functions_are_of_a_readable_length(path: Path) -> None:
     assert [name for name in long if (relative(path), name) not in LONG_FUNCTIONS] == [], long
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+@pytest.mark.parametrize("path", ALL_SOURCES, ids=relative)
 def test_the_docstring_begins_with_the_files_one_job(path: Path) -> None:
     first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
     assert len(first) > 10

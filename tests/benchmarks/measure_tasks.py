@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import csv
 import dataclasses
 import json
 import multiprocessing
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,47 +22,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import bert_task
-
 from bert_pipeline import config
-
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-csv.field_size_limit(1 << 28)
-
-
-@dataclasses.dataclass(frozen=True)
-class Usage:
-    """What a process and its children cost."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    peak_memory_gb: float
-    """Largest resident set of any one process (1 GB = 10^9 bytes)."""
-
-    status: int
-
-
-def run_measured(command: Sequence[str], *, env: dict[str, str], log_path: Path) -> Usage:
-    """Runs a command to its end and accounts for it, as /usr/bin/time does.
-
-    Args:
-        command: the program and its arguments.
-        env: its whole environment.
-        log_path: where its output goes.
-    """
-    started = time.monotonic()
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(command, env=env, cwd=PROJECT_ROOT, stdout=log, stderr=subprocess.STDOUT)
-        # wait4 gives the usage of this child alone; getrusage(RUSAGE_CHILDREN) would keep the highest peak so far.
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Usage(
-        wall_seconds=round(time.monotonic() - started, 1),
-        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
-        peak_memory_gb=round(usage.ru_maxrss * unit / 1e9, 2),
-        status=process.returncode,
-    )
+from tests.benchmarks.costs import machine, run_measured
+from tests.benchmarks.rivals import Peer, measure_peer, measure_tfidf
+from tests.benchmarks.task_table import as_table
 
 
 def measure_pipeline(task: str, *, data_dir: Path, out: Path) -> dict[str, Any]:
@@ -89,133 +49,12 @@ def measure_pipeline(task: str, *, data_dir: Path, out: Path) -> dict[str, Any]:
     return {**values, **dataclasses.asdict(usage), "verdict": summary["verdict"]}
 
 
-def read_rows(path: Path, *, data: bert_task.DataConfig) -> tuple[list[str], list[str]]:
-    """Texts (a pair is joined by a space) and labels of a CSV."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [" ".join(row[column] for column in data.text) for row in rows], [row[data.label] for row in rows]
-
-
-def measure_tfidf(*, data: bert_task.DataConfig, data_dir: Path) -> dict[str, Any]:
-    """TF-IDF of words and word pairs, sublinear, with logistic regression (C = 10), on the same files."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import accuracy_score, f1_score
-    from sklearn.pipeline import make_pipeline
-
-    train_texts, train_labels = read_rows(data_dir / data.files["train"], data=data)
-    eval_texts, eval_labels = read_rows(data_dir / data.files["eval"], data=data)
-    started = time.monotonic()
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1)
-    model = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=300)).fit(train_texts, train_labels)
-    answers = model.predict(eval_texts)
-    return {
-        "accuracy": float(accuracy_score(eval_labels, answers)),
-        "macro_f1": float(f1_score(eval_labels, answers, average="macro")),
-        "wall_seconds": round(time.monotonic() - started, 1),
-        "num_train": len(train_labels),
-        "num_eval": len(eval_labels),
-    }
-
-
 def _in_new_process(function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
     """Calls a function in a process of its own: a child's peak memory is never below its parent's, so that what
     grew this process would be counted to the next task's pipeline."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
         return pool.submit(function, **arguments).result()
-
-
-@dataclasses.dataclass(frozen=True)
-class Peer:
-    """Where the fine-tuning peer is, and what it runs on."""
-
-    folder: Path
-    python: str
-    home: Path
-    model: Path
-    data_root: Path
-
-
-def measure_peer(task: bert_task.TaskConfig, *, peer: Peer, out: Path) -> dict[str, Any]:
-    """Fine-tunes the same checkpoint with `peer_finetune.py`: same examples, epochs, batch, rate and length.
-
-    Raises:
-        SystemExit: it failed.
-    """
-    training = task.training
-    results = out / f"peer-{task.name}-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
-    env = dict(os.environ) | {
-        "PEER_HOME": str(peer.home),
-        "PEER_MODEL": str(peer.model),
-        "PEER_DATA": str(peer.data_root),
-        "PEER_LOG": str(results),
-    }
-    # The peer's interpreter has libraries of its own.
-    env.pop("PYTHONPATH", None)
-    command = [peer.python, str(peer.folder / "peer_finetune.py"), "--set", task.name, "--n", "0"]
-    command += ["--epochs", str(training.epochs), "--batch", str(training.batch_size)]
-    command += ["--lr", str(training.learning_rate), "--max-len", str(task.text.max_seq_length)]
-    command += ["--seed", str(training.seed), "--threads", str(os.cpu_count() or 1)]
-    usage = run_measured(command, env=env, log_path=results.with_suffix(".log"))
-    if usage.status:
-        raise SystemExit(
-            f"{task.name}: the peer ended with status {usage.status}; see {results.with_suffix('.log')}"
-        )
-    last = json.loads(results.read_text(encoding="utf-8").splitlines()[-1])
-    values = {"accuracy": last["eval_accuracy"], "macro_f1": last["eval_macro_f1"]}
-    return {**values, **dataclasses.asdict(usage)}
-
-
-def machine() -> str:
-    """Processor, cores, memory: what a figure means nothing without."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.partition(":")[2].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if "model name" in line
-        ]
-        model = names[0] if names else model
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB"
-
-
-def as_table(results: dict[str, dict[str, Any]]) -> str:
-    """The Markdown table of everything measured so far.
-
-    Args:
-        results: by task: date, machine, pipeline, and where they were measured tfidf and peer.
-    """
-    lines = [
-        "| task | train / eval | accuracy | macro-F1 | wall time | peak memory | TF-IDF + LR | peer | measured |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|---|",
-    ]
-    for task, result in sorted(results.items()):
-        ours, tfidf, peer = (result.get(kind) for kind in ("pipeline", "tfidf", "peer"))
-        cells = [
-            task,
-            f"{tfidf['num_train']:,} / {tfidf['num_eval']:,}" if tfidf else "",
-            f"{ours['accuracy']:.1%}" if ours else "",
-            f"{ours['macro_f1']:.1%}" if ours else "",
-            _minutes(ours["wall_seconds"]) if ours else "",
-            f"{ours['peak_memory_gb']:.1f} GB" if ours else "",
-            f"{tfidf['accuracy']:.1%} / {tfidf['macro_f1']:.1%}" if tfidf else "",
-            f"{peer['accuracy']:.1%} / {peer['macro_f1']:.1%}, {_minutes(peer['wall_seconds'])}"
-            if peer
-            else "",
-            result["date"],
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    machines = sorted({result["machine"] for result in results.values()})
-    note = "TF-IDF and peer: accuracy / macro-F1, on the same examples."
-    lines += ["", f"{note} Measured on: {'; '.join(machines)}."]
-    return "\n".join(lines) + "\n"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
@@ -124,16 +125,18 @@ def _negative_size(proto: Any) -> None:
     proto.tensor_shape.dim[0].size = -2
 
 
+def spoilt(prediction_service: Stub, spoil: Callable[[Any], None]) -> tuple[grpc.StatusCode, str]:
+    """The refusal of a request that was right until its tensor `x` was spoilt."""
+    request = predict_request("arithmetic", x=[[1.0], [2.0]], n=[1, 2])
+    spoil(request.inputs["x"])
+    return refusal(prediction_service.Predict, request)
+
+
 @pytest.mark.parametrize("spoil", [_too_few_bytes, _unknown_dtype, _negative_size])
 def test_g7_a_malformed_tensor_is_refused_by_name(
     prediction_service: Stub, spoil: Callable[[Any], None]
 ) -> None:
-    request = predict_request("arithmetic", x=[[1.0], [2.0]], n=[1, 2])
-    spoil(request.inputs["x"])
-    assert refusal(prediction_service.Predict, request) == (
-        Code.INVALID_ARGUMENT,
-        "tensor parsing error: x",
-    )
+    assert spoilt(prediction_service, spoil) == (Code.INVALID_ARGUMENT, "tensor parsing error: x")
 
 
 def _no_values(proto: Any) -> None:
@@ -155,12 +158,7 @@ def _overflowing(proto: Any) -> None:
 def test_g7_values_that_do_not_fill_the_shape_are_refused_too(
     prediction_service: Stub, spoil: Callable[[Any], None]
 ) -> None:
-    request = predict_request("arithmetic", x=[[1.0], [2.0]], n=[1, 2])
-    spoil(request.inputs["x"])
-    assert refusal(prediction_service.Predict, request) == (
-        Code.INVALID_ARGUMENT,
-        "tensor parsing error: x",
-    )
+    assert spoilt(prediction_service, spoil) == (Code.INVALID_ARGUMENT, "tensor parsing error: x")
 
 
 def test_graphs_may_be_fed_what_their_declared_shapes_do_not_allow(prediction_service: Stub) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -40,50 +40,46 @@ def _is_swapped(server: RunningServer, version: int) -> bool:
     return now.get(version) == "AVAILABLE" and now[version - 1] == "END"
 
 
-def check(memory: list[float], *, early: int, model_mb: float, report: Callable[..., None]) -> None:
-    """Growth from the swap number `early` to the last one is less than one model."""
-    growth = memory[-1] - memory[early - 1]
-    report(
-        swaps=len(memory),
-        model_mb=round(model_mb, 1),
-        after_the_first_mb=round(memory[0]),
-        **{f"after_number_{early}_mb": round(memory[early - 1]), "after_the_last_mb": round(memory[-1])},
-        growth_mb=round(growth, 1),
-    )
-    assert growth <= model_mb
+@dataclasses.dataclass(frozen=True)
+class Swaps:
+    """Version after version of a model, pushed to a server of its own."""
+
+    base_path: Path
+    start_server: Callable[..., RunningServer]
+    report: Callable[..., None]
+
+    def grow_by_less_than_a_model(self, save: Callable[[Path], Path], *, count: int, early: int) -> None:
+        """Growth from the swap number `early` to the last one is less than one model."""
+        first = save(self.base_path / "1")
+        server = self.start_server(f"--model_base_path={self.base_path}", *_FLAGS)
+        memory = memory_over_swaps(server, push=lambda v: save(self.base_path / str(v)), num_swaps=count)
+        growth, model_mb = memory[-1] - memory[early - 1], size_mb(first)
+        self.report(
+            swaps=len(memory),
+            model_mb=round(model_mb, 1),
+            after_the_first_mb=round(memory[0]),
+            **{f"after_number_{early}_mb": round(memory[early - 1]), "after_the_last_mb": round(memory[-1])},
+            growth_mb=round(growth, 1),
+        )
+        assert growth <= model_mb
 
 
-def test_swaps_do_not_pile_up_models(tmp_path: Path, start_server: Any, report: Callable[..., None]) -> None:
-    base_path = tmp_path / "model"
-    save_echo(base_path / "1", megabytes=40)
-    server = start_server(f"--model_base_path={base_path}", *_FLAGS)
-    memory = memory_over_swaps(
-        server, push=lambda v: save_echo(base_path / str(v), megabytes=40), num_swaps=5
-    )
-    check(memory, early=2, model_mb=size_mb(base_path / "1"), report=report)
+@pytest.fixture
+def swaps(tmp_path: Path, start_server: Callable[..., RunningServer], report: Callable[..., None]) -> Swaps:
+    return Swaps(tmp_path / "model", start_server, report)
+
+
+def test_swaps_do_not_pile_up_models(swaps: Swaps) -> None:
+    swaps.grow_by_less_than_a_model(lambda folder: save_echo(folder, megabytes=40), count=5, early=2)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_100_swaps_of_a_small_model(tmp_path: Path, start_server: Any, report: Callable[..., None]) -> None:
-    base_path = tmp_path / "model"
-    save_echo(base_path / "1", megabytes=20)
-    server = start_server(f"--model_base_path={base_path}", *_FLAGS)
-    memory = memory_over_swaps(
-        server, push=lambda v: save_echo(base_path / str(v), megabytes=20), num_swaps=100
-    )
-    check(memory, early=10, model_mb=size_mb(base_path / "1"), report=report)
+def test_100_swaps_of_a_small_model(swaps: Swaps) -> None:
+    swaps.grow_by_less_than_a_model(lambda folder: save_echo(folder, megabytes=20), count=100, early=10)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_100_swaps_of_a_real_model(
-    tmp_path: Path, start_server: Any, report: Callable[..., None], real_model: Path
-) -> None:
-    base_path = tmp_path / "model"
-    copy_version(real_model, base_path / "1")
-    server = start_server(f"--model_base_path={base_path}", *_FLAGS)
-    memory = memory_over_swaps(
-        server, push=lambda v: copy_version(real_model, base_path / str(v)), num_swaps=100
-    )
-    check(memory, early=10, model_mb=size_mb(real_model), report=report)
+def test_100_swaps_of_a_real_model(swaps: Swaps, real_model: Path) -> None:
+    swaps.grow_by_less_than_a_model(lambda folder: copy_version(real_model, folder), count=100, early=10)
