@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 
 from bert_pipeline.errors import UserError
 from bert_pipeline.settings_map.settings import all_settings
@@ -15,7 +16,9 @@ def main(arguments: argparse.Namespace) -> int:
         UserError: no key has the word.
     """
     if not arguments.word:
-        from bert_pipeline.settings_map import page  # it builds graphs, and so imports TFX
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the libraries that TFX imports; nothing to do with this page
+            from bert_pipeline.settings_map import page  # it builds graphs, and so imports TFX
 
         print(page.as_markdown(), end="")
         return 0
