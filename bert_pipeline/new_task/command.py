@@ -97,6 +97,7 @@ def write_task(
     tables, notes = _clean(source.tables, found)
     notes += findings.findings(tables, found)
     picked = settings.choose_settings(tables, found)
+    notes += [Note(picked.long_training)] if picked.long_training else []
     if len(picked.labels) < 2:
         raise UserError(
             f"--label: {found.label} has one value only, {picked.labels[0]!r}; name another column"

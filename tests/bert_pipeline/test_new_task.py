@@ -170,6 +170,22 @@ def test_what_is_odd_with_the_data_is_said(project: Project, tmp_path: Path) -> 
     assert TEXTS[0] not in loaded.path.read_text()  # a task file is committed, a text is not
 
 
+def test_a_training_of_many_tokens_is_announced() -> None:
+    found = roles.Roles(("text",), "label", (), "", {})
+
+    def said(num_rows: int, num_words: int) -> str:
+        rows = tuple(("shoe " * num_words, ("bad", "good")[i % 2]) for i in range(num_rows))
+        table = Table(("text", "label"), rows, "", True)
+        return settings.choose_settings({"train": table}, found).long_training
+
+    assert said(5_000, 40) == ""
+    # 4 epochs of 5,000 texts of 300 * 1.25 tokens, [CLS] and [SEP]
+    assert said(5_000, 300) == (
+        "training reads about 7.5 million tokens: some 47 minutes on two CPU cores; a smaller text.max_seq_length than "
+        "384 or fewer training.epochs shorten it"
+    )
+
+
 def test_a_rare_label_gets_a_weight_and_different_shares_no_bound() -> None:
     def table(num_spam: int, num_rows: int) -> Table:
         rows = tuple((f"{TEXTS[i % 5]} {i}", "spam" if i < num_spam else "ham") for i in range(num_rows))
