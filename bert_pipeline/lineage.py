@@ -113,11 +113,11 @@ def lineage_of(
 
 
 def last_evaluator(history: History, model_id: int) -> Execution | None:
-    """The last execution that judged the model, cached or not; what `monitor` measures on live texts is none."""
+    """The last execution that judged the model, cached or not, and came to an end; `monitor` judges nothing."""
     found = [
         e
         for e in history.consumers(model_id)
-        if e.node == "Evaluator" and model_id in e.inputs.get("model", ())
+        if e.node == "Evaluator" and model_id in e.inputs.get("model", ()) and e.outputs.get("evaluation")
     ]
     return found[-1] if found else None
 

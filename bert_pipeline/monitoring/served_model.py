@@ -9,6 +9,7 @@ from ml_metadata import MetadataStore
 
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import History, flat, read_history
+from bert_pipeline.lineage import last_evaluator
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.served import ServedVersion, model_of_version, served_versions
 
@@ -65,15 +66,10 @@ def find_served(store: MetadataStore, paths: RunPaths, *, version: int | None) -
 
 
 def _evaluation(history: History, model_id: int) -> str:
-    evaluations = [
-        history.artifacts[artifact_id].uri
-        for execution in history.consumers(model_id)
-        if execution.node == "Evaluator" and model_id in execution.inputs.get("model", ())
-        for artifact_id in execution.outputs.get("evaluation", ())
-    ]
-    if not evaluations:
+    evaluator = last_evaluator(history, model_id)
+    if evaluator is None:
         raise UserError(f"model {model_id} was never evaluated; run the pipeline again")
-    return evaluations[-1]
+    return history.artifacts[evaluator.outputs["evaluation"][-1]].uri
 
 
 def _statistics(history: History, model_id: int) -> Path:

@@ -41,6 +41,13 @@ def test_a_look_at_live_traffic_is_not_taken_for_the_evaluation(past, capsys):
     assert "all data        0.900     0.890\n" in text
 
 
+def test_an_evaluation_that_failed_does_not_hide_the_one_before(past, capsys):
+    model, _ = past.run(span=1, weights="a")
+    past.execute("", "Evaluator", {"model": [model]}, {})
+    assert past.verb("lineage") == 0
+    assert "  evaluated   on span 1\n" in capsys.readouterr().out
+
+
 def test_version_before_is_found_by_its_number_and_as_json(past, capsys):
     model, version = past.run(span=1, weights="a")
     past.run(span=2, weights="b")
