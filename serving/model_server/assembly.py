@@ -170,8 +170,13 @@ def _loader(flags: argparse.Namespace) -> Any:
         intra_op=flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism,
         inter_op=flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism,
     )
-    load = functools.partial(_load, threads=threads, own_batching=flags.enable_per_model_batching_parameters)
-    return functools.partial(load, batching=batching)
+    return functools.partial(
+        _load,
+        batching=batching,
+        threads=threads,
+        precision=flags.mixed_precision,
+        own_batching=flags.enable_per_model_batching_parameters,
+    )
 
 
 def _load(
@@ -181,6 +186,7 @@ def _load(
     version: int,
     batching: BatchingParameters | None,
     threads: SessionThreads,
+    precision: str,
     own_batching: bool,
 ) -> Servable:
     """Loads a version; its own batching file, where those count, is in place of the server's."""
@@ -190,4 +196,4 @@ def _load(
             batching = config_files.read_batching(file, num_threads=batching.num_batch_threads)
         except config_files.ConfigError as error:
             raise LoadError(str(error)) from error
-    return Servable(path, name=name, version=version, batching=batching, threads=threads)
+    return Servable(path, name=name, version=version, batching=batching, threads=threads, precision=precision)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 EXIT_USAGE = 2
 
+_PRECISIONS = ("bfloat16",)
 _TRUE, _FALSE = {"true", "1", "t", "yes"}, {"false", "0", "f", "no"}
 
 
@@ -83,10 +84,16 @@ _RUNNING: list[tuple[str, Any, Any, str]] = [
         "tensorflow_session_parallelism",
         int,
         0,
-        "threads of TensorFlow, of both kinds below; 0: one a processor",
+        "threads of TensorFlow, of both kinds below",
     ),
-    ("tensorflow_intra_op_parallelism", int, 0, "threads that share one op"),
-    ("tensorflow_inter_op_parallelism", int, 0, "ops that run at the same time"),
+    (
+        "tensorflow_intra_op_parallelism",
+        int,
+        0,
+        "threads that share one op; 0: the processors, shared among batches",
+    ),
+    ("tensorflow_inter_op_parallelism", int, 0, "ops of a call that run at the same time; 0: one"),
+    ("mixed_precision", str, "", "bfloat16: compute in it where that is safe; answers change a little"),
     ("version", _bool, False, "print the versions and stop"),
 ]
 _OURS: list[tuple[str, Any, Any, str]] = [
@@ -117,7 +124,6 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "enable_signature_method_name_check": _bool,
     "flush_filesystem_caches": _bool,
     "grpc_max_threads": int,
-    "mixed_precision": str,
     "num_request_iterations_for_warmup": int,
     "num_tflite_interpreters_per_pool": int,
     "num_tflite_pools": int,
@@ -203,6 +209,10 @@ def _check(flags: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if not 0 <= flags.request_log_sampling_rate <= 1:
         parser.error(
             f"--request_log_sampling_rate is {flags.request_log_sampling_rate}; give a share from 0 to 1"
+        )
+    if flags.mixed_precision not in ("", *_PRECISIONS):
+        parser.error(
+            f"--mixed_precision is {flags.mixed_precision!r}; give {' or '.join(_PRECISIONS)}, or leave it out"
         )
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file is set without --enable_batching; set both or neither")

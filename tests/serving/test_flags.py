@@ -103,6 +103,10 @@ def test_flags_without_a_meaning_here_are_named() -> None:
             "--use_alts_credentials is not supported; --ssl_config_file gives TLS",
         ),
         (
+            [BASE, "--mixed_precision=float16"],
+            "--mixed_precision is 'float16'; give bfloat16, or leave it out",
+        ),
+        (
             [BASE, "--tensorflow_session_parallelism=2", "--tensorflow_intra_op_parallelism=1"],
             "--tensorflow_session_parallelism sets both --tensorflow_intra_op_parallelism and "
             "--tensorflow_inter_op_parallelism; give it or them",
