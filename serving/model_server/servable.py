@@ -16,7 +16,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server import errors, mixed_precision, session_calls, signatures, warmup
+from serving.model_server import errors, memory, mixed_precision, session_calls, signatures, warmup
 from serving.model_server.batching import BatchingParameters, default_num_batch_threads
 from serving.model_server.scheduler import Scheduler
 from serving.model_server.signatures import DEFAULT_SIGNATURE
@@ -99,7 +99,10 @@ class Servable:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
             self.signatures = dict(meta_graph.signature_def)
-            self._copies = mixed_precision.rewrite(self._session, self.signatures) if precision else {}
+            self._copies: dict[str, str] = {}
+            if precision:
+                self._copies = mixed_precision.rewrite(self._session, self.signatures)
+                memory.give_back()  # what it was made with
             warmup.replay(self, path=path)
         except Exception as error:
             self._session.close()

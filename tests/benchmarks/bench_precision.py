@@ -19,7 +19,7 @@ from tests.benchmarks.load.processes import ROOT
 
 PRECISIONS = {"float32": "", "bfloat16": "bfloat16"}
 SAMPLE = ROOT / "data" / "shoes" / "span-2" / "reviews.csv"
-_AT_ONCE = 16
+_AT_ONCE = 8
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--label", default="label", help="column; where the file has none, nothing is said of accuracy"
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16], help="texts a call")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8], help="texts a call")
     parser.add_argument("--rounds", type=int, default=5)
     flags = parser.parse_args()
     with flags.texts.open(newline="", encoding="utf-8") as file:
