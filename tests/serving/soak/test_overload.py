@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,11 @@ from tensorflow_serving.apis import predict_pb2
 from tests.benchmarks.load.plan import Plan, Result, percentile, write_bodies
 from tests.benchmarks.load.processes import LoadGenerator
 from tests.serving.processes import RunningServer
-from tests.serving.soak.callers import GrpcCaller
+from tests.serving.soak.callers import Caller, GrpcCaller, RestCaller
 from tests.serving.soak.clock import FOREVER, turns_for
 from tests.serving.soak.models import copy_version, save_clock
 
-_METHOD = "/tensorflow.serving.PredictionService/Predict"
+_PATHS = {"grpc": "/tensorflow.serving.PredictionService/Predict", "rest": "/v1/models/model:predict"}
 # What may be said to a client under overload: HTTP's names of RESOURCE_EXHAUSTED and UNAVAILABLE among them.
 _ALLOWED = {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "429", "503"}
 # Small, so that what is let in is answered soon: 8 batches are half a second of a model of 60 ms a batch.
@@ -31,7 +32,13 @@ Inputs = dict[str, list[Any]]
 
 
 def overload(
-    server: RunningServer, generator: LoadGenerator, *, inputs: Inputs, seconds: float, folder: Path
+    server: RunningServer,
+    generator: LoadGenerator,
+    *,
+    inputs: Inputs,
+    seconds: float,
+    folder: Path,
+    protocol: str = "grpc",
 ) -> dict[str, Any]:
     """Measures the peak, lets ten times as many requests arrive, and then looks how soon all is well again.
 
@@ -41,20 +48,17 @@ def overload(
         inputs: of every request.
         seconds: of overload.
         folder: for the request.
+        protocol: grpc or rest.
     """
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "model"
-    for name, values in inputs.items():
-        dtype = tf.float64 if isinstance(values[0], float) else None
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(values, dtype=dtype))
-    bodies = write_bodies([request.SerializeToString()], folder / "bodies")
+    is_grpc = protocol == "grpc"
+    body = _grpc_body(inputs) if is_grpc else json.dumps({"inputs": inputs}).encode()
     plan: dict[str, Any] = {
-        "protocol": "grpc",
-        "address": server.grpc_address,
-        "path": _METHOD,
-        "bodies_path": str(bodies),
+        "protocol": protocol,
+        "address": server.grpc_address if is_grpc else server.rest_address,
+        "path": _PATHS[protocol],
+        "bodies_path": str(write_bodies([body], folder / "bodies")),
+        "pid": server.process.pid,
     }
-    plan["pid"] = server.process.pid
     peak = generator.run(Plan(**plan, clients=_PEAK_CLIENTS, seconds=max(seconds / 6, 2.0)))
     assert not peak.errors, f"these are no peak: {peak.errors}"
     quiet = generator.run(Plan(**plan, clients=1, seconds=max(seconds / 12, 1.0)))
@@ -64,14 +68,24 @@ def overload(
     thread = threading.Thread(target=lambda: results.append(generator.run(storm)))
     thread.start()
     time.sleep(storm.warmup_seconds + storm.seconds)
-    back_seconds = seconds_until_quick(server, inputs, limit_ms=2 * percentile(quiet.latencies, 99))
+    caller = GrpcCaller(server) if is_grpc else RestCaller(server)
+    back_seconds = seconds_until_quick(caller, inputs, limit_ms=2 * percentile(quiet.latencies, 99))
     thread.join()
     return figures(results[0], capacity=capacity) | {"back_seconds": round(back_seconds, 2)}
 
 
-def seconds_until_quick(server: RunningServer, inputs: Inputs, *, limit_ms: float) -> float:
+def _grpc_body(inputs: Inputs) -> bytes:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "model"
+    for name, values in inputs.items():
+        dtype = tf.float64 if isinstance(values[0], float) else None
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values, dtype=dtype))
+    return request.SerializeToString()
+
+
+def seconds_until_quick(caller: Caller, inputs: Inputs, *, limit_ms: float) -> float:
     """Time until the first of three calls in a row that are OK and take no longer than `limit_ms`; at most 20."""
-    caller, begin, quick = GrpcCaller(server), time.monotonic(), []
+    begin, quick = time.monotonic(), []
     while len(quick) < 3:
         answer = caller.call("model", inputs)
         quick = [*quick, answer] if answer.code == "OK" and answer.ms <= limit_ms else []
@@ -127,7 +141,7 @@ def test_overload_is_refused_in_words(
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["clock", "real"])
+@pytest.mark.parametrize(("kind", "protocol"), [("clock", "grpc"), ("real", "grpc"), ("real", "rest")])
 def test_60_seconds_of_ten_times_the_capacity(
     tmp_path: Path,
     serve: Any,
@@ -135,6 +149,7 @@ def test_60_seconds_of_ten_times_the_capacity(
     report: Callable[..., None],
     request: pytest.FixtureRequest,
     kind: str,
+    protocol: str,
 ) -> None:
     if kind == "real":
         copy_version(request.getfixturevalue("real_model"), tmp_path / "model" / "1")
@@ -145,7 +160,7 @@ def test_60_seconds_of_ten_times_the_capacity(
         save_clock(tmp_path / "model" / "1")
         server = serve()
         inputs = {"deadline": [FOREVER], "turns": [turns_for(server, seconds=0.05)]}
-    found = overload(server, generator, inputs=inputs, seconds=60.0, folder=tmp_path)
+    found = overload(server, generator, inputs=inputs, seconds=60.0, folder=tmp_path, protocol=protocol)
     report(**found)
     assert set(found["codes"]) <= _ALLOWED
     assert found["goodput_of_peak"] >= 0.8
