@@ -129,7 +129,7 @@ def _new_file(prefix: str) -> BinaryIO:
     """An empty file, locked: a server that starts meanwhile sees that it is no leftover."""
     while True:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        path = f"{prefix}-{stamp}-{os.getpid()}-{next(_numbers)}.tfrecord"
+        path = f"{prefix}-{stamp}-{os.getpid()}-{next(_numbers):04d}.tfrecord"
         if os.path.exists(path):  # in containers every server is process 1
             continue
         with contextlib.suppress(FileExistsError):

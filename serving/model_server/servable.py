@@ -16,7 +16,15 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server import errors, memory, mixed_precision, session_calls, signatures, warmup
+from serving.model_server import (
+    errors,
+    graph_loading,
+    memory,
+    mixed_precision,
+    session_calls,
+    signatures,
+    warmup,
+)
 from serving.model_server.batching import BatchingParameters, default_num_batch_threads
 from serving.model_server.scheduler import Scheduler
 from serving.model_server.signatures import DEFAULT_SIGNATURE
@@ -96,8 +104,7 @@ class Servable:
         config.graph_options.rewrite_options.disable_meta_optimizer = bool(precision)
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
-            with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
+            meta_graph = graph_loading.load(self._session, path)
             self.signatures = dict(meta_graph.signature_def)
             self._copies: dict[str, str] = {}
             if precision:
