@@ -60,6 +60,7 @@ def rewrite(
     inlined = _optimize(loaded, kept=kept, rewrites=_inline())
     pruned = tf.compat.v1.graph_util.extract_sub_graph(inlined, kept)
     frozen = _freeze(pruned, session=session)
+    pruned = tf.compat.v1.graph_util.extract_sub_graph(pruned, kept)  # without the handles of the frozen
     for node in pruned.node:
         node.device = _DEVICE
         _name_resource(node)
@@ -124,6 +125,13 @@ def _freeze(graph_def: graph_pb2.GraphDef, *, session: tf.compat.v1.Session) -> 
         values = session.run(
             {name: tf.raw_ops.ReadVariableOp(resource=handles[name], dtype=tf.float32) for name in frozen}
         )
+    # What waits for a handle, as all that was inlined does, waits for nothing.
+    waits = {f"^{name}" for name in frozen}
+    for node in graph_def.node:
+        inputs = [name for name in node.input if name not in waits]
+        if len(inputs) < len(node.input):
+            del node.input[:]
+            node.input.extend(inputs)
     for name in frozen:
         constant = graph_def.node.add(name=f"{name}/value", op="Const")
         constant.attr["dtype"].type = _FLOAT
