@@ -28,7 +28,9 @@ class RequestQueue:
         self._max_rows = batching.max_batch_size if batching else 1
         self._capacity = batching.max_enqueued_batches * self._max_rows if batching else _MAX_WAITING
         self._patience = batching.batch_timeout_micros / 1e6 if batching else 0.0
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        # A bell for each thread that waits, the last one to come at the end; under the lock.
+        self._waiting: list[threading.Lock] = []
         # Dicts rather than deques: a task that is dropped is taken out of the middle.
         self._tasks: dict[Hashable, dict[int, Task]] = {}
         self._rows = 0
@@ -49,7 +51,7 @@ class RequestQueue:
             ServingError: UNAVAILABLE; the queue is full, or closed.
         """
         rows = sum(task.rows for task in tasks)
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, "the servable is being unloaded; try again")
             if self._rows and self._rows + rows > self._capacity:
@@ -64,7 +66,7 @@ class RequestQueue:
                 task.number, task.since = self._count, now
                 self._count += 1
                 self._tasks.setdefault(task.key, {})[task.number] = task
-            self._changed.notify(len(tasks))
+            self._wake(len(tasks))
 
     def drop(self, task: Task, *, late: bool = False) -> State:
         """Takes a task that still waits out of the queue; a running one goes on.
@@ -76,7 +78,7 @@ class RequestQueue:
         Returns:
             Its state before.
         """
-        with self._changed:
+        with self._lock:
             state = task.state
             if state is State.WAITING:
                 self._remove(task, state=State.DROPPED)
@@ -91,7 +93,7 @@ class RequestQueue:
         Returns:
             Tasks, now running; None when the queue is closed.
         """
-        with self._changed:
+        with self._lock:
             while not self._closed:
                 now = time.monotonic()
                 key, ready_at = self._oldest(now)
@@ -100,18 +102,40 @@ class RequestQueue:
                     if tasks:
                         return tasks
                 else:
-                    self._changed.wait(None if ready_at == _NEVER else ready_at - now)
+                    self._sleep(-1 if ready_at == _NEVER else ready_at - now)
             return None
 
     def close(self) -> list[Task]:
         """Takes no more tasks and ends every `take`; gives back those that waited."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             left = [task for tasks in self._tasks.values() for task in tasks.values()]
             for task in left:
                 self._remove(task, state=State.DROPPED)
-            self._changed.notify_all()
+            self._wake(len(self._waiting))
             return left
+
+    def _sleep(self, seconds: float) -> None:
+        """Lets go of the lock until somebody wakes this thread, or for so long; -1 is for ever."""
+        bell = threading.Lock()
+        bell.acquire()
+        self._waiting.append(bell)
+        self._lock.release()
+        try:
+            bell.acquire(timeout=seconds)
+        finally:
+            self._lock.acquire()
+            if bell in self._waiting:
+                self._waiting.remove(bell)
+
+    def _wake(self, count: int) -> None:
+        """Wakes the threads that have waited least: what they need is still in their processor's caches.
+
+        A condition wakes those that have waited longest, so that two threads take turns: a lone client of a MiniLM
+        classifier in bfloat16 then waited 3.9 ms for an answer, and 3.5 ms for that of one thread.
+        """
+        for _ in range(min(count, len(self._waiting))):
+            self._waiting.pop().release()
 
     def _oldest(self, now: float) -> tuple[Hashable, float]:
         """The key whose first task has waited longest among those that are ready, and when it is ready."""

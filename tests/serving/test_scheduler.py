@@ -172,6 +172,31 @@ def test_without_batching_each_request_runs_alone() -> None:
     scheduler.close()
 
 
+def test_the_thread_that_has_just_run_runs_again_and_others_only_beside_it(
+    make_scheduler: MakeScheduler,
+) -> None:
+    scheduler, threads = make_scheduler(max_batch_size=1, num_batch_threads=3), []
+    both = threading.Barrier(2, timeout=20)
+
+    def note(x: np.ndarray) -> list[np.ndarray]:
+        threads.append(threading.get_ident())
+        if x[0]:
+            both.wait()
+        return [x]
+
+    call = Call(function=note, batchable=True)
+
+    async def main() -> None:
+        for _ in range(10):
+            await scheduler.run(call, arrays(0))
+            await asyncio.sleep(0.05)  # until it waits again
+        await asyncio.gather(*[scheduler.run(call, arrays(1)) for _ in range(2)])
+
+    run(main())
+    assert len(set(threads[1:10])) == 1  # of the first one, all three may still be on their way to wait
+    assert len(set(threads[10:])) == 2
+
+
 def test_many_callers_on_many_loops_get_their_own_answers(make_scheduler: MakeScheduler) -> None:
     scheduler, recorder = make_scheduler(max_batch_size=8, num_batch_threads=3), Recorder()
     wrong: list[Any] = []
