@@ -145,14 +145,33 @@ def serve(start_server: Callable[..., RunningServer], base_path: Path) -> Callab
     return lambda *more: start_server(*flags, *more)
 
 
+@pytest.fixture
+def save_echos(tmp_path: Path, base_path: Path) -> Callable[..., Callable[[int], Path]]:
+    """Puts version 1 in place and gives what puts 2, 3, ... there.
+
+    All are saved beforehand: to save one keeps the clients waiting, who are threads of the same process.
+    """
+
+    def save(num_versions: int, *, megabytes: float) -> Callable[[int], Path]:
+        for version in range(1, num_versions + 1):
+            save_echo(tmp_path / "saved" / str(version), megabytes=megabytes)
+        base_path.mkdir()
+
+        def push(version: int) -> Path:
+            return (tmp_path / "saved" / str(version)).rename(base_path / str(version))
+
+        push(1)
+        return push
+
+    return save
+
+
 def test_swaps_lose_no_request_and_never_go_back(
-    serve: Any, base_path: Path, report: Callable[..., None]
+    serve: Any, save_echos: Any, report: Callable[..., None]
 ) -> None:
     """V4: short form."""
-    save_echo(base_path / "1")
-    seen = swap_under_load(
-        serve(), push=lambda v: save_echo(base_path / str(v)), num_requests=300, num_swaps=3
-    )
+    push = save_echos(4, megabytes=1)
+    seen = swap_under_load(serve(), push=push, num_requests=300, num_swaps=3)
     report(**seen.figures())
     check(seen, num_swaps=3)
 
@@ -161,12 +180,12 @@ def test_swaps_lose_no_request_and_never_go_back(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("batching", [False, True], ids=["unbatched", "batched"])
 def test_50_swaps_under_20000_requests(
-    serve: Any, base_path: Path, report: Callable[..., None], batching: bool
+    serve: Any, save_echos: Any, report: Callable[..., None], batching: bool
 ) -> None:
-    save_echo(base_path / "1", megabytes=20)
+    push = save_echos(51, megabytes=20)
     seen = swap_under_load(
         serve(*["--enable_batching"] * batching),
-        push=lambda v: save_echo(base_path / str(v), megabytes=20),
+        push=push,
         num_requests=20_000,
         num_swaps=50,
     )
