@@ -93,7 +93,12 @@ _RUNNING: list[tuple[str, Any, Any, str]] = [
         "threads that share one op; 0: the processors, shared among batches",
     ),
     ("tensorflow_inter_op_parallelism", int, 0, "ops of a call that run at the same time; 0: one"),
-    ("mixed_precision", str, "", "bfloat16: compute in it where that is safe; answers change a little"),
+    (
+        "mixed_precision",
+        str,
+        "",
+        "bfloat16: compute in it where that is safe, on CPUs; answers change a little",
+    ),
     ("version", _bool, False, "print the versions and stop"),
 ]
 _OURS: list[tuple[str, Any, Any, str]] = [

@@ -42,9 +42,14 @@ def rewrite(
         Name of a tensor of the copy by the name that a signature gives it.
 
     Raises:
-        ValueError: the graph cannot be copied; says which node is in the way.
+        ValueError: the graph cannot be copied, because of a node or of a GPU; says which.
         tf.errors.OpError: TensorFlow could not optimize it.
     """
+    if gpus := tf.config.list_physical_devices("GPU"):
+        raise ValueError(
+            f"--mixed_precision=bfloat16 is for CPUs, and TensorFlow sees {len(gpus)} GPUs: serve without this flag, "
+            "or hide them with CUDA_VISIBLE_DEVICES=-1"
+        )
     graph = session.graph
     called = [signature for signature in signatures.values() if signature.method_name]
     feeds = sorted({info.name for signature in called for info in signature.inputs.values() if info.name})

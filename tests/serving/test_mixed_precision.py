@@ -165,3 +165,9 @@ def test_a_table_that_the_copy_could_not_find_fails_the_load_with_its_name(tmp_p
     load(path, "").close()
     with pytest.raises(LoadError, match=r"'private' has no shared_name.*serve it without this flag"):
         load(path)
+
+
+def test_where_there_is_a_gpu_it_is_refused(dense_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    with pytest.raises(LoadError, match="is for CPUs, and TensorFlow sees 1 GPUs: serve without this flag"):
+        load(dense_path)
