@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ SAMPLE = ROOT / "data" / "shoes" / "span-2" / "reviews.csv"
 _AT_ONCE = 8
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a line for each precision, and how their answers differ."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -35,7 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8], help="texts a call")
     parser.add_argument("--rounds", type=int, default=5)
-    flags = parser.parse_args()
+    flags = parser.parse_args(arguments)
     with flags.texts.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     texts = np.array([row[flags.column].encode() for row in rows], dtype=object)
