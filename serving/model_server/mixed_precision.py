@@ -58,11 +58,7 @@ def rewrite(
         # Ops of the copy's own, because calls of functions, which most outputs are, are inlined.
         fetches = {name: tf.identity(graph.get_tensor_by_name(name)).name for name in outputs}
     kept = [_node_name(name) for name in (*feeds, *fetches.values())]
-    loaded = graph.as_graph_def()
-    for node in loaded.node:
-        if node.name in kept:
-            _make_placeholder(node)
-    inlined = _optimize(loaded, kept=kept, rewrites=_inline())
+    inlined = _optimize(graph.as_graph_def(), kept=kept, rewrites=_inline())
     pruned = tf.compat.v1.graph_util.extract_sub_graph(inlined, kept)
     frozen = _freeze(pruned, session=session)
     pruned = tf.compat.v1.graph_util.extract_sub_graph(pruned, kept)  # without the handles of the frozen
@@ -123,8 +119,9 @@ def _freeze(graph_def: graph_pb2.GraphDef, *, session: tf.compat.v1.Session) -> 
                 if node.op == "ReadVariableOp" and handle.attr["dtype"].type == _FLOAT:
                     reads.setdefault(handle.name, []).append(node)
                 else:
-                    used_otherwise.add(handle.name)
-    frozen = sorted(reads.keys() - used_otherwise)
+                    used_otherwise.add(handle.attr["shared_name"].s)
+    # By the variables' names: two handles may be of one.
+    frozen = sorted(name for name in reads if nodes[name].attr["shared_name"].s not in used_otherwise)
     with session.graph.as_default():
         handles = {name: session.graph.get_tensor_by_name(f"{name}:0") for name in frozen}
         values = session.run(
@@ -155,13 +152,6 @@ def _origin(name: str, nodes: Mapping[str, node_def_pb2.NodeDef]) -> node_def_pb
     while node.op == "Identity":
         node = nodes[_node_name(node.input[0])]
     return node
-
-
-def _make_placeholder(node: node_def_pb2.NodeDef) -> None:
-    """An input without a default, which might be taken for a constant; requests give every input."""
-    if node.op == "PlaceholderWithDefault":
-        node.op = "Placeholder"  # which has the same attributes
-        del node.input[:]
 
 
 def _name_resource(node: node_def_pb2.NodeDef) -> None:

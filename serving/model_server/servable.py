@@ -32,6 +32,9 @@ from serving.model_server.tasks import Call
 
 __all__ = ["DEFAULT_SIGNATURE", "LoadError", "Servable", "SessionThreads", "SignatureCall"]
 
+# As inter_op_parallelism_threads of a session: no threads besides.
+_IN_THE_CALLING_THREAD = -1
+
 
 @dataclasses.dataclass(frozen=True)
 class SessionThreads:
@@ -215,10 +218,6 @@ class Servable:
         """
         outputs = await self.scheduler.run(call, arrays, deadline=deadline)
         return dict(zip(call.outputs, outputs, strict=True))
-
-
-# What TensorFlow's sessions take for it.
-_IN_THE_CALLING_THREAD = -1
 
 
 class LoadError(Exception):

@@ -13,6 +13,11 @@ from tests.serving import toys
 from tests.serving.contract.toy import SIGNATURES
 
 WIDTH, ROWS = 64, 8
+CPU_INFO = Path("/proc/cpuinfo")
+needs_bfloat16 = pytest.mark.skipif(
+    not CPU_INFO.exists() or "avx512f" not in CPU_INFO.read_text(),
+    reason="TensorFlow computes in bfloat16 on processors with AVX-512 only",
+)
 IDS = tf.TensorSpec([None], tf.int64, name="ids")
 
 
@@ -27,6 +32,7 @@ class Dense(tf.Module):
             tf.Variable(random.normal(size=[WIDTH, WIDTH]) / WIDTH, dtype=tf.float32, name=f"kernel_{i}")
             for i in range(2)
         ]
+        self.bias = tf.Variable(tf.ones([WIDTH]), name="bias")
         words = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([1, 2], tf.int64))
         self.words = tf.lookup.StaticHashTable(words, 0)
 
@@ -34,7 +40,7 @@ class Dense(tf.Module):
     def by_id(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         x = tf.gather(self.rows, ids)
         for kernel in self.kernels:
-            x = tf.matmul(x, kernel)
+            x = tf.nn.bias_add(tf.matmul(x, kernel), self.bias)
         return {"x": x, "ids": ids}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
@@ -59,6 +65,7 @@ def answers(servable: Servable, signature: str, *arrays: np.ndarray) -> dict[str
     return dict(zip(call.outputs, call.function(*arrays), strict=True))
 
 
+@needs_bfloat16
 def test_answers_have_fewer_digits_and_are_the_same_for_the_rest(dense_path: Path) -> None:
     ids = np.arange(ROWS)
     plain, lowered = load(dense_path, ""), load(dense_path)
@@ -68,11 +75,11 @@ def test_answers_have_fewer_digits_and_are_the_same_for_the_rest(dense_path: Pat
     lowered.close()
     assert near.dtype == np.float32
     np.testing.assert_allclose(near, exact, atol=0.03 * np.abs(exact).max())
-    if np.array_equal(near, exact):
-        pytest.skip("TensorFlow does not compute in bfloat16 on this processor")
+    assert not np.array_equal(near, exact)
     np.testing.assert_allclose(words, near[[1, 2, 0]], atol=1e-6)  # the loaded table, not an empty copy of it
 
 
+@needs_bfloat16
 def test_products_are_of_constants_that_are_cast_already(dense_path: Path) -> None:
     lowered = load(dense_path)
     graph = lowered._session.graph.as_graph_def()
@@ -82,9 +89,8 @@ def test_products_are_of_constants_that_are_cast_already(dense_path: Path) -> No
         if node.op == "Const" and node.attr["value"].tensor.ByteSize() > WIDTH * WIDTH
     }
     lowered.close()
-    if tf.bfloat16.as_datatype_enum not in sizes:
-        pytest.skip("TensorFlow does not compute in bfloat16 on this processor")
     assert list(sizes) == [tf.bfloat16.as_datatype_enum]
+    assert "_FusedMatMul" in {node.op for node in graph.node}  # with what is added to it
 
 
 def test_variables_that_became_constants_are_freed_and_those_that_are_looked_up_in_are_not(
@@ -134,6 +140,45 @@ def test_a_model_that_gains_nothing_is_served_and_the_log_says_so(
 ) -> None:
     load(toys.add(tmp_path, 1)).close()
     assert "mixed_precision=bfloat16 changed nothing" in caplog.text
+
+
+def test_what_a_signature_does_besides_answering_is_done(tmp_path: Path) -> None:
+    class Counter(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = tf.Variable(0.0)
+            self.factor = tf.Variable(2.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            self.count.assign_add(1.0)  # no output depends on it
+            return {"y": x * self.factor}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def told(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"count": x * 0 + self.count.read_value()}
+
+    model = Counter()
+    signatures = {"serve": model.serve, "told": model.told}
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures=signatures)
+    lowered = load(tmp_path / "model")
+    assert [answers(lowered, "serve", np.float32([3]))["y"].tolist() for _ in range(2)] == [[6], [6]]
+    assert answers(lowered, "told", np.float32([0]))["count"].tolist() == [2]
+    lowered.close()
+
+
+def test_a_variable_of_two_handles_is_kept_when_one_of_them_is_looked_up_in(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 2], name="x")
+        weight = tf.compat.v1.get_variable("w", initializer=tf.eye(2) * 3, use_resource=True)
+        other = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[2, 2], shared_name="w")
+        row = tf.raw_ops.ResourceGather(resource=other, indices=[1], dtype=tf.float32)
+        y = tf.matmul(x, weight) + row
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "model"), {"x": x}, {"y": y})
+    lowered = load(tmp_path / "model")
+    assert answers(lowered, "serving_default", np.float32([[1, 2]]))["y"].tolist() == [[3, 9]]
+    lowered.close()
 
 
 def save_v1(path: Path, *, private_table: bool) -> Path:

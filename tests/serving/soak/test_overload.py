@@ -70,6 +70,7 @@ def overload(
     time.sleep(storm.warmup_seconds + storm.seconds)
     caller = GrpcCaller(server) if is_grpc else RestCaller(server)
     back_seconds = seconds_until_quick(caller, inputs, limit_ms=2 * percentile(quiet.latencies, 99))
+    caller.close()
     thread.join()
     return figures(results[0], capacity=capacity) | {"back_seconds": round(back_seconds, 2)}
 
@@ -92,7 +93,6 @@ def seconds_until_quick(caller: Caller, inputs: Inputs, *, limit_ms: float) -> f
         if time.monotonic() > begin + 20:
             return 20.0
         time.sleep(0.02)
-    caller.close()
     return quick[0].end - begin
 
 
