@@ -28,7 +28,7 @@ def python_files(*folders: str) -> list[Path]:
 
 SOURCES = python_files("bert_pipeline", "modules", "serving")
 ALL_SOURCES = [*SOURCES, *python_files("data", "notebooks", "tests")]
-MAX_FILE_LINES, MAX_FUNCTION_LINES = 250, 60
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 LONG_FILES = {"bert_pipeline/bootstrap.py"}  # must be one file: it runs before anything can be imported
 LONG_FUNCTIONS = {("bert_pipeline/pipeline.py", "task_components")}  # the graph is read in one piece
 
