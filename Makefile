@@ -16,6 +16,7 @@ RUNS ?=
 PORT ?=
 ARGS ?=
 EXTRAS ?=
+STACK ?=
 CSV ?=
 FILE ?=
 ID ?=
@@ -57,8 +58,8 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXTRAS=none drops them
-	@$(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras "$(EXTRAS)"
+setup: ## make or mend .venv; STACK=1.16 asks for an older TFX (auto: the newest); EXTRAS="gpu notebooks" adds parts, EXTRAS=none drops them
+	@$(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras "$(EXTRAS)" --stack "$(STACK)"
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
 	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window $(WINDOW)) $(if $(V),-v) $(ARGS)

@@ -94,7 +94,9 @@ def main() -> int:
         "--extras", default="", help="of {}; `none` drops those there are".format(" ".join(EXTRAS))
     )
     parser.add_argument(
-        "--stack", default="", help="of {}; `{}`: the newest".format(", ".join(s.name for s in STACKS), ANY_STACK)
+        "--stack",
+        default="",
+        help="of {}; `{}`: the newest".format(", ".join(s.name for s in STACKS), ANY_STACK),
     )
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parent.parent
@@ -102,7 +104,10 @@ def main() -> int:
         set_up(root, extras=arguments.extras.split(), asked=arguments.stack)
     except OSError as error:
         where = error.filename or root
-        print(f"\nset-up stopped: {where}: {error.strerror or error}{_space_hint(root, str(error))}", file=sys.stderr)
+        print(
+            f"\nset-up stopped: {where}: {error.strerror or error}{_space_hint(root, str(error))}",
+            file=sys.stderr,
+        )
         return 1
     except SetupError as error:
         print(f"\nset-up stopped: {error}", file=sys.stderr)
@@ -140,7 +145,9 @@ def is_current(root: Path, *, extras: list[str], asked: str = "") -> bool:
         return False
     if asked_stack(root, asked=asked) != record.get("asked") or record.get("fitting") != fitting_names():
         return False
-    digest = _digest(root, extras=wanted_extras(root, extras=extras), python=record.get("python", ""), stack=stack)
+    digest = _digest(
+        root, extras=wanted_extras(root, extras=extras), python=record.get("python", ""), stack=stack
+    )
     return bool(record.get("digest") == digest)
 
 
@@ -160,7 +167,9 @@ def wanted_stacks(root: Path, *, asked: str) -> list[Stack]:
     names = [stack.name for stack in STACKS]
     name = asked_stack(root, asked=asked)
     if name and name not in names:
-        raise SetupError("STACK={}: there is no such stack; there are: {} {}".format(name, " ".join(names), ANY_STACK))
+        raise SetupError(
+            "STACK={}: there is no such stack; there are: {} {}".format(name, " ".join(names), ANY_STACK)
+        )
     tried = [stack for stack in STACKS if not name or stack.name == name]
     stacks = [stack for stack in tried if not what_lacks(stack)]
     if not stacks:
@@ -278,7 +287,9 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
         run("a new .venv", "venv", "--clear", "--python", str(python), ".venv")
     wanted = root / ".tools/requirements.txt"
     wanted.write_text(requirements(root, extras=extras), encoding="utf-8")
-    count = len(re.findall("^[a-z0-9].*==.*" + stack.marker, wanted.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    count = len(
+        re.findall("^[a-z0-9].*==.*" + stack.marker, wanted.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
     sync = ["pip", "sync", "--python", ".venv/bin/python", "--require-hashes", "--compile-bytecode"]
     # What few source packages there are build with the setuptools of the lock, not with the newest.
     sync += ["--build-constraints", str(wanted), str(wanted)]
@@ -338,7 +349,9 @@ def _pip(folder: Path) -> list[str]:
     )
 
 
-def choose(root: Path, stacks: list[Stack], *, uv: Path, environment: dict[str, str]) -> tuple[Stack, str, Path]:
+def choose(
+    root: Path, stacks: list[Stack], *, uv: Path, environment: dict[str, str]
+) -> tuple[Stack, str, Path]:
     """The first stack for which there is a Python here or one that uv can fetch; its Python's version and path.
 
     Raises:
@@ -369,7 +382,9 @@ def _older_machine(stacks: list[Stack]) -> str:
     if newest in stacks or not what_lacks(newest):
         return ""
     pythons = ", ".join(newest.pythons)
-    return f"\n{newest}, which runs on Python {pythons}, needs {what_lacks(newest)}; this is {this_machine()}."
+    return (
+        f"\n{newest}, which runs on Python {pythons}, needs {what_lacks(newest)}; this is {this_machine()}."
+    )
 
 
 def why(stack: Stack) -> str:
@@ -458,9 +473,7 @@ def _run(
         )
 
 
-_NETWORK_HINT = (
-    " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, UV_DEFAULT_INDEX (uv does not read pip.conf)."
-)
+_NETWORK_HINT = " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, UV_DEFAULT_INDEX (uv does not read pip.conf)."
 
 
 def _space_hint(root: Path, message: str) -> str:

@@ -4,8 +4,8 @@
     # ==== extra: gpu ====      what this extra adds
 
 For each stack (`bootstrap.STACKS`) everything is resolved together first, so that any extra fits any other; each
-section is then resolved again
-under those versions. Run by `make lock`.
+section is then resolved again under those versions. The markers of a pin say which stack it belongs to. Run by
+`make lock`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ def entries(text: str) -> list[str]:
 
 
 def of_stack(text: str, stack: bootstrap.Stack) -> str:
-    """The pins of one stack, by the Python that their markers name."""
-    return "".join(entry + "\n" for entry in entries(text) if stack.marker in entry)
+    """The pins of one stack: those whose markers name no other."""
+    others = [other.marker for other in bootstrap.STACKS if other != stack]
+    return "".join(entry + "\n" for entry in entries(text) if not any(marker in entry for marker in others))
 
 
 def _name(entry: str) -> str:
@@ -96,10 +97,20 @@ class _Compiler:
                 output.write_text(preferred, encoding="utf-8")
             command = [str(self._uv), "pip", "compile", "pyproject.toml", "--quiet", "--universal"]
             command += ["--generate-hashes", "--no-annotate", "--no-header", "--output-file", output.name]
-            command += ["--python-version", min(self._stack.pythons, key=lambda v: int(v.split(".")[1]))]
+            # The oldest of all stacks: uv leaves out of its markers what this implies.
+            command += ["--python-version", bootstrap.STACKS[-1].pythons[-1]]
             command += [f"--extra={extra}" for extra in extras]
             subprocess.run(command, cwd=folder, env=self._environment, check=True)
-            return output.read_text(encoding="utf-8")
+            return shorten(output.read_text(encoding="utf-8"), self._stack)
+
+
+def shorten(text: str, stack: bootstrap.Stack) -> str:
+    """Compiled requirements with the stack's marker in place of a list of all of its environments.
+
+    A pin without a condition of its own, such as TFX's, has that list: three hundred times 250 characters.
+    """
+    whole = re.search(r"^tfx==\S+ ; (.*) \\$", text, flags=re.MULTILINE)
+    return text.replace(f"; {whole[1]} \\", f"; {stack.marker} \\") if whole else text
 
 
 def project_of_stack(text: str, stack: bootstrap.Stack) -> str:
@@ -109,7 +120,9 @@ def project_of_stack(text: str, stack: bootstrap.Stack) -> str:
         ValueError: no environment begins with the stack's marker.
     """
     others = [other.marker for other in bootstrap.STACKS if other != stack]
-    lines = [line for line in text.splitlines() if not line.startswith(tuple(f'  "{marker}' for marker in others))]
+    lines = [
+        line for line in text.splitlines() if not line.startswith(tuple(f'  "{marker}' for marker in others))
+    ]
     if not any(line.startswith(f'  "{stack.marker}') for line in lines):
         raise ValueError(f"tool.uv.environments in pyproject.toml has none that begins with {stack.marker}")
     return "\n".join(lines) + "\n"
