@@ -287,9 +287,9 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
         run("a new .venv", "venv", "--clear", "--python", str(python), ".venv")
     wanted = root / ".tools/requirements.txt"
     wanted.write_text(requirements(root, extras=extras), encoding="utf-8")
-    count = len(
-        re.findall("^[a-z0-9].*==.*" + stack.marker, wanted.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    )
+    pins = re.findall("^[a-z0-9].*==.*", wanted.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    others = [other.marker for other in STACKS if other != stack]
+    count = len([pin for pin in pins if not any(marker in pin for marker in others)])
     sync = ["pip", "sync", "--python", ".venv/bin/python", "--require-hashes", "--compile-bytecode"]
     # What few source packages there are build with the setuptools of the lock, not with the newest.
     sync += ["--build-constraints", str(wanted), str(wanted)]
