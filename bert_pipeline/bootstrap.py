@@ -4,8 +4,8 @@
 
 The newest stack that this machine can run is taken (`STACKS`), or the one asked for. uv is fetched by hash with
 pip; a Python of the stack is found or fetched by uv; the packages are installed by hash.
-A record in .venv says what was installed: where it fits, nothing is done and no network is touched. It is
-removed before a change and written after it, so that the next set-up repairs one that was killed.
+A record in .venv says what was installed: where it fits, nothing is done and no network is touched. Before a
+change it is cut down to what was asked for, so that the next set-up repairs one that was killed.
 """
 
 from __future__ import annotations
@@ -244,6 +244,11 @@ def requirements(root: Path, *, extras: list[str]) -> str:
     return "".join(sections[name] for name in ["default", *("extra: " + extra for extra in extras)])
 
 
+def stack_of(pin: str) -> Stack:
+    """The stack that a line of the lock belongs to; the newest where its markers name none (Python 3.13 alone)."""
+    return next((stack for stack in STACKS if stack.marker in pin), STACKS[0])
+
+
 def _digest(root: Path, *, extras: list[str], python: str, stack: Stack) -> str:
     farmhash = (root / FARMHASH_FILE).read_text(encoding="utf-8")
     machine = [platform.system(), platform.machine()]
@@ -269,13 +274,10 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
     uv, environment, record = find_uv(root), uv_environment(root), read_record(root)
     stack, version, python = choose(root, stacks, uv=uv, environment=environment)
     print(f"set-up: {stack} with Python {version} at {python} ({why(stack)})", flush=True)
-    same = record.get("machine") == this_machine() and record.get("stack") == stack.name
-    repair = not same or record.get("python") != version or not (root / ".venv/bin/python").exists()
+    wish = {"extras": extras, "asked": asked_stack(root, asked=asked)}  # outlives a set-up that is killed
     made = {"stack": stack.name, "python": version, "machine": this_machine(), "fitting": fitting_names()}
-    made.update(extras=extras, asked=asked_stack(root, asked=asked))
-    made["digest"] = _digest(root, extras=extras, python=version, stack=stack)
-    with contextlib.suppress(FileNotFoundError):
-        (root / RECORD_FILE).unlink()
+    whole = record.get("digest") and (root / ".venv/bin/python").exists()
+    repair = not whole or any(record.get(key) != made[key] for key in ("stack", "python", "machine"))
     log = root / ".tools/setup.log"
     log.write_text("", encoding="utf-8")
 
@@ -285,18 +287,19 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
 
     if repair:
         run("a new .venv", "venv", "--clear", "--python", str(python), ".venv")
+    _write_whole(root / RECORD_FILE, json.dumps(wish) + "\n")
     wanted = root / ".tools/requirements.txt"
     wanted.write_text(requirements(root, extras=extras), encoding="utf-8")
     pins = re.findall("^[a-z0-9].*==.*", wanted.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    others = [other.marker for other in STACKS if other != stack]
-    count = len([pin for pin in pins if not any(marker in pin for marker in others)])
+    count = len([pin for pin in pins if stack_of(pin) == stack])
     sync = ["pip", "sync", "--python", ".venv/bin/python", "--require-hashes", "--compile-bytecode"]
     # What few source packages there are build with the setuptools of the lock, not with the newest.
     sync += ["--build-constraints", str(wanted), str(wanted)]
     run(f"{count} packages" + "".join(" +" + extra for extra in extras), *sync)
     site_packages = root / (f".venv/lib/python{version}/site-packages")
     shutil.copyfile(str(root / FARMHASH_FILE), str(site_packages / "farmhash.py"))
-    _write_whole(root / RECORD_FILE, json.dumps(made) + "\n")
+    made["digest"] = _digest(root, extras=extras, python=version, stack=stack)
+    _write_whole(root / RECORD_FILE, json.dumps({**wish, **made}) + "\n")
     print(f"set-up: done in {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -473,7 +476,10 @@ def _run(
         )
 
 
-_NETWORK_HINT = " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, UV_DEFAULT_INDEX (uv does not read pip.conf)."
+_NETWORK_HINT = (
+    " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, set UV_DEFAULT_INDEX:"
+    " uv does not read pip.conf."
+)
 
 
 def _space_hint(root: Path, message: str) -> str:

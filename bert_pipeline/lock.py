@@ -65,9 +65,8 @@ def entries(text: str) -> list[str]:
 
 
 def of_stack(text: str, stack: bootstrap.Stack) -> str:
-    """The pins of one stack: those whose markers name no other."""
-    others = [other.marker for other in bootstrap.STACKS if other != stack]
-    return "".join(entry + "\n" for entry in entries(text) if not any(marker in entry for marker in others))
+    """The pins of one stack."""
+    return "".join(entry + "\n" for entry in entries(text) if bootstrap.stack_of(entry) == stack)
 
 
 def _name(entry: str) -> str:
