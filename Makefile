@@ -53,7 +53,7 @@ export TEXT REASON
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test test-other story test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,7 @@ tensorboard: setup ## curves, settings, graph and texts of the last trainings in
 report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, written anew); ARGS=--no-open prints the path only
 	@$(VENV_PYTHON) -m bert_pipeline report $(PAST_ARGUMENTS) $(RUN) $(ARGS)
 
+notebooks: EXTRAS += notebooks
 notebooks: setup ## open the notebooks in JupyterLab: TASK=shoes; NAME=explore_data runs one into out/notebooks/explore_data.html
 	@TASK="$(TASK)" OUT="$(OUT)" $(VENV_PYTHON) -m $(if $(NAME),nbconvert --execute --to html \
 	  --output-dir "$(OUT)/notebooks" "notebooks/$(NAME).ipynb",jupyterlab --notebook-dir notebooks) $(ARGS)
@@ -111,6 +112,9 @@ predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or 
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+test-other: setup ## run the tests on the other stack, in a clone or a Debian 13 tree (as root): ARGS="tests/modules"
+	@$(VENV_PYTHON) tests/other_stack.py $(ARGS)
 
 story: setup ## play it all on the sample: train, serve, notice, retrain, push, roll back (some minutes)
 	@$(VENV_PYTHON) -W ignore tests/story.py $(ARGS)

@@ -49,8 +49,6 @@ EXCEPTIONS = {
     "bert_pipeline/skew_sides.py": {
         "bert_model"
     },  # rebuilds the Trainer's model to compare it with the export
-    "bert_pipeline/runners/kubeflow.py": {"kfp"},
-    "bert_pipeline/runners/airflow.py": {"airflow"},
 }
 # The web framework, gRPC and the API of TensorFlow Serving.
 SERVING = {"aiohttp", "google", "grpc", "grpc_health", "prometheus_client", "tensorflow_serving"}
