@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bert_pipeline import run_record
+from bert_pipeline import run_record, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import History, Run
 from bert_pipeline.span_names import name_of_span
@@ -54,7 +54,7 @@ def choose(history: History, wanted: Sequence[str], *, last: int) -> list[Run]:
     """
     if not history.runs:
         raise UserError(
-            f"no run of {history.task} got as far as a model; make pipeline TASK={history.task} first"
+            f"no run of {history.task} got as far as a model; {typed.command('pipeline', task=history.task)} first"
         )
     if not wanted:
         return list(history.runs[-last:])

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline import postgres_store
+from bert_pipeline import postgres_store, typed
 from bert_pipeline.errors import UserError
 
 _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
@@ -37,7 +37,7 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
     if url.scheme not in _DEFAULT_PORTS or not url.hostname or not database or not url.username:
         shown = f"{url.scheme}://{url.hostname}{url.path}"  # never a password
         raise UserError(
-            f"METADATA is {shown!r}; write sqlite, mysql://user:password@host:port/database "
+            f"{typed.name('metadata')} is {shown!r}; write sqlite, mysql://user:password@host:port/database "
             "or postgresql://user:password@host:port/database"
         )
     port = url.port or _DEFAULT_PORTS[url.scheme]

@@ -103,7 +103,7 @@ def test_stopped_run_says_why(past, capsys):
     ("words", "message"),
     [
         (["9"], "'9' names no run of toy; the last runs: 1 ("),
-        (["--last", "0"], "--last is 0; it must be at least 1"),
+        (["--last", "0"], "--last: '0' is not a whole number of at least 1"),
         (["--metrics", "acuracy"], "--metrics names 'acuracy'; the runs have accuracy, macro_f1"),
         (["20"], "2 runs begin with '20'; the last runs: 1 ("),
     ],

@@ -229,4 +229,4 @@ def test_a_run_that_stops_before_it_executed_anything_gets_a_report_too(past):
 
 def test_report_without_a_run_says_what_to_do(past, capsys):
     assert past.verb("report", "--no-open") == 2
-    assert "make pipeline TASK=toy first" in capsys.readouterr().err
+    assert f"python -m bert_pipeline pipeline --task toy --out {past.out} first" in capsys.readouterr().err
