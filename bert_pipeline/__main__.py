@@ -36,6 +36,13 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has enough, as in `| head`; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except (
+        OSError
+    ) as error:  # a path that cannot be used: too long, no permission, a file where a folder must be
+        if not error.filename:
+            raise
+        print(f"\nerror: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last finished component", file=sys.stderr)
         return 130
@@ -94,7 +101,7 @@ def _add_runs(verbs: Any) -> None:
     )
     label.add_argument(
         "--to",
-        type=argument_checks.target,
+        type=argument_checks.target(".csv", ".parquet"),
         default="labelled.csv",
         help="table to write: .csv or .parquet",
     )
@@ -163,7 +170,7 @@ def _add_monitor(verbs: Any) -> None:
     )
     monitor.add_argument(
         "--prometheus",
-        type=argument_checks.target,
+        type=argument_checks.target(),
         default="",
         help="file to write for the textfile collector",
     )

@@ -59,8 +59,8 @@ def span(text: str) -> int:
 
 
 def file(text: str) -> str:
-    """A type of option: a file that is there; empty where none is given."""
-    if text and not Path(text).is_file():
+    """A type of option: a file that is there, - for standard input; empty where none is given."""
+    if text not in ("", "-") and not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return text
 
@@ -83,11 +83,22 @@ def out_folder(text: str) -> Path:
     return path
 
 
-def target(text: str) -> str:
-    """A type of option: a file to write, in a folder that is there."""
-    if text and (Path(text).is_dir() or not Path(text).absolute().parent.is_dir()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file in an existing folder")
-    return text
+def target(*suffixes: str) -> Callable[[str], str]:
+    """A type of option: a file to write, in a folder that is there; empty where none is given.
+
+    Args:
+        suffixes: one of which its name must have, where there are any; it must not be empty then.
+    """
+
+    def parse(text: str) -> str:
+        path = Path(text)
+        if (text or suffixes) and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a file in an existing folder")
+        if suffixes and path.suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text!r} is not named {' or '.join(suffixes)}")
+        return text
+
+    return parse
 
 
 def check(arguments: argparse.Namespace) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bert_pipeline import argument_checks
+from bert_pipeline import argument_checks, typed
+from bert_pipeline.errors import UserError
+
+_HOST = "127.0.0.1"
 
 
 def add(verbs: Any) -> None:
@@ -31,7 +35,9 @@ def add(verbs: Any) -> None:
     )
     predict.add_argument("--rest_port", type=argument_checks.port, default=8501)
     predict.add_argument("--text", default="", help='a text, or {"column": "text", ...}')
-    predict.add_argument("--file", default="", help="texts: .csv, .jsonl or .txt, instead of a text")
+    predict.add_argument(
+        "--file", type=argument_checks.file, default="", help="texts: .csv, .jsonl or .txt, instead of a text"
+    )
     predict.add_argument("--id_column", default="", help="of the file: ids for the server's request log")
     predict.set_defaults(run=_predict)
     for parser in (serve, predict):
@@ -45,18 +51,32 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
 
     name = task_name(arguments.task)
     paths = run_paths(name, out=arguments.out)
+    for option in ("rest_port", "grpc_port"):
+        _check_port(getattr(arguments, option), option=option)
     logging = [f"--request_log_prefix={paths.root / 'requests' / name}"] if arguments.log else []
     _become(
         "serving.model_server",
         f"--model_name={name}",
         f"--model_base_path={paths.push_destination}",
-        "--host=127.0.0.1",
+        f"--host={_HOST}",
         f"--port={arguments.grpc_port}",
         f"--rest_api_port={arguments.rest_port}",
         "--enable_batching",
         *logging,
         *arguments.flags,
     )
+
+
+def _check_port(port: int, *, option: str) -> None:
+    """Says it in a moment, where the server would say it after it has loaded TensorFlow."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise UserError(
+                f"{typed.name(option)} is {port}: {error.strerror}; give another, or 0 for any that is free"
+            ) from None
 
 
 def _predict(arguments: argparse.Namespace) -> NoReturn:

@@ -134,7 +134,7 @@ def _place(option: str) -> tuple[int, str]:
 
 
 def _quoted(text: str) -> str:
-    return shlex.quote(_without_password(text))
+    return shlex.quote(without_password(text))
 
 
 def _flag(option: str, value: str | None) -> str:
@@ -150,8 +150,9 @@ def _args(flags: list[str]) -> str:
     return f'ARGS="{text}"' if not re.search(r'["$`\\!]', text) else f"ARGS={shlex.quote(text)}"
 
 
-def _without_password(text: str) -> str:
-    return re.sub(r"^(\w+://[^:/@]*):[^@/]*@", r"\1:...@", text)
+def without_password(text: str) -> str:
+    """An address as messages may show it: `mysql://ann:...@host/db`; any other text as it is."""
+    return re.sub(r"^(\w+://[^:/]*):.*@", r"\1:...@", text, flags=re.DOTALL)
 
 
 def _python_name(option: str) -> str:
