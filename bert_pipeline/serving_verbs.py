@@ -75,7 +75,7 @@ def _check_port(port: int, *, option: str) -> None:
             probe.bind((_HOST, port))
         except OSError as error:
             raise UserError(
-                f"{typed.name(option)} is {port}: {error.strerror}; give another, or 0 for any that is free"
+                f"{typed.name(option)} is {port}: {error.strerror}; give another, or 0 to do without"
             ) from None
 
 

@@ -141,7 +141,7 @@ def test_a_port_in_use_is_said_before_tensorflow_is_loaded(refused, tmp_path):
         taken.listen()
         port = str(taken.getsockname()[1])
         sentence = refused("serve", "--task", "toy", "--rest_port", port, by_make=True)
-    assert sentence == f"REST_PORT is {port}: Address already in use; give another, or 0 for any that is free"
+    assert sentence == f"REST_PORT is {port}: Address already in use; give another, or 0 to do without"
 
 
 def test_a_store_elsewhere_needs_no_folder_here(refused):
