@@ -11,6 +11,9 @@ from typing import Any
 # Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(
+    "GLOG_minloglevel", "2"
+)  # of ML Metadata, which tells of every connection to PostgreSQL
 
 from bert_pipeline import argument_checks, past_verbs, serving_verbs, typed, user_modules
 from bert_pipeline.errors import UserError

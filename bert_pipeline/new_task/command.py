@@ -134,8 +134,8 @@ def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise UserError(f"NAME is {name!r}; use letters, digits and _, and begin with a letter")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", name):
+        raise UserError(f"NAME is {name!r}; use letters, digits and _, at most 100, and begin with a letter")
 
 
 def _tell(
