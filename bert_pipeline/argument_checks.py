@@ -72,6 +72,11 @@ def table(text: str) -> str:
     return text
 
 
+def line(text: str) -> str:
+    """A type of option: a sentence for a record that is shown in one line."""
+    return " ".join(text.split())
+
+
 def out_folder(text: str) -> Path:
     """A type of option: the folder that runs write into; it need not be there."""
     if not text:

@@ -39,7 +39,7 @@ def add(verbs: Any) -> None:
 
     rollback = _verb(verbs, "rollback", "put the version before back into service", run=_rollback)
     rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
-    rollback.add_argument("--reason", default="", help="why, for the record")
+    rollback.add_argument("--reason", type=argument_checks.line, default="", help="why, for the record")
 
     gc = _verb(verbs, "gc", "list, and with --yes remove, what nobody needs any more", run=_gc)
     gc.add_argument(
