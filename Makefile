@@ -42,7 +42,7 @@ $(foreach name,$(TYPED) ARGS,$(eval override $(name) := $$(value $(name))))
 export $(TYPED)
 
 PAST_ARGUMENTS = --task="$$TASK" --out="$$OUT" $(if $(METADATA),--metadata="$$METADATA")
-TASK_ARGUMENTS = $(PAST_ARGUMENTS) $(if $(DATA),--data="$$DATA") $(if $(SPAN),--span="$$SPAN")
+TASK_ARGUMENTS = $(PAST_ARGUMENTS) $(if $(DATA),--data="$$DATA") $(if $(SPAN),--span="$$SPAN") $(if $(V),-v)
 
 # Tests on as many processes as there are processors; files whole, because their fixtures are slow.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
@@ -64,7 +64,7 @@ setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXT
 	@$(if $(filter setup,$(MAKECMDGOALS)),,SETUP_QUIETLY=1) $(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras="$$EXTRAS"
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
-	@$(VERB) pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window="$$WINDOW") $(if $(V),-v) $(ARGS)
+	@$(VERB) pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window="$$WINDOW") $(ARGS)
 
 new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
 	@$(VERB) new-task --name="$$NAME" --data="$$DATA" --out="$$OUT" $(ARGS)
@@ -85,6 +85,7 @@ report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, wri
 	@$(VERB) report $(PAST_ARGUMENTS) $(if $(RUN),"$$RUN") $(ARGS)
 
 notebooks: setup ## open the notebooks in JupyterLab: TASK=shoes; NAME=explore_data runs one into out/notebooks/explore_data.html
+	@[ -z "$$NAME" ] || [ -f "notebooks/$$NAME.ipynb" ] || { echo "error: there is no notebooks/$$NAME.ipynb (NAME)"; exit 2; } >&2
 	@$(VENV_PYTHON) -m $(if $(NAME),nbconvert --execute --to html \
 	  --output-dir="$$OUT/notebooks" "notebooks/$$NAME.ipynb",jupyterlab --notebook-dir notebooks) $(ARGS)
 

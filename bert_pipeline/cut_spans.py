@@ -54,7 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
     plural = "s" if len(counts) > 1 else ""
     print(f"{len(counts)} span{plural}, {sum(counts.values()):,} rows in {arguments.to}")
     print(
-        f'next      files = {{ all = "{{YYYY}}-{{MM}}-{{DD}}/{FILE_NAME}" }} in the task, and DATA={arguments.to}'
+        f'next      files = {{ all = "{{YYYY}}-{{MM}}-{{DD}}/{FILE_NAME}" }} in the task file, then: '
+        + typed.command("pipeline", task="...", data=arguments.to)
     )
     return 0
 

@@ -18,11 +18,11 @@ from pathlib import Path
 BY_MAKE = "BERT_PIPELINE_BY_MAKE"
 
 _PAST = {"task": "TASK", "out": "OUT", "metadata": "METADATA"}
-_TASK = {**_PAST, "data": "DATA", "span": "SPAN"}
+_TASK = {**_PAST, "data": "DATA", "span": "SPAN", "verbose": "V"}
 
 # Each verb's options to make's variables; "" are the words behind the verb. What is not here goes into ARGS.
 VARIABLES: dict[str, dict[str, str]] = {
-    "pipeline": {**_TASK, "window": "WINDOW", "verbose": "V"},
+    "pipeline": {**_TASK, "window": "WINDOW"},
     "new-task": {"name": "NAME", "data": "DATA", "out": "OUT"},
     "schema": _TASK,
     "lineage": {**_PAST, "": "VERSION"},

@@ -72,7 +72,7 @@ def test_a_text_reaches_the_client_and_args_reach_the_shell() -> None:
 
 def test_what_messages_tell_to_type_are_variables_of_the_target() -> None:
     for verb, variables in typed.VARIABLES.items():
-        recipe = rules()[verb].replace("$(TASK_ARGUMENTS)", "$(PAST_ARGUMENTS) $$DATA $$SPAN")
+        recipe = rules()[verb].replace("$(TASK_ARGUMENTS)", "$(PAST_ARGUMENTS) $$DATA $$SPAN $$V")
         recipe = recipe.replace("$(PAST_ARGUMENTS)", "$$TASK $$OUT $$METADATA")
         named = set(re.findall(r"\$(?:\$|\(if \$\()([A-Z_]+)", recipe)) - {"ARGS"}
         assert set(variables.values()) == named, verb
