@@ -43,10 +43,10 @@ VARIABLES: dict[str, dict[str, str]] = {
         "id_column": "ID",
     },
 }
-# What goes from one command into the next: the task and its place, and single settings (`--set`).
-_CARRIED = ("task", "out", "data", "metadata", "set")
+# What goes from one command into the next: the task and its place, the window, and single settings (`--set`).
+_CARRIED = ("task", "out", "data", "metadata", "window", "set")
 _WITH_SETTINGS = ("pipeline", "schema", "skew", "label", "monitor")
-_DEFAULTS = {"task": "shoes", "out": "out", "data": "", "metadata": ""}
+_DEFAULTS = {"task": "shoes", "out": "out", "data": "", "metadata": "", "window": ""}
 _PYTHON = "python -m bert_pipeline"
 
 
@@ -74,7 +74,7 @@ def remembered(arguments: argparse.Namespace, *, by_make: bool) -> Iterator[None
     global _typed
     carried = {}
     for option, default in _DEFAULTS.items():
-        value = str(getattr(arguments, option, default))
+        value = str(getattr(arguments, option, None) or default)
         if value != default and not (arguments.verb == "new-task" and option == "data"):
             carried[option] = (value,)
     if settings := tuple(getattr(arguments, "overrides", ())):

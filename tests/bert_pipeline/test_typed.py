@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ def remembered(*words: str, by_make: bool):
     [
         (True, "serve", {}, "make serve TASK=toy OUT=/tmp/o"),
         (True, "pipeline", {}, "make pipeline TASK=toy OUT=/tmp/o DATA='my data' METADATA=mysql://ann:...@h/db"
-         " ARGS=\"--set training.epochs=2 --set 'task.x=a b'\""),
+         " WINDOW=2 ARGS=\"--set training.epochs=2 --set 'task.x=a b'\""),
         (True, "monitor", {"labels": "...", "logs": "x"}, "make monitor TASK=toy OUT=/tmp/o DATA='my data'"
          " METADATA=mysql://ann:...@h/db LABELS=... ARGS=\"--logs x --set training.epochs=2 --set 'task.x=a b'\""),
         (True, "rollback", {"to": "7"}, "make rollback TASK=toy OUT=/tmp/o METADATA=mysql://ann:...@h/db VERSION=7"),
@@ -34,7 +37,7 @@ def remembered(*words: str, by_make: bool):
     ],
 )  # fmt: skip
 def test_a_hint_carries_what_the_command_was_given(by_make, verb, options, command):
-    words = ["pipeline", "--task", "toy", "--out", "/tmp/o", "--data", "my data"]
+    words = ["pipeline", "--window", "2", "--task", "toy", "--out", "/tmp/o", "--data", "my data"]
     words += ["--metadata", "mysql://ann:secret@h/db", "--set", "training.epochs=2", "--set", "task.x=a b"]
     with remembered(*words, by_make=by_make):
         assert typed.command(verb, **options) == command
@@ -86,3 +89,42 @@ def test_what_was_typed_is_forgotten_when_the_verb_has_ended():
     with typed.remembered(argparse.Namespace(verb="pipeline", task="toy"), by_make=False):
         assert typed.command("serve") == "python -m bert_pipeline serve --task toy"
     assert typed.command("serve") == "make serve"
+
+
+# What is read before or without a command: the page of settings, what `make doctor` and the set-up say, a task file.
+ELSEWHERE = (
+    "doctor",
+    "bootstrap.py",
+    "lock.py",
+    "typed.py",
+    "farmhash_standin.py",
+    "page.py",
+    "task_file.py",
+)
+COMMAND = re.compile(
+    rf"\bmake (?:{'|'.join(typed.VARIABLES)})\b|\b(?:OUT|METADATA|TASK|LABELS|VERSION)=|(?<![\w`])--[a-z]+"
+)
+
+
+def told(path: Path) -> Iterator[str]:
+    """The strings of a source that messages are made of: no docstrings, no options that are declared or handed on."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call)):
+        if getattr(call.func, "attr", "") in ("add_argument", "add_parser"):
+            skipped |= {id(n) for n in ast.walk(call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            yield from [node.value] if " " in node.value else []
+
+
+def test_no_message_writes_a_command_or_an_option_by_itself():
+    root = Path(__file__).parents[2] / "bert_pipeline"
+    found = [
+        f"{path.name}: {text}"
+        for path in sorted(root.rglob("*.py"))
+        if not path.name.startswith(ELSEWHERE)
+        for text in told(path)
+        if COMMAND.search(text)
+    ]
+    assert found == []
