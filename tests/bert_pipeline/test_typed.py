@@ -102,7 +102,8 @@ ELSEWHERE = (
     "task_file.py",
 )
 COMMAND = re.compile(
-    rf"\bmake (?:{'|'.join(typed.VARIABLES)})\b|\b(?:OUT|METADATA|TASK|LABELS|VERSION)=|(?<![\w`])--[a-z]+"
+    rf"\bmake (?:{'|'.join(typed.VARIABLES)})\b"
+    r"|\b(?:OUT|METADATA|TASK|LABELS|VERSION)=|(?<![\w`(])--(?!help|hash)[a-z]+"
 )
 
 
@@ -111,7 +112,11 @@ def told(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
     for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call)):
-        if getattr(call.func, "attr", "") in ("add_argument", "add_parser"):
+        if getattr(call.func, "attr", getattr(call.func, "id", "")) in (
+            "add_argument",
+            "add_parser",
+            "_verb",
+        ):
             skipped |= {id(n) for n in ast.walk(call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
