@@ -28,15 +28,22 @@ TEXT ?= These loafers fell apart after two weeks.
 GRPC_PORT ?= 8500
 REST_PORT ?= 8501
 
-# A pyenv that lacks the version of .python-version has no `python3` in this folder; any other will do.
+# A pyenv whose version is not installed has no `python3`; any other will do.
 PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null && echo "$$p" && break; done)
 VENV_PYTHON := .venv/bin/python
-TASK_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(SPAN),--span $(SPAN)) \
-  $(if $(METADATA),--metadata "$(METADATA)")
-PAST_ARGUMENTS = --task "$(TASK)" --out "$(OUT)" $(if $(METADATA),--metadata "$(METADATA)")
+# It says in its messages what to type in make's words.
+VERB := BERT_PIPELINE_BY_MAKE=1 $(VENV_PYTHON) -m bert_pipeline
 
-KEEP_REQUESTS = $(if $(LOG),--request_log_prefix "$(OUT)/$(TASK)/requests/$(TASK)")
+# By the environment, as they were typed: quotes, dollars and backquotes in a text or a path are no business of make.
+# ARGS are words for the shell, as they were typed.
+TYPED := TASK OUT DATA SPAN WINDOW ADDRESS METADATA NAME VERSION REASON KEEP RUN RUNS PORT EXTRAS STACK CSV FILE ID LABELS \
+  CONTEXT TO TEXT GRPC_PORT REST_PORT
+$(foreach name,$(TYPED) ARGS,$(eval override $(name) := $$(value $(name))))
+export $(TYPED)
+
+PAST_ARGUMENTS = --task="$$TASK" --out="$$OUT" $(if $(METADATA),--metadata="$$METADATA")
+TASK_ARGUMENTS = $(PAST_ARGUMENTS) $(if $(DATA),--data="$$DATA") $(if $(SPAN),--span="$$SPAN") $(if $(V),-v)
 
 # Tests on as many processes as there are processors; files whole, because their fixtures are slow.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
@@ -45,10 +52,6 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 export PYTHONPATH := $(CURDIR)/modules:$(CURDIR)
 export TF_USE_LEGACY_KERAS := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
-# By the environment, as it was typed: quotes, dollars and backquotes in a text are no business of make or the shell.
-override TEXT := $(value TEXT)
-override REASON := $(value REASON)
-export TEXT REASON
 # Importing TFX takes 24 s without bytecode and 8 s with it.
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
@@ -58,57 +61,58 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make or mend .venv; STACK=1.16 asks for an older TFX (auto: the newest); EXTRAS="gpu notebooks" adds parts, EXTRAS=none drops them
-	@$(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras "$(EXTRAS)" --stack "$(STACK)"
+setup: ## create or repair .venv; STACK=1.16 asks for an older TFX (auto: the newest); EXTRAS="gpu notebooks" adds parts, EXTRAS=none drops them
+	@$(if $(filter setup,$(MAKECMDGOALS)),,SETUP_QUIETLY=1) $(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras="$$EXTRAS" --stack="$$STACK"
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
-	@$(VENV_PYTHON) -m bert_pipeline pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window $(WINDOW)) $(if $(V),-v) $(ARGS)
+	@$(VERB) pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window="$$WINDOW") $(ARGS)
 
 new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
-	@$(VENV_PYTHON) -m bert_pipeline new-task --name "$(NAME)" --data "$(DATA)" $(ARGS)
+	@$(VERB) new-task --name="$$NAME" --data="$$DATA" --out="$$OUT" $(ARGS)
 
 schema: setup ## compare the curated schema with the newest data: TASK=shoes SPAN=2 ARGS=--accept
-	@$(VENV_PYTHON) -m bert_pipeline schema review $(TASK_ARGUMENTS) $(ARGS)
+	@$(VERB) schema review $(TASK_ARGUMENTS) $(ARGS)
 
 lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARGS="--span 2", ARGS="--format mermaid" (json, dot)
-	@$(VENV_PYTHON) -m bert_pipeline lineage $(PAST_ARGUMENTS) $(VERSION) $(ARGS)
+	@$(VERB) lineage $(PAST_ARGUMENTS) $(if $(VERSION),"$$VERSION") $(ARGS)
 
 compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="--last 9", ARGS="--format csv" (json)
-	@$(VENV_PYTHON) -m bert_pipeline compare $(PAST_ARGUMENTS) $(RUNS) $(ARGS)
+	@$(VERB) compare $(PAST_ARGUMENTS) $$RUNS $(ARGS)
 
 tensorboard: setup ## curves, settings, graph and texts of the last trainings in the browser: TASK=shoes PORT=6006; ARGS="--last 9"
-	@$(VENV_PYTHON) -m bert_pipeline tensorboard $(PAST_ARGUMENTS) $(if $(PORT),--port "$(PORT)") $(ARGS)
+	@$(VERB) tensorboard $(PAST_ARGUMENTS) $(if $(PORT),--port="$$PORT") $(ARGS)
 
 report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, written anew); ARGS=--no-open prints the path only
-	@$(VENV_PYTHON) -m bert_pipeline report $(PAST_ARGUMENTS) $(RUN) $(ARGS)
+	@$(VERB) report $(PAST_ARGUMENTS) $(if $(RUN),"$$RUN") $(ARGS)
 
-notebooks: EXTRAS += notebooks
+notebooks: override EXTRAS += notebooks
 notebooks: setup ## open the notebooks in JupyterLab: TASK=shoes; NAME=explore_data runs one into out/notebooks/explore_data.html
-	@TASK="$(TASK)" OUT="$(OUT)" $(VENV_PYTHON) -m $(if $(NAME),nbconvert --execute --to html \
-	  --output-dir "$(OUT)/notebooks" "notebooks/$(NAME).ipynb",jupyterlab --notebook-dir notebooks) $(ARGS)
+	@[ -z "$$NAME" ] || [ -f "notebooks/$$NAME.ipynb" ] || { echo "error: there is no notebooks/$$NAME.ipynb (NAME)"; exit 2; } >&2
+	@$(VENV_PYTHON) -m $(if $(NAME),nbconvert --execute --to html \
+	  --output-dir="$$OUT/notebooks" "notebooks/$$NAME.ipynb",jupyterlab --notebook-dir notebooks) $(ARGS)
 
 rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
-	@$(VENV_PYTHON) -m bert_pipeline rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to "$(VERSION)") --reason "$$REASON" $(ARGS)
+	@$(VERB) rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to="$$VERSION") --reason="$$REASON" $(ARGS)
 
 gc: setup ## list what nobody needs any more: TASK=shoes KEEP=3 (versions that stay); YES=1 removes it
-	@$(VENV_PYTHON) -m bert_pipeline gc $(PAST_ARGUMENTS) $(if $(KEEP),--keep "$(KEEP)") $(if $(YES),--yes) $(ARGS)
+	@$(VERB) gc $(PAST_ARGUMENTS) $(if $(KEEP),--keep="$$KEEP") $(if $(YES),--yes) $(ARGS)
 
 skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
-	@$(VENV_PYTHON) -m bert_pipeline skew $(TASK_ARGUMENTS) $(if $(CSV),--csv "$(CSV)") $(ARGS)
+	@$(VERB) skew $(TASK_ARGUMENTS) $(if $(CSV),--csv="$$CSV") $(ARGS)
 
 label: setup ## label a file or folder with the model in service: FILE=texts.csv TO=labelled.csv (or .parquet)
-	@$(VENV_PYTHON) -m bert_pipeline label $(TASK_ARGUMENTS) --texts "$(FILE)" --to "$(TO)" $(ARGS)
+	@$(VERB) label $(TASK_ARGUMENTS) --texts="$$FILE" --to="$$TO" $(ARGS)
 
 serve: setup ## serve the newest pushed model over REST and gRPC: TASK=shoes REST_PORT=8501 GRPC_PORT=8500 LOG=1 (keep requests)
-	@$(VENV_PYTHON) -m serving.model_server --model_name "$(TASK)" --model_base_path "$(OUT)/$(TASK)/serving/$(TASK)" \
-	  --host 127.0.0.1 --port $(GRPC_PORT) --rest_api_port $(REST_PORT) --enable_batching $(KEEP_REQUESTS) $(ARGS)
+	@$(VERB) serve --task="$$TASK" --out="$$OUT" --grpc_port="$$GRPC_PORT" --rest_port="$$REST_PORT" \
+	  $(if $(LOG),--log) -- $(ARGS)
 
 monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv CONTEXT=slices.csv (0 fine, Error 10 watch, Error 20 retrain)
-	@$(VENV_PYTHON) -m bert_pipeline monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels "$(LABELS)") $(if $(CONTEXT),--context "$(CONTEXT)") $(ARGS)
+	@$(VERB) monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels="$$LABELS") $(if $(CONTEXT),--context="$$CONTEXT") $(ARGS)
 
 predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ID=column ARGS="--out out.csv"
-	@$(VENV_PYTHON) -m serving.client --model "$(TASK)" --address localhost:$(REST_PORT) \
-	  $(if $(FILE),--file "$(FILE)" $(if $(ID),--id_column "$(ID)"),--text "$$TEXT") $(ARGS)
+	@$(VERB) predict --task="$$TASK" --rest_port="$$REST_PORT" \
+	  $(if $(FILE),--file="$$FILE" $(if $(ID),--id_column="$$ID"),--text="$$TEXT") -- $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
@@ -123,7 +127,7 @@ test-all: setup ## run the slow tests as well
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not soak" $(ARGS)
 
 test-serving: setup ## run TF Serving's contract against a server: ADDRESS=host:8500,host:8501 (its models: serving/README.md)
-	@$(VENV_PYTHON) -m pytest tests/serving/contract $(if $(ADDRESS),--serving-address "$(ADDRESS)") $(ARGS)
+	@$(VENV_PYTHON) -m pytest tests/serving/contract $(if $(ADDRESS),--serving-address="$$ADDRESS") $(ARGS)
 
 soak: setup ## put the server under load for an hour: swaps, overload, deadlines, fuzzed bodies, memory
 	@$(VENV_PYTHON) -m pytest tests/serving -m soak -s $(ARGS)
@@ -138,7 +142,7 @@ format: setup ## put the code into the project's format
 	@$(VENV_PYTHON) -m ruff check --fix --select I . && $(VENV_PYTHON) -m ruff format .
 
 doctor: setup ## say what is wrong with this machine and how to mend it
-	@$(VENV_PYTHON) -m bert_pipeline doctor
+	@$(VERB) doctor
 
 lock: ## compile requirements.lock from pyproject.toml; ARGS=--upgrade takes the newest versions
 	@$(or $(PYTHON),python3) -m bert_pipeline.lock $(ARGS)

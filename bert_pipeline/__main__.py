@@ -11,8 +11,11 @@ from typing import Any
 # Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(
+    "GLOG_minloglevel", "2"
+)  # of ML Metadata, which tells of every connection to PostgreSQL
 
-from bert_pipeline import past_verbs, user_modules
+from bert_pipeline import argument_checks, past_verbs, serving_verbs, typed, user_modules
 from bert_pipeline.errors import UserError
 
 
@@ -23,28 +26,55 @@ def main(argv: list[str] | None = None) -> int:
     message explains.
     """
     user_modules.make_importable()
-    arguments = _parser().parse_args(argv)
+    by_make = os.environ.pop(typed.BY_MAKE, "") != ""
     try:
-        return int(arguments.run(arguments))
+        with typed.remembered(argparse.Namespace(verb=""), by_make=by_make):
+            arguments = _parser().parse_args(argv)
+        with typed.remembered(arguments, by_make=by_make):
+            argument_checks.check(arguments)
+            return int(arguments.run(arguments))
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # who reads has enough, as in `| head`; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except (
+        OSError
+    ) as error:  # a path that cannot be used: too long, no permission, a file where a folder must be
+        if not error.filename:
+            raise
+        print(f"\nerror: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last finished component", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bert_pipeline", description=__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    parser = argument_checks.Parser(prog="python -m bert_pipeline", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
+    _add_runs(verbs)
+    _add_new_task(verbs)
+    _add_monitor(verbs)
+    serving_verbs.add(verbs)
+    past_verbs.add(verbs)
+    _add_cuts(verbs)
 
+    settings = verbs.add_parser("settings", help="every setting and component, with the files behind them")
+    settings.add_argument("word", nargs="?", default="", help="only keys with this in them, in short")
+    settings.set_defaults(run=_settings)
+
+    doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_runs(verbs: Any) -> None:
     pipeline = verbs.add_parser("pipeline", help="run a task's pipeline")
     _add_task_arguments(pipeline)
     pipeline.add_argument(
-        "--window", type=int, default=None, help="spans to train on, instead of data.window"
+        "--window", type=argument_checks.count(1), help="spans to train on, instead of data.window"
     )
     pipeline.add_argument(
         "--server",
@@ -56,24 +86,29 @@ def _parser() -> argparse.ArgumentParser:
 
     skew = verbs.add_parser("skew", help="compare training with serving on a CSV")
     _add_task_arguments(skew)
-    skew.add_argument("--csv", default="", help="file to compare on; default: the task's own files")
-    skew.set_defaults(run=_skew)
+    skew.add_argument(
+        "--csv",
+        type=argument_checks.file,
+        default="",
+        help="file to compare on; default: the task's own files",
+    )
+    skew.set_defaults(run=_skew, needs_run="files")
 
     label = verbs.add_parser("label", help="label a file or folder of texts with the model in service")
     _add_task_arguments(label)
-    label.add_argument("--texts", required=True, help=".csv or .parquet file, or a folder of them")
-    label.add_argument("--to", default="labelled.csv", help="table to write: .csv or .parquet")
-    label.set_defaults(run=_label)
-
-    _add_new_task(verbs)
-    _add_monitor(verbs)
-    past_verbs.add(verbs)
-    spans = verbs.add_parser("spans", help="cut dated CSV files into spans")
-    spans.add_argument("--csv", nargs="+", required=True, help="files with the same columns")
-    spans.add_argument("--date", required=True, help="the column with dates, ISO 8601")
-    spans.add_argument("--by", choices=("day", "week", "month"), default="week")
-    spans.add_argument("--to", required=True, help="folder; gets one folder a span, YYYY-MM-DD")
-    spans.set_defaults(run=_spans)
+    label.add_argument(
+        "--texts",
+        type=argument_checks.table,
+        required=True,
+        help=".csv or .parquet file, or a folder of them",
+    )
+    label.add_argument(
+        "--to",
+        type=argument_checks.target(".csv", ".parquet"),
+        default="labelled.csv",
+        help="table to write: .csv or .parquet",
+    )
+    label.set_defaults(run=_label, needs_run="files")
 
     schema = verbs.add_parser("schema", help="compare the curated schema with the newest data")
     schema.add_argument("action", choices=("review",))
@@ -83,13 +118,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     schema.set_defaults(run=_schema)
 
-    settings = verbs.add_parser("settings", help="every setting and component, with the files behind them")
-    settings.add_argument("word", nargs="?", default="", help="only keys with this in them, in short")
-    settings.set_defaults(run=_settings)
 
-    doctor = verbs.add_parser("doctor", help="say what is wrong with this machine")
-    doctor.set_defaults(run=_doctor)
-    return parser
+def _add_cuts(verbs: Any) -> None:
+    spans = verbs.add_parser("spans", help="cut dated CSV files into spans")
+    spans.add_argument(
+        "--csv",
+        type=argument_checks.file,
+        nargs="+",
+        required=True,
+        help="files with the same columns",
+    )
+    spans.add_argument("--date", required=True, help="the column with dates, ISO 8601")
+    spans.add_argument("--by", choices=("day", "week", "month"), default="week")
+    spans.add_argument("--to", required=True, help="folder; gets one folder a span, YYYY-MM-DD")
+    spans.set_defaults(run=_spans)
 
 
 def _add_new_task(verbs: Any) -> None:
@@ -99,7 +141,7 @@ def _add_new_task(verbs: Any) -> None:
     new_task.add_argument("--text", action="append", default=[], help="text column; twice for a pair")
     new_task.add_argument("--label", default="", help="label column")
     new_task.add_argument("--slice", action="append", default=[], help="column to report metrics by")
-    new_task.add_argument("--out", default="out", type=Path, help="where runs write")
+    new_task.add_argument("--out", default="out", type=argument_checks.out_folder, help="where runs write")
     new_task.add_argument("--force", action="store_true", help="replace a task of that name")
     new_task.set_defaults(run=_new_task)
 
@@ -110,23 +152,49 @@ def _add_monitor(verbs: Any) -> None:
     )
     _add_task_arguments(monitor)
     monitor.add_argument("--logs", default="", help="folder of request logs; default: OUT/TASK/requests")
-    monitor.add_argument("--labels", default="", help="CSV of id and label, and columns to slice by")
     monitor.add_argument(
-        "--context", default="", help="CSV of id and columns to slice by, known without labels"
+        "--labels",
+        type=argument_checks.file,
+        default="",
+        help="CSV of id and label, and columns to slice by",
     )
-    monitor.add_argument("--version", type=int, default=None, help="default: the one in service")
-    monitor.add_argument("--compare", type=int, default=0, help="another pushed version, for agreement")
-    monitor.add_argument("--prometheus", default="", help="file to write for the textfile collector")
-    monitor.set_defaults(run=_monitor)
+    monitor.add_argument(
+        "--context",
+        type=argument_checks.file,
+        default="",
+        help="CSV of id and columns to slice by, known without labels",
+    )
+    monitor.add_argument("--version", type=argument_checks.count(0), help="default: the one in service")
+    monitor.add_argument(
+        "--compare",
+        type=argument_checks.count(0),
+        default=0,
+        help="another pushed version, for agreement",
+    )
+    monitor.add_argument(
+        "--prometheus",
+        type=argument_checks.target(),
+        default="",
+        help="file to write for the textfile collector",
+    )
+    monitor.set_defaults(run=_monitor, needs_run="files")
 
 
 def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="shoes", help="name of a file in tasks/, or a path")
     parser.add_argument("--data", default="", help="data folder, instead of the task's data.path")
     parser.add_argument(
-        "--span", type=_span, default=None, help="span, instead of the task's data.span: 2, 2025-07-01"
+        "--span",
+        type=argument_checks.span,
+        default=None,
+        help="span, instead of the task's data.span: 2, 2025-07-01",
     )
-    parser.add_argument("--out", default="out", type=Path, help="where everything is written")
+    parser.add_argument(
+        "--out",
+        default="out",
+        type=argument_checks.out_folder,
+        help="where everything is written",
+    )
     parser.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the libraries log")
     parser.add_argument(
@@ -137,15 +205,6 @@ def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="one setting",
     )
-
-
-def _span(text: str) -> int:
-    from bert_pipeline import spans
-
-    try:
-        return spans.parse_span(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 # Imports stand inside the verbs: a verb pays for its own only, and `--help` for none.
@@ -169,11 +228,17 @@ def _pipeline(arguments: argparse.Namespace) -> int:
     )
 
 
+def _log(arguments: argparse.Namespace, name: str) -> Path:
+    from bert_pipeline.config import task_name
+    from bert_pipeline.paths import run_paths
+
+    return run_paths(task_name(arguments.task), out=arguments.out).logs / f"{name}.log"
+
+
 def _skew(arguments: argparse.Namespace) -> int:
     from bert_pipeline.run_log import quiet_library_loggers, run_log
 
-    log = arguments.out / Path(arguments.task).stem / "logs" / "skew.log"
-    with run_log(log, verbose=arguments.verbose):
+    with run_log(_log(arguments, "skew"), verbose=arguments.verbose):
         from bert_pipeline import skew
 
         quiet_library_loggers()
@@ -183,8 +248,7 @@ def _skew(arguments: argparse.Namespace) -> int:
 def _label(arguments: argparse.Namespace) -> int:
     from bert_pipeline.run_log import quiet_library_loggers, run_log
 
-    log = arguments.out / Path(arguments.task).stem / "logs" / "label.log"
-    with run_log(log, verbose=arguments.verbose):
+    with run_log(_log(arguments, "label"), verbose=arguments.verbose):
         from bert_pipeline import label
 
         quiet_library_loggers()
@@ -194,8 +258,7 @@ def _label(arguments: argparse.Namespace) -> int:
 def _monitor(arguments: argparse.Namespace) -> int:
     from bert_pipeline.run_log import quiet_library_loggers, run_log
 
-    log = arguments.out / Path(arguments.task).stem / "logs" / "monitor.log"
-    with run_log(log, verbose=arguments.verbose):
+    with run_log(_log(arguments, "monitor"), verbose=arguments.verbose):
         from bert_pipeline.monitoring import command
 
         quiet_library_loggers()
@@ -217,8 +280,7 @@ def _spans(arguments: argparse.Namespace) -> int:
 def _schema(arguments: argparse.Namespace) -> int:
     from bert_pipeline.run_log import quiet_library_loggers, run_log
 
-    log = arguments.out / Path(arguments.task).stem / "logs" / "schema.log"
-    with run_log(log, verbose=arguments.verbose):
+    with run_log(_log(arguments, "schema"), verbose=arguments.verbose):
         from bert_pipeline import schema_review
 
         quiet_library_loggers()

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bert_pipeline import run_record
+from bert_pipeline import run_record, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import History, Run
 from bert_pipeline.span_names import name_of_span
@@ -54,7 +54,7 @@ def choose(history: History, wanted: Sequence[str], *, last: int) -> list[Run]:
     """
     if not history.runs:
         raise UserError(
-            f"no run of {history.task} got as far as a model; make pipeline TASK={history.task} first"
+            f"no run of {history.task} got as far as a model; {typed.command('pipeline', task=history.task)} first"
         )
     if not wanted:
         return list(history.runs[-last:])
@@ -134,8 +134,40 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
         yield "the rest is not recorded of one of the two"
         return
     for key in sorted({*before, *after}, key=lambda k: (k not in _FACTS and k != "spans", k)):
-        if before.get(key) != after.get(key):
-            yield _change(key, before.get(key), after.get(key))
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if _is_tables(old) and _is_tables(new):
+            yield from _table_changes(key, old or [], new or [])
+        else:
+            yield _change(key, old, new)
+
+
+def _is_tables(value: Any) -> bool:
+    """A list of tables, such as the gates; or none."""
+    return value is None or (isinstance(value, list) and all(isinstance(v, dict) for v in value))
+
+
+def _table_changes(
+    key: str, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> Iterator[str]:
+    """What changed within a list of tables; two are the same one where their texts are, such as metric and slice."""
+    old, new = ({_identity(table): table for table in tables} for tables in (before, after))
+    if len(old) < len(before) or len(new) < len(after) or (old == new and before != after):
+        yield _change(key, list(before), list(after))  # no texts to know them by, or another order
+        return
+    for name in [*old, *(name for name in new if name not in old)]:
+        one, other = old.get(name), new.get(name)
+        if one is None or other is None:
+            yield f"{key}: {'without' if other is None else 'with'} {run_record.shown(one or other)}"
+            continue
+        for field in sorted({*one, *other}):
+            if one.get(field) != other.get(field):
+                yield _change(f"{key} ({', '.join(name)}): {field}", one.get(field), other.get(field))
+
+
+def _identity(table: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(value for value in table.values() if isinstance(value, str) and value)
 
 
 def _change(key: str, before: Any, after: Any) -> str:
@@ -143,9 +175,5 @@ def _change(key: str, before: Any, after: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    if value is None:
-        return "not set"
-    if isinstance(value, tuple | list):
-        return ", ".join(map(_shown, value)) or "none"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = run_record.shown(value)
     return text[:12] if len(text) == 64 and text.isalnum() else text  # a hash

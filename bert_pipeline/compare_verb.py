@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 
+from bert_pipeline import typed
 from bert_pipeline.compare import Compared, choose, compare
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import read_history
@@ -31,8 +32,6 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: there is no such run or metric.
     """
-    if arguments.last < 1:
-        raise UserError(f"--last is {arguments.last}; it must be at least 1")
     store, paths = task_store(arguments)
     history = read_history(store, task=paths.task_name)
     columns = compare(history, choose(history, arguments.runs, last=arguments.last))
@@ -49,7 +48,9 @@ def _check_metrics(columns: Sequence[Compared], names: Sequence[str]) -> None:
     known = {name for c in columns for values in c.metrics.values() for name in values}
     unknown = [name for name in names if name not in known]
     if known and unknown:
-        raise UserError(f"--metrics names {unknown[0]!r}; the runs have {', '.join(sorted(known))}")
+        raise UserError(
+            f"{typed.name('metrics')} names {unknown[0]!r}; the runs have {', '.join(sorted(known))}"
+        )
 
 
 def as_text(columns: Sequence[Compared], *, names: Sequence[str]) -> str:

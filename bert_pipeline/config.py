@@ -18,7 +18,7 @@ from typing import Any
 
 import bert_task
 
-from bert_pipeline import task_checks
+from bert_pipeline import task_checks, typed
 from bert_pipeline.errors import UserError
 
 if sys.version_info >= (3, 11):
@@ -78,7 +78,7 @@ def load_task(
     task = parse_task(values, source=str(path))
     data_dir = Path(data).resolve() if data else (PROJECT_ROOT / task.data.path).resolve()
     if not data_dir.is_dir():
-        fix = "give the folder with DATA=..." if not data else "give an existing folder"
+        fix = f"give the folder with {typed.give('data')}" if not data else "give an existing folder"
         raise UserError(f"data.path: there is no folder {data_dir}; {fix} (it must hold {_wanted(task)})")
     return LoadedTask(task=task, path=path, data_dir=data_dir)
 
@@ -115,7 +115,12 @@ def task_name(name: str) -> str:
         name: as in `load_task`.
     """
     path = _task_path(name)
-    return str(read_toml(path).get("name") or path.stem)
+    found = read_toml(path).get("name") or path.stem
+    try:
+        task_checks.check_name(found)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return str(found)
 
 
 def _wanted(task: bert_task.TaskConfig) -> str:
@@ -134,16 +139,21 @@ def _task_path(name: str) -> Path:
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or "." not in key:
+    *parents, last = key.strip().split(".")
+    if not separator or not parents or not all([*parents, last]):
         raise UserError(f"setting {override!r} is not of the form section.key=value")
     try:
-        value = tomllib.loads(f"x = {text}")["x"]
+        parsed = tomllib.loads(f"x = {text}")
     except tomllib.TOMLDecodeError:
-        value = text
-    *parents, last = key.split(".")
-    for parent in parents:
+        parsed = {}
+    for depth, parent in enumerate(parents, start=1):
         values = values.setdefault(parent, {})
-    values[last] = value
+        if not isinstance(values, dict):
+            table = ".".join(parents[:depth])
+            raise UserError(
+                f"setting {override!r}: {table} has no keys; set {table} itself, in TOML's notation"
+            )
+    values[last] = parsed["x"] if list(parsed) == ["x"] else text
 
 
 def parse_task(values: Mapping[str, Any], *, source: str) -> bert_task.TaskConfig:

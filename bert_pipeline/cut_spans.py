@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from bert_pipeline import typed
 from bert_pipeline.components.example_gen import read_csv
 from bert_pipeline.errors import UserError
 
@@ -53,7 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
     plural = "s" if len(counts) > 1 else ""
     print(f"{len(counts)} span{plural}, {sum(counts.values()):,} rows in {arguments.to}")
     print(
-        f'next      files = {{ all = "{{YYYY}}-{{MM}}-{{DD}}/{FILE_NAME}" }} in the task, and DATA={arguments.to}'
+        f'next      files = {{ all = "{{YYYY}}-{{MM}}-{{DD}}/{FILE_NAME}" }} in the task file, then: '
+        + typed.command("pipeline", task="...", data=arguments.to)
     )
     return 0
 
@@ -88,7 +90,7 @@ def cut(paths: Iterable[Path], *, date_column: str, by: str, folder: Path) -> di
             elif (folder / name / FILE_NAME).read_bytes() != (partial / name / FILE_NAME).read_bytes():
                 raise UserError(
                     f"{folder / name / FILE_NAME} is there and holds other rows; spans that were trained on must stay "
-                    "as they are: cut whole spans only, or give another folder with --to"
+                    f"as they are: cut whole spans only, or give another folder with {typed.give('to')}"
                 )
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in new.items():
@@ -132,11 +134,11 @@ def _rows(paths: Iterable[Path], *, date_column: str) -> Iterator[tuple[str, Row
     columns: list[str] = []
     for path in paths:
         if not path.is_file():
-            raise UserError(f"--csv: there is no file {path}")
+            raise UserError(f"{typed.name('csv')}: there is no file {path}")
         for number, row in enumerate(read_csv(str(path)), start=1):
             if date_column not in row:
                 raise UserError(
-                    f"{path}: there is no column {date_column!r} (--date); it has {', '.join(row)}"
+                    f"{path}: there is no column {date_column!r} ({typed.name('date')}); it has {', '.join(row)}"
                 )
             columns = columns or list(row)
             if set(row) != set(columns):

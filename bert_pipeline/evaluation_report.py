@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import bert_task
 import tensorflow_model_analysis as tfma
@@ -65,7 +65,11 @@ def read_report(evaluation_uri: str, *, task: bert_task.TaskConfig) -> Evaluatio
         blessed=validation.validation_ok and not verdict.refusals,
         has_baseline=has_baseline,
         refusals=(*thresholds, *verdict.refusals),
-        notes=(*_notes(task, slices=slices, has_baseline=has_baseline), *verdict.notes),
+        notes=(
+            *_notes(task, slices=slices, has_baseline=has_baseline),
+            *_without_value(task.evaluation.slices, overall=overall, slices=slices),
+            *verdict.notes,
+        ),
         behind=verdict.behind,
         cost_unit=task.evaluation.cost_unit,
     )
@@ -87,6 +91,20 @@ def _notes(task: bert_task.TaskConfig, *, slices: list[SliceMetrics], has_baseli
     for spec in task.evaluation.slices:
         if _columns(spec) not in seen:
             yield f"evaluation.slices names {spec!r}, and no evaluated example has it; nothing is reported by it"
+
+
+def _without_value(
+    specs: Sequence[str], *, overall: SliceMetrics, slices: Sequence[SliceMetrics]
+) -> Iterator[str]:
+    """Examples that lack a value of a column that is sliced by; TFMA counts them on all data only."""
+    for spec in specs:
+        counts = [row.num_examples for row in slices if row.columns == _columns(spec)]
+        missing = overall.num_examples - sum(counts)
+        if counts and missing > 0:
+            yield (
+                f"{missing:,} of {overall.num_examples:,} evaluated examples have no value of {spec}; they are in none "
+                "of its slices"
+            )
 
 
 def _gate_text(gate: bert_task.GateConfig) -> str:

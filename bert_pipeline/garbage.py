@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import Artifact, Execution, History, Run, flat
 from bert_pipeline.lineage import BASE_MODEL
@@ -68,7 +69,8 @@ def what_to_keep(
     if model is None:
         raise UserError(
             f"ML Metadata does not know the model of version {in_service}, which is in service, and so not what it "
-            "needs; nothing is removed (was it put there by hand, or by a run with another OUT= or METADATA=?)"
+            f"needs; nothing is removed (was it put there by hand, or by a run with another {typed.name('out')} or "
+            f"{typed.name('metadata')}?)"
         )
     kept = {v.version: f"one of the newest {keep}" for v in versions[-keep:]}
     baselines = _baselines(history, model)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from bert_pipeline import typed
 from bert_pipeline.components import atomic_push
-from bert_pipeline.errors import UserError
 from bert_pipeline.garbage import Kept, Rubbish, find_rubbish, size, what_to_keep
 from bert_pipeline.history import read_history
 from bert_pipeline.paths import RunPaths, exclusive
@@ -29,8 +29,6 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: another run is going on, or what is in service is not known.
     """
-    if arguments.keep < 1:
-        raise UserError(f"--keep is {arguments.keep}; it must be at least 1: the version in service stays")
     store, paths = task_store(arguments)
     with exclusive(paths):
         history = read_history(store, task=paths.task_name)
@@ -58,7 +56,7 @@ def _print(found: Sequence[Rubbish], kept: Kept, paths: RunPaths, *, is_dry_run:
     if not kept.versions:
         print("  nothing is in service, so every artifact stays; only leftovers can go")
     if is_dry_run and found:
-        print("nothing was removed; with --yes it is")
+        print(f"nothing was removed; with {typed.give('yes', None)} it is")
 
 
 def remove(store: MetadataStore, found: Sequence[Rubbish], paths: RunPaths) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 
 PIPELINE_TYPE, RUN_TYPE, NODE_TYPE = "pipeline", "pipeline_run", "node"  # TFX's context types
@@ -127,7 +128,9 @@ def read_history(store: MetadataStore, *, task: str) -> History:
     """
     pipeline = store.get_context_by_type_and_name(PIPELINE_TYPE, task)
     if pipeline is None:
-        raise UserError(f"ML Metadata knows no run of task {task}; make pipeline TASK={task} first")
+        raise UserError(
+            f"ML Metadata knows no run of task {task}; {typed.command('pipeline', task=task)} first"
+        )
     executions = sorted(store.get_executions_by_context(pipeline.id), key=lambda e: e.id)
     ids = [e.id for e in executions]
     events = store.get_events_by_execution_ids(ids) if ids else []

@@ -13,13 +13,14 @@ from pathlib import Path
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.experimental.interactive.interactive_context import InteractiveContext
 
-from bert_pipeline import data_graph, metadata, pipeline, spans
+from bert_pipeline import data_graph, metadata, pipeline, spans, typed
 from bert_pipeline.components import schema
 from bert_pipeline.config import PROJECT_ROOT, load_task
 from bert_pipeline.encoders import check_max_seq_length, default_cache_dir, resolve_encoder
 from bert_pipeline.errors import UserError
 from bert_pipeline.paths import RunPaths, run_paths
 from bert_pipeline.run_log import LOG_FORMAT, quiet_library_loggers
+from bert_pipeline.runners.local import without_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class InteractiveGraph:
         """
         for component_id in ids:
             started = time.monotonic()
-            with _descriptors_to(self.parts.paths.logs / "interactive.log"):
+            with _descriptors_to(self.parts.paths.logs / "interactive.log"), without_arguments():
                 self.context.run(self.components[component_id])
             print(f"  {component_id:<24}{time.monotonic() - started:7.1f} s", flush=True)
 
@@ -97,7 +98,8 @@ def interactive_graph(task: str, *, out: str | Path) -> InteractiveGraph:
     loaded = load_task(task)
     if not loaded.schema_path.exists():
         raise UserError(
-            f"task {loaded.task.name} has no schema yet; make pipeline TASK={task} infers one into {loaded.schema_path}"
+            f"task {loaded.task.name} has no schema yet; {typed.command('pipeline', task=task)} infers one into "
+            f"{loaded.schema_path}"
         )
     root = run_paths(loaded.task.name, out=out).root / "interactive"
     paths = RunPaths(root=root, task_name=loaded.task.name)

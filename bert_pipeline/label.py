@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import config, labelling_graph, metadata, metadata_store, pipeline
+from bert_pipeline import config, labelling_graph, metadata, metadata_store, pipeline, typed
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.atomic_push import newest_version
 from bert_pipeline.components.example_gen import read_csv
@@ -35,13 +35,13 @@ def main(arguments: argparse.Namespace) -> int:
     target = Path(arguments.to).resolve()
     if target.suffix not in _SUFFIXES or not target.parent.is_dir():
         raise UserError(
-            f"--to is {arguments.to!r}; give a file in an existing folder, named .csv or .parquet"
+            f"{typed.name('to')} is {arguments.to!r}; give a file in an existing folder, named .csv or .parquet"
         )
     folder, pattern = find_texts(Path(arguments.texts), columns=loaded.task.data.text)
     version = newest_version(paths.push_destination)
     if version is None or (not paths.metadata.exists() and not arguments.metadata):
         raise UserError(
-            f"no model was blessed and pushed to {paths.push_destination} yet; run the pipeline first"
+            f"no model was blessed and pushed to {paths.push_destination} yet; {typed.command('pipeline')} first"
         )
     file_format = target.suffix[1:]
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
@@ -77,7 +77,8 @@ def _take(handle: tfx_metadata.Metadata, result: NodeResult, *, target: Path, fi
     num_rows = table.custom_properties[labelled_table.NUM_ROWS].int_value
     if not num_rows:
         raise UserError(
-            "no evaluation in ML Metadata blessed the model in service, so nothing was labelled; run the pipeline again"
+            "no evaluation in ML Metadata blessed the model in service, so nothing was labelled; "
+            f"{typed.command('pipeline')} again"
         )
     partial = target.with_name(target.name + ".partial")
     shutil.copyfile(labelled_table.table_path(table.uri, file_format), partial)
@@ -103,12 +104,14 @@ def find_texts(path: Path, *, columns: tuple[str, ...]) -> tuple[Path, str]:
         found = sorted({p.suffix for p in path.iterdir() if p.suffix in _SUFFIXES})
         if len(found) != 1:
             what = "both .csv and .parquet files" if found else "neither .csv nor .parquet files"
-            raise UserError(f"--texts: {path} holds {what}; give a folder of one kind, or a file")
+            raise UserError(
+                f"{typed.name('texts')}: {path} holds {what}; give a folder of one kind, or a file"
+            )
         folder, pattern = path, f"*{found[0]}"
     elif path.is_file() and path.suffix in _SUFFIXES:
         folder, pattern = path.parent, path.name
     else:
-        raise UserError(f"--texts: {path} is no .csv or .parquet file and no folder of them")
+        raise UserError(f"{typed.name('texts')}: {path} is no .csv or .parquet file and no folder of them")
     for table in sorted(folder.glob(pattern)):
         _check_columns(table, columns=columns)
     return folder, pattern

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline import run_record
+from bert_pipeline import run_record, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import Artifact, Execution, History
 from bert_pipeline.model_names import pushed_versions
@@ -192,7 +192,8 @@ def models_of_span(history: History, span: int) -> list[int]:
         known = sorted({s for a in history.of_type("Examples") if (s := _span(a))})
         names = ", ".join(name_of_span(history, s) for s in known)
         raise UserError(
-            f"--span is {name_of_span(history, span)}, and no run of {history.task} has read it; spans read: {names}"
+            f"{typed.name('span')} is {name_of_span(history, span)}, and no run of {history.task} has read it; "
+            f"spans read: {names}"
         )
     found = []
     for model in history.of_type("Model"):

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline import postgres_store
+from bert_pipeline import postgres_store, typed
 from bert_pipeline.errors import UserError
 
 _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
@@ -34,13 +34,15 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
         )
     url = urlsplit(address)
     database = url.path.lstrip("/")
-    if url.scheme not in _DEFAULT_PORTS or not url.hostname or not database or not url.username:
-        shown = f"{url.scheme}://{url.hostname}{url.path}"  # never a password
+    try:
+        port = (url.port or _DEFAULT_PORTS[url.scheme]) if url.scheme in _DEFAULT_PORTS else 0
+    except ValueError:  # letters, or more than 65535
+        port = 0
+    if not port or not url.hostname or not database or not url.username:
         raise UserError(
-            f"METADATA is {shown!r}; write sqlite, mysql://user:password@host:port/database "
-            "or postgresql://user:password@host:port/database"
+            f"{typed.name('metadata')} is {typed.without_password(address)!r}; write sqlite, "
+            "mysql://user:password@host:port/database or postgresql://user:password@host:port/database"
         )
-    port = url.port or _DEFAULT_PORTS[url.scheme]
     user, password = unquote(url.username), unquote(url.password or "")
     if url.scheme == "mysql":
         return metadata_store_pb2.ConnectionConfig(

@@ -16,6 +16,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore, errors
 from ml_metadata.proto import metadata_store_pb2
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 
 # How long another process may hold the file; ML Metadata's own transactions take milliseconds.
@@ -50,9 +51,7 @@ def open_store(
         if path.exists():
             _check_file(path, lock_seconds=lock_seconds, say=say or _say)
         elif must_exist:
-            raise UserError(
-                f"there is no {path}: no run was made here yet; make pipeline first, or give OUT=..."
-            )
+            raise UserError(typed.missing_run(path))
     try:
         return MetadataStore(connection)
     except (RuntimeError, errors.StatusError) as error:
@@ -138,14 +137,14 @@ def _explained(error: Exception, connection: metadata_store_pb2.ConnectionConfig
     if "is older than library version" in text:
         versions = text.partition(". ")[0]
         return UserError(
-            f"{where}: {versions}; upgrade it with `python -m bert_pipeline upgrade-metadata` "
+            f"{where}: {versions}; upgrade it with `{typed.command('upgrade-metadata')}` "
             "(a sqlite file is copied first)"
         )
     if "is greater than library version" in text:
         versions = text.partition(". ")[0]
         return UserError(
-            f"{where}: {versions}; it was written by a newer TFX: run this with that one, or give OUT=... "
-            "or METADATA=... for a store of its own; nothing was changed"
+            f"{where}: {versions}; it was written by a newer TFX: run this with that one, or give "
+            f"{typed.give('out')} or {typed.give('metadata')} for a store of its own; nothing was changed"
         )
     return UserError(f"{where} cannot be opened: {text}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ml_metadata import MetadataStore
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import History
 from bert_pipeline.served import ServedVersion, model_of_version
@@ -36,7 +37,8 @@ def find_model(
             if model not in models:
                 raise UserError(
                     f"version {version.version} is in {version.folder}, but ML Metadata does not know its model; "
-                    "it was put there by hand, or by a run with another OUT= or METADATA="
+                    f"it was put there by hand, or by a run with "
+                    f"another {typed.name('out')} or {typed.name('metadata')}"
                 )
             return models[model].id, version
     for model_id, artifact in models.items():

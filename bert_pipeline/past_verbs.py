@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from bert_pipeline import argument_checks
 
 
 def add(verbs: Any) -> None:
@@ -18,13 +19,17 @@ def add(verbs: Any) -> None:
 
     compare = _verb(verbs, "compare", "put several runs side by side, and say what changed", run=_compare)
     compare.add_argument("runs", nargs="*", help="numbers, run ids or versions; default: the last ones")
-    compare.add_argument("--last", type=int, default=5, help="how many, where none are named")
+    compare.add_argument(
+        "--last", type=argument_checks.count(1), default=5, help="how many, where none are named"
+    )
     compare.add_argument("--metrics", default="accuracy,macro_f1", help="names, with commas between")
     compare.add_argument("--format", choices=("text", "json", "csv"), default="text")
 
     board = _verb(verbs, "tensorboard", "show the trainings of a task side by side", run=_tensorboard)
-    board.add_argument("--port", type=int, default=6006, help="of 127.0.0.1; 0: any that is free")
-    board.add_argument("--last", type=int, default=5, help="how many trainings")
+    board.add_argument(
+        "--port", type=argument_checks.port, default=6006, help="of 127.0.0.1; 0: any that is free"
+    )
+    board.add_argument("--last", type=argument_checks.count(1), default=5, help="how many trainings")
 
     report = _verb(verbs, "report", "open the newest report, or write an older run's anew", run=_report)
     report.add_argument(
@@ -34,10 +39,12 @@ def add(verbs: Any) -> None:
 
     rollback = _verb(verbs, "rollback", "put the version before back into service", run=_rollback)
     rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
-    rollback.add_argument("--reason", default="", help="why, for the record")
+    rollback.add_argument("--reason", type=argument_checks.line, default="", help="why, for the record")
 
     gc = _verb(verbs, "gc", "list, and with --yes remove, what nobody needs any more", run=_gc)
-    gc.add_argument("--keep", type=int, default=3, help="how many of the newest versions stay")
+    gc.add_argument(
+        "--keep", type=argument_checks.count(1), default=3, help="how many of the newest versions stay"
+    )
     gc.add_argument("--yes", action="store_true", help="remove it; without, nothing is removed")
 
     _verb(verbs, "upgrade-metadata", "bring an older metadata store up to this TFX", run=_upgrade)
@@ -46,9 +53,11 @@ def add(verbs: Any) -> None:
 def _verb(verbs: Any, name: str, text: str, *, run: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("--task", default="shoes", help="name of a file in tasks/, or a path")
-    parser.add_argument("--out", default="out", type=Path, help="where runs write everything")
+    parser.add_argument(
+        "--out", default="out", type=argument_checks.out_folder, help="where runs write everything"
+    )
     parser.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, needs_run="record")
     return parser
 
 

@@ -8,6 +8,7 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 
 
@@ -73,6 +74,6 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(
                 f"another run or rollback of task {paths.task_name} is writing to {paths.root}; "
-                "wait for it, or give OUT=..."
+                f"wait for it, or give {typed.give('out')}"
             ) from None
         yield

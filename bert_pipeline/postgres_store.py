@@ -3,6 +3,9 @@
 Strings with backslashes break its SQL: libpq quotes them as ` E'...'`, and ML Metadata cuts off what it takes for two
 quotes. TFX stores JSON within JSON, which is full of backslashes; no run got past Transform. They travel in disguise.
 
+Every string is in an index, whose rows hold 2,704 bytes, compressed: the schema of a table with many columns, which is
+a parameter of a component, does not fit. Long strings travel in pieces, as further custom properties.
+
 Rows come in no order, where sqlite and MySQL give them by id. TFX relies on that order for the outputs that it finds
 in its cache: Transform's examples were recorded as its graph. They are sorted.
 """
@@ -10,13 +13,18 @@ in its cache: Transform's examples were recorded as its graph. They are sorted.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.message import Message
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-_ENCODED = {"\\": "%5C", "%": "%25"}
+_ENCODED = {"\\": "%5C", "%": "%25", "\0": "%00"}
+# Bytes of a string in one property. The row of the index also holds its name, of up to 255 characters.
+_PIECE = 1600
+# The second piece of a long property `x`, and of a custom property of that name.
+_PIECE_NAME = re.compile(r"~([pc])(\d+)~(.*)", re.DOTALL)
 # Fields of responses, lists of what has an id.
 _BY_ID = ("artifacts", "executions", "contexts")
 
@@ -24,18 +32,18 @@ _DECODED = {encoded: plain for plain, encoded in _ENCODED.items()}
 
 
 def encode(text: str) -> str:
-    r"""Percent-encodes backslashes, and what would pass for one that was.
+    r"""Percent-encodes backslashes, NUL, and what would pass for one that was.
 
     Example:
         >>> encode('{"a": "\\"b\\""}, 5%')
         '{"a": "%5C"b%5C""}, 5%25'
     """
-    return re.sub(r"[\\%]", lambda match: _ENCODED[match[0]], text)
+    return re.sub(r"[\\%\0]", lambda match: _ENCODED[match[0]], text)
 
 
 def decode(text: str) -> str:
     """The inverse of `encode`."""
-    return re.sub("%(?:5C|25)", lambda match: _DECODED[match[0]], text)
+    return re.sub("%(?:5C|25|00)", lambda match: _DECODED[match[0]], text)
 
 
 def install() -> None:
@@ -48,6 +56,7 @@ def install() -> None:
         MetadataStore._call = _call
 
 
+_ENTITIES = (metadata_store_pb2.Artifact, metadata_store_pb2.Execution, metadata_store_pb2.Context)
 _plain_call = MetadataStore._call
 
 
@@ -55,7 +64,11 @@ def _call(self: MetadataStore, method_name: str, request: Message, response: Mes
     encoded = type(request)()
     encoded.CopyFrom(request)
     _map_values(encoded, encode)
+    for entity in _entities(encoded):
+        _cut(entity)
     result = _plain_call(self, method_name, encoded, response, *rest)
+    for entity in _entities(response):
+        _join(entity)
     _map_values(response, decode)
     if not _asks_for_an_order(request):
         for field, rows in response.ListFields():
@@ -66,6 +79,51 @@ def _call(self: MetadataStore, method_name: str, request: Message, response: Mes
 
 def _asks_for_an_order(request: Message) -> bool:
     return "options" in request.DESCRIPTOR.fields_by_name and request.HasField("options")
+
+
+def _entities(message: Message) -> Iterator[Any]:
+    """The artifacts, executions and contexts in a message, at any depth."""
+    if isinstance(message, _ENTITIES):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for each in value if field.label == field.LABEL_REPEATED else [value]:
+                yield from _entities(each)
+
+
+def _cut(entity: Any) -> None:
+    """Leaves the first piece of each long string where it stands, and puts the others behind it."""
+    for kind, values in (("p", entity.properties), ("c", entity.custom_properties)):
+        for name, value in list(values.items()):
+            first, *others = pieces(value.string_value) if value.HasField("string_value") else [""]
+            if others:
+                value.string_value = first
+            for number, piece in enumerate(others, start=2):
+                entity.custom_properties[f"~{kind}{number}~{name}"].string_value = piece
+
+
+def _join(entity: Any) -> None:
+    """The inverse of `_cut`."""
+    found = {name: match for name in entity.custom_properties if (match := _PIECE_NAME.fullmatch(name))}
+    for name, match in sorted(found.items(), key=lambda item: int(item[1][2])):
+        values = entity.properties if match[1] == "p" else entity.custom_properties
+        values[match[3]].string_value += entity.custom_properties[name].string_value
+        del entity.custom_properties[name]
+
+
+def pieces(text: str) -> list[str]:
+    """Cuts a string into pieces of at most 1,600 bytes of UTF-8; one empty piece for an empty string."""
+    if len(text) * 4 <= _PIECE:
+        return [text]
+    found, start, size = [], 0, 0
+    for i, character in enumerate(text):
+        width = len(character.encode())
+        if size + width > _PIECE:
+            found.append(text[start:i])
+            start, size = i, 0
+        size += width
+    return [*found, text[start:]]
 
 
 def _map_values(message: Message, change: Any) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from bert_pipeline import typed
 from bert_pipeline.components import atomic_push, withdrawn
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import NODE_TYPE, PIPELINE_TYPE
@@ -90,7 +91,7 @@ def make_plan(versions: list[ServedVersion], *, to: str, reason: str) -> Plan:
     known = [v.version for v in versions]
     if to:
         if not to.isdecimal() or int(to) not in known:
-            raise UserError(f"--to is {to!r}, and there is no such version; versions: {known}")
+            raise UserError(f"{typed.name('to')} is {to!r}, and there is no such version; versions: {known}")
         target = versions[known.index(int(to))]
     else:
         origin = _origin(current)
@@ -100,12 +101,12 @@ def make_plan(versions: list[ServedVersion], *, to: str, reason: str) -> Plan:
         ]
         if not before:
             raise UserError(
-                f"there is no version before {origin}; versions: {known}; --to names one to go to"
+                f"there is no version before {origin}; versions: {known}; {typed.give('to')} names one to go to"
             )
         target = before[-1]
     if not (target.folder / _SAVED_MODEL).is_file():
         raise UserError(
-            f"version {target.version} has no {_SAVED_MODEL} in {target.folder}; name another with --to"
+            f"version {target.version} has no {_SAVED_MODEL} in {target.folder}; name another with {typed.give('to')}"
         )
     if atomic_push.fingerprint(target.folder) == atomic_push.fingerprint(current.folder):
         raise UserError(f"version {current.version} in service is the very model of version {target.version}")

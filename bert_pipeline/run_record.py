@@ -137,10 +137,35 @@ def metrics_of(properties: Mapping[str, object]) -> dict[str, dict[str, float | 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def shown(value: object) -> str:
+    """A setting for people, without a sign of Python.
+
+    Example:
+        >>> shown([{"metric": "accuracy", "slice": "", "min": 0.5, "max": None}, {"metric": "auc", "min": 0.9}])
+        'metric accuracy, min 0.5; metric auc, min 0.9'
+    """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {shown(v)}" for k, v in value.items() if _is_set(v)) or "none"
+    if isinstance(value, list | tuple):
+        return ("; " if any(isinstance(v, Mapping) for v in value) else ", ").join(
+            map(shown, value)
+        ) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or value == "":
+        return "not set"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_set(value: object) -> bool:
+    """Whether a key of a table says more than its default."""
+    return value is not None and value not in ("", [], {}) and not (type(value) is int and value == 0)
 
 
 def _commit() -> str:

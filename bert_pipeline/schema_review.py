@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import config, data_graph, metadata, metadata_store, run, spans
+from bert_pipeline import config, data_graph, metadata, metadata_store, run, spans, typed
 from bert_pipeline.components import schema as curated
 from bert_pipeline.drift import Statistics, read_statistics
 from bert_pipeline.paths import exclusive, run_paths
@@ -70,7 +70,9 @@ def main(arguments: argparse.Namespace) -> int:
         print("nothing to accept: the data fits")
         return 0
     if not arguments.accept:
-        print("nothing was changed; to write it: the same command with --accept, or mend the data")
+        print(
+            f"nothing was changed; to write it: the same command with {typed.give('accept', None)}, or mend the data"
+        )
         return 1
     curated.write_schema(review.suggested, path=loaded.schema_path, header=_header(text))
     print(f"accepted into {loaded.schema_path}; read it, commit it")

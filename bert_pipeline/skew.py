@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline import config, metadata, metadata_store, spans
+from bert_pipeline import config, metadata, metadata_store, spans, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.paths import RunPaths, run_paths
 from bert_pipeline.skew_check import MAX_PROBABILITY_DIFFERENCE, Artifacts, Skew, run_skew
@@ -64,7 +64,7 @@ def newest_training(store: MetadataStore, paths: RunPaths) -> Artifacts:
     """
     uris = _trainer_uris(store)
     if not uris:
-        raise UserError(f"no training has finished in {paths.root}; run the pipeline first")
+        raise UserError(f"no training has finished in {paths.root}; {typed.command('pipeline')} first")
     return Artifacts(
         transform_graph_dir=uris["transform_graph"],
         model_run_dir=uris["model_run"],
@@ -95,5 +95,7 @@ def task_files(loaded: config.LoadedTask) -> list[Path]:
     patterns = [spans.as_glob(pattern) for pattern in loaded.task.data.files.values()]
     paths = sorted(path for pattern in patterns for path in loaded.data_dir.glob(pattern))
     if loaded.task.data.format == "tfrecord" or not paths:
-        raise UserError(f"data.files: no table in {loaded.data_dir} to compare on; give one with --csv")
+        raise UserError(
+            f"data.files: no table in {loaded.data_dir} to compare on; give one with {typed.give('csv')}"
+        )
     return paths

@@ -13,6 +13,7 @@ import datetime
 import re
 from pathlib import Path
 
+from bert_pipeline import typed
 from bert_pipeline.config import LoadedTask
 from bert_pipeline.errors import UserError
 
@@ -65,7 +66,7 @@ def resolve_window(loaded: LoadedTask) -> SpanWindow:
         if data.window > 1:
             raise UserError(
                 f"data.window is {data.window}, but data.files holds neither {{SPAN}} nor {{YYYY}}-{{MM}}-{{DD}}; put "
-                "the data into a folder for each span (python -m bert_pipeline spans) and name it in the pattern"
+                f"the data into a folder for each span ({typed.command('spans')}) and name it in the pattern"
             )
         return SpanWindow()
     by_date = any("{YYYY}" in pattern for pattern in data.files.values())
@@ -110,7 +111,7 @@ def parse_span(text: str) -> int:
     try:
         return int(text) if text.isdigit() else (datetime.date.fromisoformat(text) - _EPOCH).days
     except ValueError:
-        raise UserError(f"SPAN is {text!r}; give a number (2), or a date (2025-07-01)") from None
+        raise UserError(f"{text!r} is not a span; give a number (2), or a date (2025-07-01)") from None
 
 
 def list_spans(data_dir: Path, pattern: str) -> list[int]:

@@ -12,7 +12,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from bert_pipeline import coverage
+from bert_pipeline import coverage, typed
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.coverage import read_report as read_coverage
 from bert_pipeline.config import LoadedTask
@@ -209,8 +209,7 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
     if report.labelled:
         yield f"labelled  {report.labelled}"
     yield f"time      {report.wall_seconds:.1f} s, {len(ran)} of {len(report.results)} components ran"
-    task = "" if report.task == "shoes" else f" TASK={report.task}"
     if report.in_service:
-        yield f"next      make serve{task}"
+        yield f"next      {typed.command('serve', task=report.task)}"
     else:
-        yield f"next      change the task or the data, then: make pipeline{task}"
+        yield f"next      change the task or the data, then: {typed.command('pipeline', task=report.task)}"

@@ -61,7 +61,7 @@ def check_task(task: bert_task.TaskConfig) -> None:
         if (low is not None and value < low) or (high is not None and value > high):
             bounds = f"at least {low}" if high is None else f"from {low} to {high}"
             raise UserError(f"{key} is {value}; it must be {bounds}")
-    _check_name(task.name)
+    check_name(task.name)
     _check_data(task.data)
     check_evaluation(task)
     _check_monitoring(task)
@@ -116,10 +116,16 @@ def _get(task: bert_task.TaskConfig, key: str) -> Any:
     return getattr(getattr(task, section), name)
 
 
-def _check_name(name: str) -> None:
-    # The name becomes a folder and a model name in TensorFlow Serving's paths.
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise UserError(f"name is {name!r}; use letters, digits and _, and begin with a letter")
+def check_name(name: Any) -> None:
+    """Refuses a task's name that could not be a folder and a model name in TensorFlow Serving's paths.
+
+    The length leaves room for what is put behind it in file names and in names of ML Metadata (255 each).
+
+    Raises:
+        UserError: names it.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", name):
+        raise UserError(f"name is {name!r}; use letters, digits and _, at most 100, and begin with a letter")
 
 
 def _check_data(data: bert_task.DataConfig) -> None:

@@ -81,6 +81,23 @@ def test_verbs_and_variables_of_make_are_those_of_the_makefile(page: str) -> Non
     assert wrong == []
 
 
+def flags_in(module: str) -> set[str]:
+    """Every string of a module, as an option."""
+    source = (ROOT / module).read_text(encoding="utf-8")
+    return {f"--{n.value.lstrip('-')}" for n in ast.walk(ast.parse(source)) if _is_text(n)}
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+# What `make serve` and `make predict` hand on in ARGS.
+BEHIND = {
+    "serve": flags_in("serving/model_server/flags.py"),
+    "predict": flags_in("serving/client_cli.py"),
+}
+
+
 def flags_of_verbs() -> dict[str, set[str]]:
     """The options of each verb of `python -m bert_pipeline`."""
     [verbs] = [action for action in _parser()._actions if isinstance(action.choices, dict)]
@@ -103,8 +120,8 @@ def test_options_behind_a_verb_are_that_verbs(page: str) -> None:
                 if flag not in options[verb]
             ]
         for verb, rest in re.findall(r"make ([a-z-]+) .*ARGS=\"?([^\"]*)", code):
-            own = options.get(verb, set()) | ({"--out", "--id_column"} if verb == "predict" else set())
-            if verb in options or verb == "predict":
+            own = options.get(verb, set()) | BEHIND.get(verb, set())
+            if verb in options:
                 wrong += [f"{verb} {f}" for f in re.findall(r"(?<!\S)--[a-z_-]+", rest) if f not in own]
         anywhere = set().union(*options.values()) | {"--out", "--upgrade"}  # of the client and of lock
         for rest in re.findall(r"^ARGS=\"?([^\"]*)", code):
@@ -186,13 +203,8 @@ def test_the_page_has_the_messages_of_every_verb() -> None:
 
 
 def test_flags_of_the_server_in_the_pages_are_the_servers() -> None:
-    source = (ROOT / "serving" / "model_server" / "flags.py").read_text(encoding="utf-8")
-    known = {node.value.lstrip("-") for node in ast.walk(ast.parse(source)) if _is_text(node)}
+    known = {flag.lstrip("-") for flag in BEHIND["serve"]}
     lines = [code for page in PAGES for code in code_of(page) if "serving.model_server --" in code]
     used = {flag for line in lines for flag in re.findall(r"(?<!\S)--([a-z_]+)", line)}
     assert used
     assert used - known == set()
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)

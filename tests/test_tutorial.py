@@ -7,6 +7,7 @@ held here is that each command is taken, ends as the page says, and finds what t
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import re
 import shutil
@@ -117,6 +118,21 @@ def test_the_page_has_every_step_from_the_table_to_the_way_back() -> None:
         "new-task", "pipeline", "serve", "predict", "predict", "monitor", "pipeline", "rollback", "pipeline",
         "lineage", "compare",
     ]  # fmt: skip
+
+
+def test_the_script_that_gives_rows_ids_knows_nothing_of_the_sample(tmp_path: Path) -> None:
+    [script] = [command for command in commands() if command.startswith("cat > ../with_ids.py")]
+    (tmp_path / "clone").mkdir()
+    subprocess.run(["bash", "-c", script], cwd=tmp_path / "clone", check=True)
+    (tmp_path / "mine.csv").write_text('Titel,note\n"two\nlines, ""so""",7\n,\n')
+    command = [sys.executable, "with_ids.py", "mine.csv", "ids.csv"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with open(tmp_path / "ids.csv", encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["id", "Titel", "note"],
+            ["row-0", 'two\nlines, "so"', "7"],
+            ["row-1", "", ""],
+        ]
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import threading
 from bert_pipeline.board.folder import collect
 from bert_pipeline.board.server import launch
 from bert_pipeline.board.trainings import trainings
-from bert_pipeline.errors import UserError
 from bert_pipeline.history import read_history
 from bert_pipeline.task_store import task_store
 
@@ -22,8 +21,6 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: there is no training to show, or the port is taken.
     """
-    if arguments.last < 1:
-        raise UserError(f"--last is {arguments.last}; it must be at least 1")
     store, paths = task_store(arguments)
     found = trainings(read_history(store, task=paths.task_name), last=arguments.last)
     print(f"task {paths.task_name}: {len(found)} training{'s' * (len(found) != 1)}", flush=True)

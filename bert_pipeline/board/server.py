@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tensorboard import program
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 
 
@@ -28,5 +29,7 @@ def launch(folder: Path, *, port: int) -> str:
     try:
         address: str = board.launch()
     except program.TensorBoardServerException as error:
-        raise UserError(f"--port {port}: {error.msg}; name another one, or 0 for any that is free") from error
+        raise UserError(
+            f"{typed.name('port')} is {port}: {error.msg}; name another one, or 0 for any that is free"
+        ) from error
     return address

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_pipeline import compare, lineage, run_record
+from bert_pipeline import compare, lineage, run_record, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import Execution, History, Run
 
@@ -54,7 +54,7 @@ def trainings(history: History, *, last: int) -> list[Training]:
     if not found:
         raise UserError(
             f"no training of {history.task} has files (none has ended, or gc removed them); "
-            f"make pipeline TASK={history.task} first"
+            f"{typed.command('pipeline', task=history.task)} first"
         )
     return found[-last:]
 

@@ -15,6 +15,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
+from bert_pipeline import typed
 from bert_pipeline.components.atomic_push import fingerprint, newest_version, push
 from bert_pipeline.components.withdrawn import withdrawn
 from bert_pipeline.errors import UserError
@@ -121,7 +122,7 @@ def _withdrawal_text(rollback: dict[str, str], *, task: str) -> str:
     return (
         f"this very model was in service as version {version} and was rolled back on {rollback.get('when', '?')} "
         f"({rollback.get('reason', '?')}); change the task or the data, or put it back: "
-        f"make rollback TASK={task} VERSION={version}"
+        f"{typed.command('rollback', task=task, to=version)}"
     )
 
 

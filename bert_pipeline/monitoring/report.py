@@ -12,6 +12,7 @@ from pathlib import Path
 
 import prometheus_client
 
+from bert_pipeline import typed
 from bert_pipeline.drift import Drift
 from bert_pipeline.estimates import SHOWN_CONFIDENCE, Estimate
 from bert_pipeline.monitoring.verdict import Change, Level, Verdict
@@ -70,11 +71,12 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _next(report: Report) -> str:
-    task = "" if report.task == "shoes" else f" TASK={report.task}"
     if report.verdict.level is Level.RETRAIN:
-        return f"put the labelled texts beside the data as a new span, then: make pipeline{task} SPAN=..."
+        return "put the labelled texts beside the data as a new span, then: " + typed.command(
+            "pipeline", task=report.task, span="..."
+        )
     if report.verdict.level is Level.WATCH:
-        return f"label more of these texts, then: make monitor{task} LABELS=..."
+        return "label more of these texts, then: " + typed.command("monitor", task=report.task, labels="...")
     return "nothing"
 
 

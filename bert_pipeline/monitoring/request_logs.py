@@ -11,6 +11,7 @@ import tensorflow as tf
 from google.protobuf import message as protobuf_message
 from tensorflow_serving.apis import prediction_log_pb2
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 
 _WHOLE, _GROWING = ".tfrecord", ".partial"
@@ -59,8 +60,9 @@ def read_folder(folder: Path) -> RequestLogs:
     paths = sorted(p for p in folder.glob("*") if p.suffix == _WHOLE or p.name.endswith(_WHOLE + _GROWING))
     if not paths:
         raise UserError(
-            f"there is no request log (*{_WHOLE}) in {folder}; serve with `make serve LOG=1` (or logging_config in "
-            "models.config) and send requests, or give the folder with --logs"
+            f"there is no request log (*{_WHOLE}) in {folder}; "
+            f"serve with `{typed.command('serve', log=None)}` (or logging_config in "
+            f"models.config) and send requests, or give the folder with {typed.give('logs')}"
         )
     texts: list[LoggedText] = []
     damage: list[str] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_metadata import MetadataStore
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import History, flat, read_history
 from bert_pipeline.lineage import last_evaluator
@@ -43,12 +44,14 @@ def find_served(store: MetadataStore, paths: RunPaths, *, version: int | None) -
     """
     versions = served_versions(paths.push_destination)
     if not versions:
-        raise UserError(f"nothing is in service in {paths.push_destination}; run the pipeline first")
+        raise UserError(
+            f"nothing is in service in {paths.push_destination}; {typed.command('pipeline')} first"
+        )
     wanted = [v for v in versions if version in (None, v.version)]
     if not wanted:
         known = ", ".join(v.folder.name for v in versions)
         raise UserError(
-            f"--version: there is no version {version} in {paths.push_destination}; there are {known}"
+            f"{typed.name('version')}: there is no version {version} in {paths.push_destination}; there are {known}"
         )
     served = wanted[-1]
     model_id = model_of_version(store, served)

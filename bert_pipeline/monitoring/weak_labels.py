@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 from bert_task import WeakLabelConfig
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring.request_logs import LoggedText
 
@@ -79,7 +80,7 @@ def with_model(
         serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     except (OSError, KeyError) as error:
         raise UserError(
-            f"--compare: {folder} is no model with a serving_default signature: {error}"
+            f"{typed.name('compare')}: {folder} is not a model with a serving_default signature: {error}"
         ) from error
     agreeing = 0
     for start in range(0, len(texts), _BATCH):

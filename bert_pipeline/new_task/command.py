@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from bert_pipeline import config
+from bert_pipeline import config, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task import findings, profile, roles, settings, sources, task_file
 from bert_pipeline.new_task.findings import Note
@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
         say=print,
     )
     _write_schema(name, out=arguments.out)
-    print(f"\nnext      read {_short(path)}, then: make pipeline TASK={name}")
+    print(f"\nnext      read {_short(path)}, then: {typed.command('pipeline', task=name)}")
     return 0
 
 
@@ -89,7 +89,7 @@ def write_task(
     target = tasks_dir / f"{name}.toml"
     if target.exists() and not force:
         raise UserError(
-            f"NAME: there is a task {name} already ({_short(target)}); take another name, or add --force"
+            f"NAME: there is a task {name} already ({_short(target)}); take another, or add {typed.give('force', None)}"
         )
     source = sources.read_source(data, say=say)
     main_table = source.tables.get("train") or source.tables["all"]
@@ -100,7 +100,7 @@ def write_task(
     notes += [Note(picked.long_training)] if picked.long_training else []
     if len(picked.labels) < 2:
         raise UserError(
-            f"--label: {found.label} has one value only, {picked.labels[0]!r}; name another column"
+            f"{typed.give('label', found.label)}: it has one value only, {picked.labels[0]!r}; name another column"
         )
     _tell(name, source=source, found=found, picked=picked, notes=notes, say=say)
     files, folder, data_format = source.files, source.folder, source.data_format
@@ -134,8 +134,8 @@ def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise UserError(f"NAME is {name!r}; use letters, digits and _, and begin with a letter")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", name):
+        raise UserError(f"NAME is {name!r}; use letters, digits and _, at most 100, and begin with a letter")
 
 
 def _tell(
@@ -160,7 +160,7 @@ def _tell(
     )
     say(f"slices    {', '.join(found.slices) or 'none'}: {found.why['slices']}")
     if found.date and not any("{SPAN}" in pattern for pattern in source.files.values()):
-        say(f"date      {found.date}: `python -m bert_pipeline spans` cuts the table by it")
+        say(f"date      {found.date}: `{typed.command('spans', date=found.date)}` cuts the table by it")
     say(f"length    max_seq_length {picked.max_seq_length}: {picked.why['max_seq_length']}")
     say(f"training  {picked.epochs} epochs, batches of {picked.batch_size}, rate {picked.learning_rate:g}: "
         f"{picked.why['training']}")  # fmt: skip

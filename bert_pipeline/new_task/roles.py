@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task.profile import Column
 
@@ -70,10 +71,12 @@ def choose(
         UserError: a named column is not there, or it is not clear which one is meant; names the candidates.
     """
     by_name = {column.name: column for column in columns}
-    for option, names in (("--text", text), ("--label", [label] if label else []), ("--slice", slices)):
+    for option, names in (("text", text), ("label", [label] if label else []), ("slice", slices)):
         for name in names:
             if name not in by_name:
-                raise UserError(f"{option}: there is no column {name!r}; there are {', '.join(by_name)}")
+                raise UserError(
+                    f"{typed.name(option)}: there is no column {name!r}; there are {', '.join(by_name)}"
+                )
     why: dict[str, str] = {}
     if text:
         why["text"] = "you named it"
@@ -94,10 +97,11 @@ def _find_label(columns: Sequence[Column], *, why: dict[str, str]) -> str:
     candidates = [column for column in columns if _may_be_label(column)]
     if not candidates:
         raise UserError(
-            "no column looks like a label (few values, each often, short); name it with --label. "
+            "no column looks like a label (few values, each often, short); "
+            f"name it with {typed.give('label')}. "
             f"Columns: {_list(columns)}"
         )
-    best = _clear_winner(candidates, score=_label_score, option="--label")
+    best = _clear_winner(candidates, score=_label_score, option="label")
     why["label"] = f"{best.num_distinct} values" + (
         ""
         if len(candidates) == 1
@@ -134,14 +138,15 @@ def _find_text(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, 
     ]
     if not candidates:
         raise UserError(
-            "no column looks like text (several words, mostly different); name it with --text. "
+            "no column looks like text (several words, mostly different); "
+            f"name it with {typed.give('text')}. "
             f"Columns: {_list(columns)}"
         )
     pair = _find_pair([column.name for column in candidates])
     if pair:
         why["text"] = "two columns whose names say that they belong together"
         return pair
-    best = _clear_winner(candidates, score=_text_score, option="--text")
+    best = _clear_winner(candidates, score=_text_score, option="text")
     why["text"] = f"{best.mean_words:.0f} words on average" + (
         "" if len(candidates) == 1 else f"; before {_list([c for c in candidates if c is not best])}"
     )
@@ -190,7 +195,9 @@ def _clear_winner(candidates: Sequence[Column], *, score: Callable[[Column], flo
     ranked = sorted(candidates, key=score, reverse=True)
     if len(ranked) > 1 and score(ranked[0]) - score(ranked[1]) < _CLEAR:
         tied = [column for column in ranked if score(ranked[0]) - score(column) < _CLEAR]
-        raise UserError(f"it is not clear which column {option} is; name one of {_list(tied)}")
+        raise UserError(
+            f"it is not clear which column {option} is; name one of {_list(tied)} with {typed.give(option)}"
+        )
     return ranked[0]
 
 

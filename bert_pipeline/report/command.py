@@ -8,7 +8,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from bert_pipeline import config
+from bert_pipeline import config, typed
 from bert_pipeline.compare import choose
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import read_history
@@ -45,7 +45,8 @@ def _written_anew(arguments: argparse.Namespace, wanted: str) -> Path:
     runs = choose(history, [wanted] if wanted else [], last=1)
     if not runs:
         raise UserError(
-            f"there is no run of task {paths.task_name} in {paths.root} to report on; make pipeline first"
+            f"there is no run of task {paths.task_name} in {paths.root} to report on; "
+            f"{typed.command('pipeline')} first"
         )
     source = Source(store, history, runs[-1], paths, num_examples=_num_examples(arguments.task))
     newest = _newest_before(paths)

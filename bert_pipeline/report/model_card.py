@@ -6,14 +6,17 @@ Mitchell et al. 2019, "Model Cards for Model Reporting", under the headings of H
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jinja2
 from bert_task import ReportConfig
 
-from bert_pipeline import coverage, run_record, scores
+from bert_pipeline import coverage, run_record, scores, typed
 from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
 from bert_pipeline.estimates import SHOWN_CONFIDENCE
 from bert_pipeline.known_encoders import KNOWN_ENCODERS
@@ -43,28 +46,30 @@ def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
     """
     settings, summary = source.settings, source.summary
     report = ReportConfig(**settings.get("report", {}))  # older runs have none
-    text = (
-        environment()
-        .get_template("model_card.md.j2")
-        .render(
-            task=source.history.task,
-            settings=settings,
-            intended_use=report.intended_use or _NOT_SAID.format("intended_use"),
-            data_license=report.data_license or _NOT_SAID.format("data_license"),
-            state=_STATES.get(source.outcome, source.outcome).format(version=summary.get("version", "")),
-            encoder=_encoder(source),
-            data=list(_data(source)),
-            spans=_spans(summary),
-            header=_header(slices[0]),
-            rows=[_row(s, slices[0]) for s in slices],
-            confidence=f"{SHOWN_CONFIDENCE:.0%}",
-            num_evaluated=slices[0].num_examples,
-            limits=list(_limits(source)),
-            facts=list(_lineage(source)),
-            call=_call(source),
-        )
+    text = _template().render(
+        task=source.history.task,
+        settings=settings,
+        intended_use=report.intended_use or _NOT_SAID.format("intended_use"),
+        data_license=report.data_license or _NOT_SAID.format("data_license"),
+        state=_STATES.get(source.outcome, source.outcome).format(version=summary.get("version", "")),
+        encoder=_encoder(source),
+        data=list(_data(source)),
+        spans=_spans(summary),
+        header=_header(slices[0]),
+        rows=[_row(s, slices[0]) for s in slices],
+        confidence=f"{SHOWN_CONFIDENCE:.0%}",
+        num_evaluated=slices[0].num_examples,
+        limits=list(_limits(source)),
+        facts=list(_lineage(source)),
+        call=_call(source),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _template() -> jinja2.Template:
+    templates = environment()
+    templates.filters["cell"] = cell
+    return templates.get_template("model_card.md.j2")
 
 
 def cell(text: str) -> str:
@@ -171,9 +176,9 @@ def _lineage(source: Source) -> Iterator[tuple[str, str]]:
 def _call(source: Source) -> dict[str, str]:
     columns = source.settings["data"]["text"]
     name = source.history.task
-    instance = '["..."]' if len(columns) == 1 else "[{" + ", ".join(f'"{c}": "..."' for c in columns) + "}]"
+    instance = "..." if len(columns) == 1 else dict.fromkeys(columns, "...")
     return {
         "url": f"localhost:8501/v1/models/{name}:predict",
-        "body": f'{{"instances": {instance}}}',
-        "task": name,
+        "body": shlex.quote(json.dumps({"instances": [instance]}, ensure_ascii=False)),
+        "serve": typed.command("serve", task=name),
     }

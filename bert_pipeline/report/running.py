@@ -80,7 +80,7 @@ def settings_section(source: Source) -> Section:
     facts = [("run", f"{source.run.number}, {source.run.name}")]
     facts += [(title, str(properties[key])) for title, key in names.items() if key in properties]
     settings = run_record.settings_of(properties)
-    rows = tuple((name, _shown(value)) for name, value in settings.items())
+    rows = tuple((name, run_record.shown(value)) for name, value in settings.items())
     return Section(
         "settings",
         "Settings and versions",
@@ -92,14 +92,6 @@ def settings_section(source: Source) -> Section:
             ),
         ),
     )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value)) or "none"
-    if isinstance(value, dict):
-        return "; ".join(f"{k}: {_shown(v)}" for k, v in value.items() if v is not None) or "none"
-    return "not set" if value is None or value == "" else str(value)
 
 
 def versions() -> list[tuple[str, str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
+import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +35,20 @@ class NodeResult:
     """Id in ML Metadata; 0 where there is none."""
 
     error: str = ""
+
+
+@contextlib.contextmanager
+def without_arguments() -> Iterator[None]:
+    """Hides the command line from a component.
+
+    TFX's Beam executors parse sys.argv once more as absl flags, where -v is a number; an option of ours, or pytest's,
+    that a library has a flag for would stop the component, or set that flag.
+    """
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 class LocalRunner(tfx_runner.IrBasedRunner):
@@ -109,14 +125,15 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         node_id = node.node_info.id
         started = time.monotonic()
         try:
-            info = launcher.Launcher(
-                pipeline_node=node,
-                mlmd_connection=metadata.Metadata(connection),
-                pipeline_info=pipeline.pipeline_info,
-                pipeline_runtime_spec=pipeline.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
-            ).launch()
+            with without_arguments():
+                info = launcher.Launcher(
+                    pipeline_node=node,
+                    mlmd_connection=metadata.Metadata(connection),
+                    pipeline_info=pipeline.pipeline_info,
+                    pipeline_runtime_spec=pipeline.runtime_spec,
+                    executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+                ).launch()
         except Exception as error:  # any executor may raise anything; the launcher has recorded it
             return NodeResult(node_id, "failed", time.monotonic() - started, error=_message(error))
         execution_id = info.execution_id if info else 0

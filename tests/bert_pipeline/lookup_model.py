@@ -68,14 +68,14 @@ def save_lookup_model(folder: Path, answers: dict[str, str], *, labels: tuple[st
 def write_examples(
     root: Path, rows: Iterable[tuple[str, str, str]], *, split: str = "eval", column: str = "category"
 ) -> Path:
-    """Writes raw examples (text, label, category) as ExampleGen does."""
+    """Writes raw examples (text, label, category) as ExampleGen does: an empty cell has no value."""
     folder = root / f"Split-{split}"
     folder.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / "data-00000-of-00001.gz"), "GZIP") as writer:
         for row in rows:
             values = dict(zip(("text", "label", column), row, strict=True))
             feature = {
-                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()] if value else []))
                 for name, value in values.items()
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())

@@ -31,7 +31,7 @@ class Past:
 
     def run(
         self, *, span: int, weights: str, epochs: int = 3, accuracy: float = 0.9, push: bool = True, baseline: int = 0,
-        base_model: int = 0, retrain_of: int = 0, config: str = "",
+        base_model: int = 0, retrain_of: int = 0, config: str = "", gates: Sequence[Mapping[str, object]] = (),
         files: str = "span-{SPAN}/rows.csv",
     ) -> tuple[int, int]:  # fmt: skip
         """A whole run. Returns the Model's id and the version that it was pushed as; 0: none.
@@ -43,6 +43,7 @@ class Past:
             "name": "toy",
             "training": {"epochs": epochs},
             "data": {"labels": ["bad", "good"], "files": {"all": files}},
+            **({"evaluation": {"gates": list(gates), "costs": {}}} if gates else {}),
         }
         self._config = config
         known = {

@@ -134,5 +134,5 @@ def test_port_that_is_taken_is_named(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=rf"--port {port}: .*in use.*; name another one, or 0"):
+        with pytest.raises(UserError, match=rf"--port is {port}: .*in use.*; name another one, or 0"):
             server.launch(tmp_path, port=port)

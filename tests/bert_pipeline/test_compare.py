@@ -36,6 +36,24 @@ def test_runs_stand_side_by_side_with_what_changed_between_them(past, capsys):
     assert "run 1 -> 2\n  spans: 1 -> 2\n  training.epochs: 3 -> 5\nrun 2 -> 3\n  nothing changed\n" in text
 
 
+def test_a_changed_gate_is_told_in_the_words_of_the_task_file(past, capsys):
+    whole = {"metric": "accuracy", "slice": "", "min": 0.5, "max": None, "max_drop": 0.02, "min_examples": 0}
+    heel = {"metric": "macro_f1", "slice": "part=heel", "min": 0.25, "max": None, "min_examples": 15}
+    past.run(span=1, weights="a", gates=[whole])
+    past.run(span=1, weights="b", gates=[whole | {"min": 0.625, "max_drop": None}, heel])
+    past.run(span=1, weights="c", gates=[heel, whole | {"min": 0.625, "max_drop": None}])
+    assert past.verb("compare") == 0
+    text = capsys.readouterr().out
+    assert text.partition("run 1 -> 2\n")[2] == (
+        "  evaluation.gates (accuracy): max_drop: 0.02 -> not set\n"
+        "  evaluation.gates (accuracy): min: 0.5 -> 0.625\n"
+        "  evaluation.gates: with metric macro_f1, slice part=heel, min 0.25, min_examples 15\n"
+        "run 2 -> 3\n"
+        "  evaluation.gates: metric accuracy, min 0.625; metric macro_f1, slice part=heel, min 0.25, min_examples 15"
+        " -> metric macro_f1, slice part=heel, min 0.25, min_examples 15; metric accuracy, min 0.625\n"
+    )
+
+
 def test_spans_by_date_stand_below_each_other(past, capsys):
     past.run(span=20270, weights="a", files="{YYYY}-{MM}-{DD}/rows.csv")
     past.run(span=20271, weights="b", files="{YYYY}-{MM}-{DD}/rows.csv")
@@ -103,7 +121,7 @@ def test_stopped_run_says_why(past, capsys):
     ("words", "message"),
     [
         (["9"], "'9' names no run of toy; the last runs: 1 ("),
-        (["--last", "0"], "--last is 0; it must be at least 1"),
+        (["--last", "0"], "--last: '0' is not a whole number of at least 1"),
         (["--metrics", "acuracy"], "--metrics names 'acuracy'; the runs have accuracy, macro_f1"),
         (["20"], "2 runs begin with '20'; the last runs: 1 ("),
     ],

@@ -186,7 +186,7 @@ def test_unknown_model_in_service_stops_everything(long_past, capsys):
 
 def test_keeping_no_version_is_refused(long_past, capsys):
     assert long_past.verb("gc", "--keep", "0") == 2
-    assert "--keep is 0; it must be at least 1" in capsys.readouterr().err
+    assert "--keep: '0' is not a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_nothing_in_service_means_that_artifacts_stay(past):

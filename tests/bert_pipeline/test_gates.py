@@ -189,3 +189,20 @@ def test_a_first_model_is_blessed_where_only_a_baseline_bounds_it_and_the_report
     assert outcome.report.notes == (
         "no model was in service at this evaluation; bounds not checked: accuracy on all data: max_drop 0.02",
     )
+
+
+def test_examples_without_a_value_of_a_slice_column_are_counted(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = [(text, label, "" if i < 7 else category) for i, (text, label, category) in enumerate(ROWS)]
+    outcome = evaluate_model(
+        _task(GateConfig("accuracy", min=0.5)),
+        models["good"],
+        examples=write_examples(tmp_path / "examples", rows),
+        out=tmp_path,
+    )
+    counts = {row.slice: row.num_examples for row in outcome.report.slices}
+    assert counts == {"category=boots": 23, "category=men's dress shoes": 30}
+    assert outcome.report.notes == (
+        "7 of 60 evaluated examples have no value of category; they are in none of its slices",
+    )

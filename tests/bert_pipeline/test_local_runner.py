@@ -2,7 +2,10 @@
 
 # No `from __future__ import annotations`: TFX's decorator reads the annotations themselves.
 
+import sys
+
 import pytest
+from absl import flags
 from tfx import v1 as tfx
 from tfx.dsl.component.experimental.decorators import component
 
@@ -27,6 +30,13 @@ def Fail(count: int) -> tfx.dsl.components.OutputDict(result=int):
 @component
 def After(result: int):
     RAN.append(f"after {result}")
+
+
+@component
+def ReadFlags():
+    """As TFX's Beam executors do."""
+    flags.FLAGS(sys.argv, known_only=True)
+    RAN.append(" ".join(sys.argv[1:]))
 
 
 class Refuse(tfx.dsl.experimental.ResolverStrategy):
@@ -103,3 +113,12 @@ def test_user_error_is_found_inside_the_text_of_a_beam_worker():
         "bert_pipeline.errors.UserError: rows.csv:3: 1 cells [while running 'FlatMap']\n\nmore"
     )
     assert local._message(RuntimeError(text)) == "rows.csv:3: 1 cells"
+
+
+def test_a_component_does_not_see_the_command_line(run, monkeypatch):
+    """-v and --verbosity are absl's, and numbers."""
+    command = ["bert_pipeline", "pipeline", "-v", "--verbosity=all", "--logtostderr=maybe"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert run([ReadFlags()])["ReadFlags"].state == "ran"
+    assert RAN == [""]
+    assert sys.argv == command

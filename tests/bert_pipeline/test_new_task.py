@@ -33,7 +33,10 @@ def test_a_clear_csv_becomes_a_task_where_it_lies(project: Project, tmp_path: Pa
     assert [(gate.metric, gate.min, gate.max_drop) for gate in task.evaluation.gates] == [
         ("macro_f1", 0.55, 0.02)
     ]
-    assert "date      day: `python -m bert_pipeline spans` cuts the table by it" in project.said
+    assert (
+        "date      day: `.venv/bin/python -m bert_pipeline spans --date day` cuts the table by it"
+        in project.said
+    )
     assert not project.data.exists()
 
 
@@ -48,7 +51,8 @@ def test_columns_that_are_not_clear_are_named_and_nothing_is_written(
 ) -> None:
     write_csv(tmp_path / "reviews.csv", reviews())
     with pytest.raises(
-        UserError, match=r"not clear which column --label is; name one of stars \(2 values.*shop \(3"
+        UserError,
+        match=r"not clear which column label is; name one of stars \(2 values.*shop \(3.*with ARGS=\"--label",
     ):
         project.new_task(tmp_path / "reviews.csv")
     with pytest.raises(UserError, match=r"--label: there is no column 'star'; there are review_id, comment"):
@@ -202,7 +206,7 @@ def test_a_task_is_not_replaced_without_force(project: Project, tmp_path: Path) 
     write_csv(tmp_path / "reviews.csv", reviews())
     first = project.new_task(tmp_path / "reviews.csv", label="stars")
     first.schema_path.write_text("# of the first one\n")
-    with pytest.raises(UserError, match="there is a task mine already .* add --force"):
+    with pytest.raises(UserError, match='there is a task mine already .* add ARGS="--force"'):
         project.new_task(tmp_path / "reviews.csv", label="shop")
     assert project.new_task(tmp_path / "reviews.csv", label="shop", force=True).task.data.label == "shop"
     assert not first.schema_path.exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,6 +191,35 @@ def test_nothing_in_a_card_is_markup():
     assert model_card.cell("a|b <i>\n[x](y) `z`") == r"a\|b &lt;i&gt; \[x\](y) \`z\`"
 
 
+def test_names_with_quotes_and_line_breaks_leave_the_card_whole():
+    odd = 'it\'s\n# "x" | <b>'
+    history = SimpleNamespace(task="toy")
+    call = model_card._call(SimpleNamespace(settings={"data": {"text": [odd, "b"]}}, history=history))
+    words = shlex.split(f"curl -d {call['body']} {call['url']}")
+    assert json.loads(words[2]) == {"instances": [{odd: "...", "b": "..."}]}
+    assert "\n" not in call["body"]
+    card = model_card._template().render(
+        task="toy",
+        settings={
+            "description": odd,
+            "data": {"labels": [odd, "men's"]},
+            "text": {"max_seq_length": 8},
+            "encoder": {"pooling": "mean"},
+            "training": {},
+            "evaluation": {"costs": {odd: {"b": 3.0}}, "cost_unit": "min"},
+        },
+        intended_use="", data_license="", state="pushed", encoder={"handle": odd, "sha256": "5", "license": "MIT"},
+        data=[], spans="", header=["slice"], rows=[["all"]], confidence="95%", num_evaluated=1, limits=[], facts=[],
+        call=call,
+    )  # fmt: skip
+    shown = r"""it's # "x" \| &lt;b&gt;"""
+    lines = card.splitlines()
+    assert [line for line in lines if line.startswith("# ")] == ["# Model card: toy"]
+    assert f"{shown}. A BERT, fine-tuned, that gives a text one of 2 labels:" in lines
+    assert f'"{shown}", "men\'s".' in lines
+    assert f"{shown} taken for b: 3.0." in lines
+
+
 def test_a_report_that_cannot_be_written_is_a_note(past):
     with run_record.recorded(past.store, {run_record.COMMIT: "c0ffee"}) as record:
         past.execute(record.run_id, "ExampleGen", {}, {"examples": "Examples"})
@@ -229,4 +260,4 @@ def test_a_run_that_stops_before_it_executed_anything_gets_a_report_too(past):
 
 def test_report_without_a_run_says_what_to_do(past, capsys):
     assert past.verb("report", "--no-open") == 2
-    assert "make pipeline TASK=toy first" in capsys.readouterr().err
+    assert f"python -m bert_pipeline pipeline --task toy --out {past.out} first" in capsys.readouterr().err

@@ -76,12 +76,12 @@ def test_rollback_is_an_execution_with_its_reason_in_metadata(past):
 def test_lineage_of_the_copy_is_that_of_the_model(past, capsys):
     first, one = past.run(span=1, weights="a")
     past.run(span=2, weights="b")
-    past.verb("rollback", "--reason", "drill")
+    past.verb("rollback", "--reason", 'a "drill"\n  model       7')
     capsys.readouterr()
     past.verb("lineage")
     text = capsys.readouterr().out
     assert f"toy, in service, the same model as {one}\n" in text
-    assert f"copy of     version {one}, by rollback: drill" in text
+    assert f'copy of     version {one}, by rollback: a "drill" model 7\n' in text
     assert f"  model       {first}  " in text
 
 

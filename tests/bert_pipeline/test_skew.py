@@ -189,10 +189,13 @@ def test_before_the_first_run_the_check_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["skew", "--task", "toy", "--out", str(tmp_path)]) == 2
-    assert "no run was made here yet; make pipeline first" in capsys.readouterr().err
+    assert (
+        "no run was made here yet; python -m bert_pipeline pipeline --task toy --out"
+        in capsys.readouterr().err
+    )
 
 
 def test_without_a_finished_training_there_is_nothing_to_compare(tmp_path: Path) -> None:
     store = MetadataStore(metadata.connection_config("", sqlite_path=tmp_path / "metadata.sqlite"))
-    with pytest.raises(UserError, match="no training has finished in .*; run the pipeline first"):
+    with pytest.raises(UserError, match="no training has finished in .*; make pipeline first"):
         skew.newest_training(store, skew.run_paths("toy", out=tmp_path))

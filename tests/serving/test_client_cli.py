@@ -94,15 +94,3 @@ def test_reader_that_leaves_early_is_no_traceback(tmp_path: Path) -> None:
         assert process.wait() == 1
     assert "Traceback" not in said
     assert "BrokenPipe" not in said
-
-
-@pytest.mark.parametrize(
-    "text", ["These boots leak.", '{"a": "it\'s", "b": "5 $x #1"}', 'say "hi" to `id` & $(id)']
-)
-def test_make_predict_hands_the_text_on_as_it_was_typed(text: str) -> None:
-    command = ["make", "-s", "-o", "setup", "predict", "VENV_PYTHON=printf '<%s>'", f"TEXT={text}"]
-    # `make test ARGS=...` hands its variables on to every make below it.
-    environment = {k: v for k, v in os.environ.items() if k not in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    output = done.stdout
-    assert output.endswith(f"<--text><{text}>")

@@ -1,0 +1,143 @@
+"""What is checked of a command line before its verb begins: one sentence, exit status 2, and nothing was written."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from bert_pipeline import typed
+from bert_pipeline.errors import UserError
+from bert_pipeline.paths import run_paths
+
+# Imports stand inside the functions: `doctor` must run where no package is installed.
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option by the name under which it was typed, without the list of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse would print.
+
+        Raises:
+            UserError: always.
+        """
+        found = re.match(r"argument (?:-\w/)?--([\w-]+): (.*)", message, re.DOTALL)
+        verb = self.prog.rpartition(" ")[2]
+        text = f"{typed.name(found[1].replace('-', '_'), verb=verb)}: {found[2]}" if found else message
+        raise UserError(f"{text} (all options: {self.prog} --help)")
+
+
+def count(lowest: int) -> Callable[[str], int]:
+    """A type of option: whole numbers from `lowest` on."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {lowest}")
+        return int(text)
+
+    return parse
+
+
+def port(text: str) -> int:
+    """A type of option: a TCP port, 0 for any that is free."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
+    return int(text)
+
+
+def span(text: str) -> int:
+    """A type of option: a span, `2` or `2025-07-01`; empty: the newest."""
+    from bert_pipeline import spans
+
+    try:
+        return spans.parse_span(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def file(text: str) -> str:
+    """A type of option: a file that is there, - for standard input; empty where none is given."""
+    if text not in ("", "-") and not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return text
+
+
+def table(text: str) -> str:
+    """A type of option: a file or a folder that is there."""
+    if not text or not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"there is no file and no folder {text!r}")
+    return text
+
+
+def line(text: str) -> str:
+    """A type of option: a sentence for a record that is shown in one line."""
+    return " ".join(text.split())
+
+
+def out_folder(text: str) -> Path:
+    """A type of option: the folder that runs write into; it need not be there."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a folder, or leave it out")
+    path = Path(text)
+    there = next(part for part in (path, *path.absolute().parents) if part.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file; give a folder")
+    return path
+
+
+def target(*suffixes: str) -> Callable[[str], str]:
+    """A type of option: a file to write, in a folder that is there; empty where none is given.
+
+    Args:
+        suffixes: one of which its name must have, where there are any; it must not be empty then.
+    """
+
+    def parse(text: str) -> str:
+        path = Path(text)
+        if (text or suffixes) and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a file in an existing folder")
+        if suffixes and path.suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text!r} is not named {' or '.join(suffixes)}")
+        return text
+
+    return parse
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuses a task, folder, span or setting that the verb could not use; TensorFlow is not loaded for that.
+
+    Args:
+        arguments: the parsed command line; reads `task`, `out`, `data`, `span`, `window`, `overrides`, `metadata`
+            where they are there, and `needs_run`: the verb looks at what ran before.
+
+    Raises:
+        UserError: names the option, its value and the fix.
+    """
+    if not hasattr(arguments, "task"):
+        return
+    from bert_pipeline import config, spans
+
+    name = config.task_name(arguments.task)
+    if hasattr(arguments, "overrides"):
+        loaded = config.load_task(
+            arguments.task,
+            data=arguments.data,
+            span=arguments.span,
+            window=getattr(arguments, "window", None),
+            overrides=arguments.overrides,
+        )
+        if arguments.verb in ("pipeline", "schema"):
+            spans.resolve_window(loaded)
+    if address := getattr(arguments, "metadata", ""):
+        from bert_pipeline import metadata
+
+        metadata.connection_config(address, sqlite_path=Path("unused"))
+    if need := getattr(arguments, "needs_run", ""):
+        root = run_paths(name, out=arguments.out).root
+        if not root.is_dir() and not (
+            need == "record" and getattr(arguments, "metadata", "") not in ("", "sqlite")
+        ):
+            raise UserError(typed.missing_run(root))
