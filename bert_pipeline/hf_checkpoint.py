@@ -25,6 +25,8 @@ ALL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *hf_tokenizer.TOKENIZER_FILES)
 # Counts changes of what a conversion makes of these files; part of the cache key of a conversion.
 CONVERTER_VERSION = 3
 
+MAX_LAYERS = 1000  # the largest BERT has 24
+
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 _MUST_BE: dict[str, tuple[Any, ...]] = {
@@ -113,8 +115,8 @@ def read_checkpoint(folder: Path) -> HfCheckpoint:
     """
     checkpoint_files(folder)
     shape = read_shape(folder / CONFIG_FILE)
-    tokenizer = hf_tokenizer.read_tokenizer(folder, num_rows=shape.vocab_size)
     weights = hf_weights.read_weights(folder, expected=expected_shapes(shape), pooler=pooler_shapes(shape))
+    tokenizer = hf_tokenizer.read_tokenizer(folder, num_rows=shape.vocab_size)
     return HfCheckpoint(shape, weights, tokenizer, has_pooler="pooler.dense.weight" in weights)
 
 
@@ -159,6 +161,10 @@ def read_shape(path: Path) -> BertShape:
         raise UserError(
             f"{path}: hidden_size {shape.hidden_size} is no multiple of"
             f" num_attention_heads {shape.num_attention_heads}"
+        )
+    if shape.num_hidden_layers > MAX_LAYERS:
+        raise UserError(
+            f"{path}: num_hidden_layers is {shape.num_hidden_layers}; at most {MAX_LAYERS} are converted"
         )
     if shape.type_vocab_size < 2:
         raise UserError(f"{path}: type_vocab_size is {shape.type_vocab_size}; a pair of texts needs 2 rows")

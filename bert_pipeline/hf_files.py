@@ -81,7 +81,7 @@ def read_json_if_there(path: Path) -> dict[str, Any]:
 
 def shown(value: Any) -> str:
     """A value of a JSON file for a message, 80 characters at most."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -93,6 +93,12 @@ def _read_model(path: Path, model: Any) -> dict[str, int]:
     hf_files.refuse_unknown_keys(path, model, (*rules, "unk_token", "vocab"))
     if missing := [key for key in rules if key not in model and key != "type"]:
         raise UserError(f"{path}: model has no {missing[0]}; it is no WordPiece model")
+    try:
+        "".join(model["vocab"]).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{path}: vocab holds half a surrogate pair ({error}); save the tokenizer again"
+        ) from error
     tokens: dict[int, str] = {}
     for token, token_id in model["vocab"].items():
         if type(token_id) is not int or token_id < 0:

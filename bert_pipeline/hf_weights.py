@@ -6,7 +6,9 @@ writes them above `max_shard_size`.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,10 @@ from bert_pipeline.errors import UserError
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
-# What `save_pretrained` of transformers 4 and 5 alike writes as safetensors, whatever it read.
+# Transformers 4 and 5 alike save as safetensors, whatever they read.
 CONVERSION = (
-    'python -c "from transformers import AutoModel;'
-    " AutoModel.from_pretrained('{folder}').save_pretrained('{folder}-safetensors')\""
+    "from transformers import AutoModel as M, AutoTokenizer as T;"
+    " [c.from_pretrained({source}).save_pretrained({target}) for c in (M, T)]"
 )
 
 # Where tensors change what the encoder computes. Heads (`cls.`, `classifier.`, ...) come after it.
@@ -47,9 +49,10 @@ def weight_files(folder: Path) -> list[str]:
     if weights is None:
         hint = "copy it too, or save the model again with save_pretrained"
     else:
+        code = CONVERSION.format(source=json.dumps(str(folder)), target=json.dumps(f"{folder}-safetensors"))
         hint = (
-            f"{weights} is not read (a file of that kind can run code); where transformers and torch are installed:"
-            f" {CONVERSION.format(folder=folder)}"
+            f"{weights} is not read (a file of that kind can hold code); convert it where transformers and torch are:"
+            f" python -c {shlex.quote(code)}"
         )
     raise UserError(f"encoder.handle: {folder} has no {WEIGHTS_FILE}; {hint}")
 

@@ -189,11 +189,20 @@ def test_a_saved_model_folder_is_used_where_it_lies(tiny_encoder: encoders.Encod
         file.write("more\n")
     with pytest.raises(UserError, match="65 wordpieces, which do not fit the embedding table of 64 rows"):
         _resolve("module", tmp_path)
+    (folder / "assets" / "vocab.txt").write_bytes(b"[UNK]\n[CLS]\nsep\n")
+    with pytest.raises(UserError, match=r"vocab.txt has no \[SEP\]; it is no vocabulary of a BERT"):
+        _resolve("module", tmp_path)
+    (folder / "assets" / "vocab.txt").write_bytes(b"[UNK]\n\xe9\n")
+    with pytest.raises(UserError, match="vocab.txt: line 2 is not UTF-8"):
+        _resolve("module", tmp_path)
     (folder / "assets" / "vocab.txt").unlink()
     with pytest.raises(UserError, match="vocab.txt is missing"):
         _resolve("module", tmp_path)
     (folder / "saved_model.pb").write_bytes(b"\x0a\xff\xff")
     with pytest.raises(UserError, match="saved_model.pb is damaged"):
+        _resolve("module", tmp_path)
+    (folder / "saved_model.pb").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 1\n")
+    with pytest.raises(UserError, match="saved_model.pb: is a Git LFS pointer"):
         _resolve("module", tmp_path)
 
 

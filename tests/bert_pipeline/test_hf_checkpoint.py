@@ -25,7 +25,7 @@ DAMAGE = {
     "no weights": (lambda d: (d / "model.safetensors").unlink(), "has no model.safetensors"),
     "only torch weights": (
         lambda d: (d / "model.safetensors").rename(d / "pytorch_model.bin"),
-        r"pytorch_model.bin is not read .* AutoModel.from_pretrained\('.*/bert'\).save_pretrained\(",
+        r"pytorch_model.bin is not read .* python -c '.*/bert.*/bert-safetensors.*'$",
     ),
     "no config": (lambda d: (d / "config.json").unlink(), "has no config.json"),
     "config no JSON": (lambda d: (d / "config.json").write_text("{"), "config.json: not JSON"),
@@ -73,6 +73,14 @@ DAMAGE = {
         "num_hidden_layers is 1.5; write a whole number",
     ),
     "no layer": (lambda d: _edit(d, num_hidden_layers=0), "num_hidden_layers is 0; it must be at least 1"),
+    "endless layers": (
+        lambda d: _edit(d, num_hidden_layers=10**12),
+        "num_hidden_layers is 1000000000000; at most 1000",
+    ),
+    "endless vocabulary": (
+        lambda d: _edit(d, vocab_size=10**12),
+        r"but config.json says \[1000000000000, 32\]",
+    ),
     "negative epsilon": (
         lambda d: _edit(d, layer_norm_eps=-1.0),
         "layer_norm_eps is -1.0; it must be 0 or more",

@@ -291,6 +291,7 @@ PIPELINES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "another unknown": (lambda p: p["model"].update(unk_token="[PAD]"), r'unk_token is "\[PAD\]"'),
     "no vocabulary": (lambda p: p["model"].pop("vocab"), "holds no WordPiece model with a vocabulary"),
     "no model": (lambda p: p.pop("model"), "holds no WordPiece model with a vocabulary"),
+    "half a character": (lambda p: p["model"]["vocab"].update({"\ud800": 523}), "vocab holds half a surrogate pair"),
     "an id as a string": (lambda p: p["model"]["vocab"].update(good="9"), "token 'good' has the id \"9\""),
     "one id for two": (lambda p: p["model"]["vocab"].update(zz=9), "tokens 'good' and 'zz' share the id 9"),
     "an id past the table": (lambda p: p["model"]["vocab"].update(zz=10**12), "do not fit the embedding table"),
