@@ -33,8 +33,8 @@ HEADER = """\
 # Private API that is used
 
 Written by `python -m tests.private_names > bert_pipeline/PRIVATE_API.md` from the sources;
-`tests/test_private_names.py` looks up each name and fails with the one that moved. Both stacks have them all: TFX 1.16.0 with TensorFlow 2.16.2, and
-TFX 1.21.0 with TensorFlow 2.21.0.
+`tests/test_private_names.py` looks up each name and fails with the one that moved. Both stacks have them all: TFX
+1.16.0 with TensorFlow 2.16.2, and TFX 1.21.0 with TensorFlow 2.21.0.
 
 | module | names |
 |---|---|

@@ -12,11 +12,13 @@ from tests.private_names import ROOT, Name, all_names, as_markdown
 def is_there(name: Name) -> bool:
     """Whether the module has the name, or a sub-module of it."""
     try:
-        functools.reduce(getattr, name.attribute.split("."), importlib.import_module(name.module))
-    except AttributeError:  # or a sub-module that nothing has imported yet
-        return importlib.util.find_spec(f"{name.module}.{name.attribute}") is not None
+        module = importlib.import_module(name.module)
     except ImportError:
         return False
+    try:
+        functools.reduce(getattr, name.attribute.split("."), module)
+    except AttributeError:  # or a sub-module that nothing has imported yet
+        return "." not in name.attribute and bool(importlib.util.find_spec(f"{name.module}.{name.attribute}"))
     return True
 
 
