@@ -167,7 +167,9 @@ def test_settings_that_change_no_id_are_left_alone(tmp_path: Path):
     assert hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS) == plain
     write_checkpoint(folder, config=saved_by_5)
     (folder / "vocab.txt").unlink()
-    assert hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS).tokens == plain.tokens == tuple(VOCABULARY)
+    generic = hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS)
+    assert generic.tokens == plain.tokens == tuple(VOCABULARY)
+    assert generic.notes[0].startswith("the second text of a pair has the type id 1, as tokenizer.json says;")
 
 
 def test_an_id_without_a_token_matches_nothing(tmp_path: Path):
