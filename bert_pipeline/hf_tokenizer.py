@@ -77,7 +77,7 @@ _HARMLESS = (
     *("pad_token_type_id", "clean_up_tokenization_spaces", "split_special_tokens", "chat_template"),
     *("name_or_path", "special_tokens_map_file", "tokenizer_file", "full_tokenizer_file", "vocab_file"),
     *("backend", "is_local", "local_files_only", "use_fast", "from_slow", "processor_class"),
-    *("transformers_version", "verbose"),
+    *("transformers_version", "verbose", "truncation", "padding", "legacy", "trust_remote_code", "revision"),
 )
 _TOKEN_LISTS = ("additional_special_tokens", "extra_special_tokens")
 _OTHER_TOKENS = ("bos_token", "eos_token")
