@@ -68,7 +68,8 @@ _HARMLESS = (
     *("encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "length_penalty", "min_length"),
     *("no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores"),
     *("prefix", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "suppress_tokens"),
-    *("temperature", "top_k", "top_p", "typical_p"),
+    *("temperature", "top_k", "top_p", "typical_p", "transformers.js_config"),
+    *("sbert_ce_default_activation_function", "type_sequence_label_size"),
 )
 
 

@@ -92,7 +92,7 @@ def require_values(path: Path, config: Mapping[str, Any], allowed: Mapping[str, 
     """
     for key, values in allowed.items():
         if key in config and not any(type(config[key]) is type(v) and config[key] == v for v in values):
-            names = " or ".join(json.dumps(v) for v in values)
+            names = " or ".join(dict.fromkeys(json.dumps(v) for v in values))
             raise UserError(
                 f"{path}: {key} is {shown(config[key])}, but only {names} can be converted; take another checkpoint, or"
                 f" correct the file where it is wrong"

@@ -2,7 +2,7 @@
 
 All that can change ids is either done by `modules/bert_text.py` or refused by file, key and value; files that
 contradict each other are refused too, since readers differ in which of them they follow.
-Format of tokenizer.json: https://huggingface.co/docs/tokenizers/api/tokenizer (its `to_str`).
+`hf_vocabulary` reads the tokens, `hf_pipeline` the rest of tokenizer.json.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bert_pipeline import hf_files, hf_vocabulary
+from bert_pipeline import hf_files, hf_pipeline, hf_vocabulary
 from bert_pipeline.errors import UserError
 from bert_pipeline.hf_vocabulary import PIPELINE_FILE, VOCAB_FILE
 
@@ -77,7 +77,7 @@ _HARMLESS = (
     *("pad_token_type_id", "clean_up_tokenization_spaces", "split_special_tokens", "chat_template"),
     *("name_or_path", "special_tokens_map_file", "tokenizer_file", "full_tokenizer_file", "vocab_file"),
     *("backend", "is_local", "local_files_only", "use_fast", "from_slow", "processor_class"),
-    *("transformers_version", "verbose"),
+    *("transformers_version", "verbose", "truncation", "padding", "legacy", "trust_remote_code", "revision"),
 )
 _TOKEN_LISTS = ("additional_special_tokens", "extra_special_tokens")
 _OTHER_TOKENS = ("bos_token", "eos_token")
@@ -146,10 +146,11 @@ def read_tokenizer(folder: Path, *, num_rows: int) -> HfTokenizer:
     _check_vocabulary(folder, ids, names, num_rows)
     _check_added_tokens(folder, config, pipeline or {}, names, ids)
     if pipeline is not None:
-        _check_pipeline(path, pipeline, names, ids)
+        hf_pipeline.check_pipeline(path, pipeline, names, ids)
     rules = _read_rules(folder, config, pipeline or {})
     if "do_lower_case" not in config and pipeline is None:
         notes += _note_on_case(folder, [t for t in ids if t not in names.values() and t != t.lower()])
+    notes += _note_on_type_ids(config)
     tokens = hf_vocabulary.in_order(ids, {name: SPECIAL_TOKENS[role] for role, name in names.items()})
     if spare := num_rows - len(tokens):
         notes.append(f"{spare} rows of the embedding table have no wordpiece, and are never used")
@@ -163,6 +164,16 @@ def _note_on_case(folder: Path, capitals: list[str]) -> list[str]:
         f"nothing in {folder} says whether text is lower-cased, so it is, as by Hugging Face, and {len(capitals)}"
         f" wordpieces with capitals ({capitals[0]!r}) match nothing; for a cased model write"
         f' "do_lower_case": false into {CONFIG_FILE}'
+    ]
+
+
+def _note_on_type_ids(config: dict[str, Any]) -> list[str]:
+    kind = config.get("tokenizer_class")
+    if kind not in _GENERIC_CLASSES or "model_input_names" in config:
+        return []
+    return [
+        f"the second text of a pair has the type id 1, as {PIPELINE_FILE} says; transformers 5 gives no type ids where"
+        f" {CONFIG_FILE} says tokenizer_class {kind} and no model_input_names"
     ]
 
 
@@ -312,73 +323,3 @@ _RULES: dict[str, tuple[str, str, bool | None]] = {
     "strip_accents": ("strip_accents", "strip_accents", None),  # None: as lower_case
     "split_ideographs": ("tokenize_chinese_chars", "handle_chinese_chars", True),
 }
-
-
-def _check_pipeline(path: Path, pipeline: dict[str, Any], names: dict[str, str], ids: dict[str, int]) -> None:
-    """Refuses a tokenizer.json that does something else than BERT's."""
-    known = (
-        "version",
-        "truncation",
-        "padding",
-        "added_tokens",
-        "normalizer",
-        "pre_tokenizer",
-        "post_processor",
-    )
-    hf_files.refuse_unknown_keys(path, pipeline, (*known, "decoder", "model"))
-    hf_files.require_values(path, pipeline, {"version": ("1.0",)})
-    for key, only in (("normalizer", "BertNormalizer"), ("pre_tokenizer", "BertPreTokenizer")):
-        part = pipeline.get(key)
-        if not isinstance(part, dict) or part.get("type") != only:
-            said = _kinds(part)
-            raise UserError(
-                f"{path}: {key} is {said}, but only {only} can be converted; take another checkpoint, or save the"
-                f" tokenizer again where transformers does not use that {key} anyway"
-            )
-    normalizer = pipeline["normalizer"]
-    flags = {"clean_text": (True,), "handle_chinese_chars": (True, False), "lowercase": (True, False)}
-    hf_files.require_values(path, normalizer, {**flags, "strip_accents": (True, False, None)})
-    hf_files.refuse_unknown_keys(path, normalizer, ("type", "strip_accents", *flags))
-    if missing := [key for key in flags if key not in normalizer]:
-        raise UserError(f"{path}: normalizer has no {missing[0]}; save the tokenizer again")
-    hf_files.refuse_unknown_keys(path, pipeline["pre_tokenizer"], ("type",))
-    for key in ("truncation", "padding"):  # how it was called last, but for the side
-        value = pipeline.get(key)
-        if isinstance(value, dict) and value.get("direction", "Right") != "Right":
-            raise UserError(f"{path}: {key} is at the {value['direction']}; only the right can be converted")
-    hf_files.require_values(path, pipeline["model"], {"unk_token": (names["unk_token"],)})
-    if pipeline.get("post_processor") not in _packings(names, ids):
-        raise UserError(
-            f"{path}: post_processor is {_kinds(pipeline.get('post_processor'))} and packs otherwise than"
-            f" {names['cls_token']} a {names['sep_token']} b {names['sep_token']} with type ids 0 and 1; take another"
-            f" checkpoint, or save the tokenizer again"
-        )
-
-
-def _kinds(part: Any) -> str:
-    """Type of a part of tokenizer.json, with those inside it, for a message."""
-    if not isinstance(part, dict):
-        return hf_files.shown(part)
-    inner = part.get("normalizers") or part.get("pretokenizers") or part.get("processors") or []
-    kinds = ", ".join(str(p.get("type")) for p in inner if isinstance(p, dict))
-    return f"{part.get('type')} ({kinds})" if kinds else str(part.get("type"))
-
-
-def _packings(names: dict[str, str], ids: dict[str, int]) -> tuple[dict[str, Any], ...]:
-    """The post-processors that pack as BERT does, as tokenizer.json has them."""
-    cls, sep = names["cls_token"], names["sep_token"]
-
-    def special(name: str, type_id: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": name, "type_id": type_id}}
-
-    def text(name: str, type_id: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": type_id}}
-
-    single = [special(cls, 0), text("A", 0), special(sep, 0)]
-    template = {
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, text("B", 1), special(sep, 1)],
-        "special_tokens": {n: {"id": n, "ids": [ids[n]], "tokens": [n]} for n in (cls, sep)},
-    }
-    return template, {"type": "BertProcessing", "sep": [sep, ids[sep]], "cls": [cls, ids[cls]]}

@@ -40,11 +40,9 @@ def read_vocabulary(folder: Path, pipeline: dict[str, Any] | None) -> tuple[dict
     Raises:
         UserError: damaged, no WordPiece as BERT's, or the two do not say the same.
     """
-    stated: dict[str, int] = {}
-    if pipeline is not None:
-        stated = _read_model(folder / PIPELINE_FILE, pipeline.get("model"))
+    stated = None if pipeline is None else _read_model(folder / PIPELINE_FILE, pipeline.get("model"))
     path = folder / VOCAB_FILE
-    if not path.is_file():
+    if stated is not None and not path.is_file():
         return stated, []
     lines = hf_files.read_text(path).removesuffix("\n").split("\n")
     lines = [line.removesuffix("\r") for line in lines]
@@ -58,12 +56,12 @@ def read_vocabulary(folder: Path, pipeline: dict[str, Any] | None) -> tuple[dict
     ids = {token: i for i, token in enumerate(trimmed) if token}
     # transformers 4 makes a tokenizer.json with the blanks left in; no text can match such a token.
     untrimmed = {token: i for i, token in enumerate(lines) if token}
-    if stated and stated not in (ids, untrimmed):
+    if stated is not None and stated not in (ids, untrimmed):
         raise UserError(
             f"{path}: {_difference(ids, stated)}; transformers reads the second: delete {VOCAB_FILE} where it is right"
         )
     notes = []
-    if not stated and (blanks := sum(a != b for a, b in zip(lines, trimmed, strict=True))):
+    if stated is None and (blanks := sum(a != b for a, b in zip(lines, trimmed, strict=True))):
         notes.append(
             f"{path}: {blanks} lines end in blanks, which are trimmed as by transformers 5 (4 keeps them, and such a"
             f" token matches nothing)"
@@ -74,7 +72,7 @@ def read_vocabulary(folder: Path, pipeline: dict[str, Any] | None) -> tuple[dict
             f"{path}: lines with a token that stands again further down: {len(doubled)} ({token!r} in lines"
             f" {doubled[0] + 1} and {ids[token] + 1}); the last holds, as in Hugging Face"
         )
-    return stated or ids, notes
+    return ids if stated is None else stated, notes
 
 
 def _difference(ids: dict[str, int], stated: dict[str, int]) -> str:

@@ -104,7 +104,8 @@ def read_weights(
         if name.startswith(_ENCODER_PARTS) and name not in expected and name not in _BUFFERS:
             raise UserError(
                 f"{raw[name][0]}: tensor {name} belongs to no BERT of the shape that config.json says; take both"
-                f" files from one checkpoint of a plain BERT (no relative positions, adapters or cross-attention)"
+                f" files from one checkpoint of a plain BERT (without relative positions, adapters,"
+                f" cross-attention, layers past num_hidden_layers)"
             )
     for name in expected:
         if name not in raw:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,7 @@ def write_pipeline(folder: Path, **settings: Any) -> Tokenizer:
 def our_ids(folder: Path, *columns: list[str]) -> list[list[int]]:
     """Ids by `bert_text` of what the loader reads from a checkpoint."""
     tokenizer = hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS)
-    written = folder / "written"
-    written.mkdir()
+    written = Path(tempfile.mkdtemp(dir=folder))
     tokenizer.write(written)
     vocab = bert_text.load_vocabulary(str(written / "vocab.txt"), lower_case=tokenizer.lower_case)
     texts = [tf.constant(column) for column in columns]
@@ -86,11 +87,7 @@ def test_each_normalisation_gives_hugging_faces_ids(
     if source == "tokenizer.json":
         theirs = write_pipeline(folder, **settings)
     for columns in ([TEXTS], [TEXTS, TEXTS[::-1]]):
-        expected = their_ids(theirs, *columns)
-        assert our_ids(folder, *columns) == expected
-        (folder / "written" / "vocab.txt").unlink()
-        (folder / "written" / "text_rules.json").unlink(missing_ok=True)
-        (folder / "written").rmdir()
+        assert our_ids(folder, *columns) == their_ids(theirs, *columns)
 
 
 def every(n: int, token_end: str) -> str:
@@ -111,8 +108,8 @@ VOCABULARIES = {
     "a blank line in the middle": (PLAIN.replace("\ngood\n", "\n\ngood\n", 1), ""),
     "blank lines at the end": (PLAIN + "\n\n", ""),
     "blank lines past the table": (PLAIN + "\n" * 40, ""),
-    "a token twice": (PLAIN + "good\n", r"\('good' in lines 10 and"),
-    "a token twice for its blanks": (PLAIN + "good\u00a0\n", r"\('good' in lines 10 and"),
+    "a token twice": (PLAIN + "good\n", "('good' in lines 10 and"),
+    "a token twice for its blanks": (PLAIN + "good\u00a0\n", "('good' in lines 10 and"),
     "tokens that no text can match": (PLAIN + "y" * 300 + "\n##\na b\n\0\nx\0y\n##" + "z" * 101 + "\n", ""),
 }
 
@@ -123,7 +120,7 @@ def test_lines_of_a_vocabulary_are_read_as_by_tokenizers(name: str, tmp_path: Pa
     folder = write_checkpoint(tmp_path, lines=lines)
     assert our_ids(folder, TEXTS) == their_ids(BertWordPieceTokenizer(str(folder / "vocab.txt")), TEXTS)
     notes = "\n".join(hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS).notes)
-    assert (note in notes) if "\\" not in note else ("'good' in lines 10 and" in notes)
+    assert note in notes
 
 
 def test_a_blank_of_the_vocabulary_is_no_part_of_its_token(tmp_path: Path):
@@ -142,8 +139,7 @@ def test_special_tokens_of_other_names_keep_their_ids(where: str, tmp_path: Path
         (folder / where).write_text(json.dumps(roles))
     else:
         write_checkpoint(folder, lines="".join(f"{t}\n" for t in tokens), config=roles)
-    names = {role.removesuffix("_token") + "_token": name for role, name in ROLES.items()}
-    theirs = BertWordPieceTokenizer(str(folder / "vocab.txt"), **names)
+    theirs = BertWordPieceTokenizer(str(folder / "vocab.txt"), **ROLES)
     # A text that spells a special token is text here, and the token itself there: none of these does.
     assert our_ids(folder, TEXTS) == their_ids(theirs, TEXTS)
 
@@ -167,7 +163,9 @@ def test_settings_that_change_no_id_are_left_alone(tmp_path: Path):
     assert hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS) == plain
     write_checkpoint(folder, config=saved_by_5)
     (folder / "vocab.txt").unlink()
-    assert hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS).tokens == plain.tokens == tuple(VOCABULARY)
+    generic = hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS)
+    assert generic.tokens == plain.tokens == tuple(VOCABULARY)
+    assert generic.notes[0].startswith("the second text of a pair has the type id 1, as tokenizer.json says;")
 
 
 def test_an_id_without_a_token_matches_nothing(tmp_path: Path):
@@ -341,6 +339,57 @@ def test_files_that_do_not_fit_are_refused_by_name(name: str, tmp_path: Path):
     (tmp_path / file_name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         hf_tokenizer.read_tokenizer(tmp_path, num_rows=NUM_ROWS)
+
+
+def test_an_empty_vocabulary_in_tokenizer_json_is_refused(tmp_path: Path):
+    write_pipeline(write_checkpoint(tmp_path))
+    edit_pipeline(tmp_path, lambda p: p["model"].update(vocab={}))
+    with pytest.raises(UserError, match=r"tokenizer.json: \[PAD\] is missing"):
+        hf_tokenizer.read_tokenizer(tmp_path, num_rows=NUM_ROWS)
+    write_checkpoint(tmp_path)
+    with pytest.raises(
+        UserError, match=r"vocab.txt: token '\[PAD\]' has the id 0 here .* and none in tokenizer.json"
+    ):
+        hf_tokenizer.read_tokenizer(tmp_path, num_rows=NUM_ROWS)
+
+
+# Put in place of each value of each file: a checkpoint is then accepted, or refused by our own error.
+ODD_VALUES = [None, True, 0, -1, 1.5, 1e400, "", "32", [], {}, [None], {"a": 1}]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to each value inside a JSON value, of a list or object to the first six."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in list(items)[:6]:
+        yield from places(item, (*path, key))
+
+
+def test_no_value_of_any_type_ends_in_another_error(tmp_path: Path):
+    folder = write_checkpoint(
+        tmp_path, config=ROLES | {"cls_token": "[CLS]", "extra_special_tokens": ["[SEP]"]}
+    )
+    write_pipeline(folder)
+    (folder / "special_tokens_map.json").write_text(
+        '{"cls_token": {"content": "[CLS]"}, "eos_token": "[SEP]"}'
+    )
+    (folder / "added_tokens.json").write_text('{"[CLS]": 3}')
+    num_tried = 0
+    for file in sorted(folder.glob("*.json")):
+        original = file.read_text(encoding="utf-8")
+        for path in places(json.loads(original)):
+            for odd in ODD_VALUES:
+                changed = {"": json.loads(original)}
+                inner: Any = changed
+                for key in ("", *path)[:-1]:
+                    inner = inner[key]
+                inner[("", *path)[-1]] = odd
+                file.write_text(json.dumps(changed[""]), encoding="utf-8")
+                num_tried += 1
+                with contextlib.suppress(UserError):
+                    hf_tokenizer.read_tokenizer(folder, num_rows=NUM_ROWS)
+        file.write_text(original, encoding="utf-8")
+    assert num_tried > 500
 
 
 def test_two_vocabularies_that_differ_are_refused_with_the_token(tmp_path: Path):
