@@ -109,7 +109,7 @@ monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv C
 	@$(VERB) monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels="$$LABELS") $(if $(CONTEXT),--context="$$CONTEXT") $(ARGS)
 
 predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ID=column ARGS="--out out.csv"
-	@$(VERB) predict --task="$$TASK" --rest_port="$$REST_PORT" \
+	@$(VERB) predict --task="$$TASK" --out="$$OUT" --rest_port="$$REST_PORT" \
 	  $(if $(FILE),--file="$$FILE" $(if $(ID),--id_column="$$ID"),--text="$$TEXT") -- $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
