@@ -34,6 +34,8 @@ VENV_PYTHON := .venv/bin/python
 # It says in its messages what to type in make's words.
 VERB := BERT_PIPELINE_BY_MAKE=1 $(VENV_PYTHON) -m bert_pipeline
 
+# Common names that a shell may have for something else (NAME is the host's in WSL): only what was typed behind make.
+$(foreach name,NAME ID FILE RUN PORT LOG V YES,$(if $(filter environment,$(origin $(name))),$(eval override $(name) :=)))
 # By the environment, as they were typed: quotes, dollars and backquotes in a text or a path are no business of make.
 # ARGS are words for the shell, as they were typed.
 TYPED := TASK OUT DATA SPAN WINDOW ADDRESS METADATA NAME VERSION REASON KEEP RUN RUNS PORT EXTRAS CSV FILE ID LABELS \
