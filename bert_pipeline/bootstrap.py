@@ -74,7 +74,8 @@ def set_up(root: Path, *, extras: list[str]) -> None:
         SetupError: a step failed; the message says what to do.
     """
     if is_current(root, extras=extras):
-        print("set-up: up to date") if not os.environ.get("SETUP_QUIETLY") else None
+        if not os.environ.get("SETUP_QUIETLY"):  # as a step before a verb
+            print("set-up: up to date")
         return
     if (platform.system(), platform.machine()) not in PLATFORMS:
         raise SetupError(
