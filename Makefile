@@ -35,6 +35,8 @@ VENV_PYTHON := .venv/bin/python
 # It says in its messages what to type in make's words.
 VERB := BERT_PIPELINE_BY_MAKE=1 $(VENV_PYTHON) -m bert_pipeline
 
+# Common names that a shell may have for something else (NAME is the host's in WSL): only what was typed behind make.
+$(foreach name,NAME ID FILE RUN PORT LOG V YES,$(if $(filter environment,$(origin $(name))),$(eval override $(name) :=)))
 # By the environment, as they were typed: quotes, dollars and backquotes in a text or a path are no business of make.
 # ARGS are words for the shell, as they were typed.
 TYPED := TASK OUT DATA SPAN WINDOW ADDRESS METADATA NAME VERSION REASON KEEP RUN RUNS PORT EXTRAS STACK CSV FILE ID LABELS \
@@ -111,7 +113,7 @@ monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv C
 	@$(VERB) monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels="$$LABELS") $(if $(CONTEXT),--context="$$CONTEXT") $(ARGS)
 
 predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ID=column ARGS="--out out.csv"
-	@$(VERB) predict --task="$$TASK" --rest_port="$$REST_PORT" \
+	@$(VERB) predict --task="$$TASK" --out="$$OUT" --rest_port="$$REST_PORT" \
 	  $(if $(FILE),--file="$$FILE" $(if $(ID),--id_column="$$ID"),--text="$$TEXT") -- $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"

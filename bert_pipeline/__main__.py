@@ -39,9 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has enough, as in `| head`; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except (
-        OSError
-    ) as error:  # a path that cannot be used: too long, no permission, a file where a folder must be
+    except OSError as error:
+        # A path that cannot be used: too long, no permission, a file where a folder must be.
         if not error.filename:
             raise
         print(f"\nerror: {error.filename}: {error.strerror}", file=sys.stderr)

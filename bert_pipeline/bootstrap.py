@@ -131,7 +131,8 @@ def set_up(root: Path, *, extras: list[str], asked: str = "") -> None:
     """
     stacks = wanted_stacks(root, asked=asked)
     if is_current(root, extras=extras, asked=asked):
-        print("set-up: up to date") if not os.environ.get("SETUP_QUIETLY") else None
+        if not os.environ.get("SETUP_QUIETLY"):  # as a step before a verb
+            print("set-up: up to date")
         return
     with _only_one(root) as lock:
         if not is_current(root, extras=extras, asked=asked):  # the one we waited for may have done it

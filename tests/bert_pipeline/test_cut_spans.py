@@ -96,3 +96,12 @@ def test_the_command_tells_the_spans_and_the_next_step(table, tmp_path, capsys):
         "  2015-02-01        4 rows",
         f"1 span, 4 rows in {folder}",
     ]
+
+
+def test_the_next_command_takes_the_folder_as_it_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("text,day\nfine,2025-07-01\n")
+    assert command_line.main(["spans", "--csv", "a.csv", "--date", "day", "--to", "my spans"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "in the task file, then: python -m bert_pipeline pipeline --task ... --data 'my spans'\n"
+    )
