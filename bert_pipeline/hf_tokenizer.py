@@ -26,6 +26,7 @@ TOKENIZER_FILES = (VOCAB_FILE, PIPELINE_FILE, CONFIG_FILE, NAMES_FILE, ADDED_FIL
 
 # What `bert_text` reads beside a vocab.txt (its RULES_FILE).
 RULES_FILE = "text_rules.json"
+TEXT_RULES = ("strip_accents", "split_ideographs")
 
 # The role of each special token, and its name here and in Google's vocabularies.
 SPECIAL_TOKENS = {
@@ -108,7 +109,7 @@ class HfTokenizer:
         """Writes VOCAB_FILE for `bert_text` and, where BERT's own rules do not hold, RULES_FILE beside it."""
         text = "".join(f"{token}\n" for token in self.tokens)
         (folder / VOCAB_FILE).write_text(text, encoding="utf-8", newline="")
-        rules = {"strip_accents": self.strip_accents, "split_ideographs": self.split_ideographs}
+        rules = {name: getattr(self, name) for name in TEXT_RULES}
         if rules != {"strip_accents": self.lower_case, "split_ideographs": True}:
             (folder / RULES_FILE).write_text(json.dumps(rules) + "\n", encoding="utf-8")
 

@@ -19,6 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
 
 from bert_pipeline import encoder_cache, hf_files
 from bert_pipeline.errors import UserError
+from bert_pipeline.hf_tokenizer import RULES_FILE, TEXT_RULES
 
 SAVED_MODEL_FILE = "saved_model.pb"
 
@@ -78,6 +79,10 @@ def read_folder(folder: Path, *, source: str) -> dict[str, Any]:
         raise UserError(
             f"encoder.handle = {source!r}: {vocab_path} has no {', '.join(lacking)}; it is no vocabulary of a BERT"
         )
+    rules_path = vocab_path.with_name(RULES_FILE)
+    rules = hf_files.read_json_if_there(rules_path)
+    hf_files.require_values(rules_path, rules, dict.fromkeys(TEXT_RULES, (True, False)))
+    hf_files.refuse_unknown_keys(rules_path, rules, TEXT_RULES)
     num_rows = _num_rows(graph, "word_embedding")
     if num_rows is not None and len(pieces) > num_rows:
         raise UserError(
@@ -130,7 +135,7 @@ def _read_lower_case(folder: Path, *, source: str) -> bool:
     try:
         values = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         return bool(values.get_tensor("do_lower_case/.ATTRIBUTES/VARIABLE_VALUE"))
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, ValueError, IndexError) as error:
         raise UserError(
             f"encoder.handle = {source!r}: {folder / 'variables'} cannot be read ({error})"
         ) from error

@@ -126,7 +126,7 @@ def _load_rules(path: str, *, lower_case: bool) -> TextRules:
     if not tf.io.gfile.exists(path):
         return TextRules(lower_case=lower_case, strip_accents=lower_case)
     with tf.io.gfile.GFile(path) as file:
-        return TextRules(**{**json.loads(file.read()), "lower_case": lower_case})
+        return TextRules(**{"strip_accents": lower_case, **json.loads(file.read()), "lower_case": lower_case})
 
 
 # Nothing here is control flow for autograph to convert, and its trying costs seconds of each trace.

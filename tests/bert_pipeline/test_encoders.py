@@ -189,6 +189,10 @@ def test_a_saved_model_folder_is_used_where_it_lies(tiny_encoder: encoders.Encod
         file.write("more\n")
     with pytest.raises(UserError, match="65 wordpieces, which do not fit the embedding table of 64 rows"):
         _resolve("module", tmp_path)
+    (folder / "assets" / "text_rules.json").write_text('{"strip_accents": "no"}')
+    with pytest.raises(UserError, match='text_rules.json: strip_accents is "no"'):
+        _resolve("module", tmp_path)
+    (folder / "assets" / "text_rules.json").unlink()
     (folder / "assets" / "vocab.txt").write_bytes(b"[UNK]\n[CLS]\nsep\n")
     with pytest.raises(UserError, match=r"vocab.txt has no \[SEP\]; it is no vocabulary of a BERT"):
         _resolve("module", tmp_path)
@@ -198,6 +202,10 @@ def test_a_saved_model_folder_is_used_where_it_lies(tiny_encoder: encoders.Encod
     (folder / "assets" / "vocab.txt").unlink()
     with pytest.raises(UserError, match="vocab.txt is missing"):
         _resolve("module", tmp_path)
+    _copy(Path(tiny_encoder.path), tmp_path / "cut")
+    (tmp_path / "cut" / "variables" / "variables.data-00000-of-00001").write_bytes(b"cut short")
+    with pytest.raises(UserError, match=r"variables cannot be read \("):
+        _resolve("cut", tmp_path)
     (folder / "saved_model.pb").write_bytes(b"\x0a\xff\xff")
     with pytest.raises(UserError, match="saved_model.pb is damaged"):
         _resolve("module", tmp_path)
