@@ -141,7 +141,26 @@ def _add_new_task(verbs: Any) -> None:
     new_task.add_argument("--label", default="", help="label column")
     new_task.add_argument("--slice", action="append", default=[], help="column to report metrics by")
     new_task.add_argument("--out", default="out", type=argument_checks.out_folder, help="where runs write")
-    new_task.add_argument("--force", action="store_true", help="replace a task of that name")
+    new_task.add_argument(
+        "--force", action="store_true", help="replace a task of that name; the old one is kept as .bak"
+    )
+    new_task.add_argument(
+        "--header",
+        choices=("yes", "no"),
+        help="whether the first record of a CSV names its columns; default: found",
+    )
+    new_task.add_argument(
+        "--encoding", default="", help="of a CSV or JSON file; default: found from the whole file"
+    )
+    new_task.add_argument(
+        "--merge_labels",
+        "--merge-labels",
+        action="store_true",
+        help="make one of labels that differ only in case, blanks or notation",
+    )
+    new_task.add_argument(
+        "--drop_label", "--drop-label", action="append", default=[], help="leave out the rows with this label"
+    )
     new_task.set_defaults(run=_new_task)
 
 

@@ -78,6 +78,7 @@ def example_gen_of(loaded: LoadedTask, *, span: int) -> BaseNode:
         data_format=data.format,
         hash_buckets=data.hash_buckets,
         span=span,
+        key=data.text[0],
     ).with_id("ExampleGen")
 
 

@@ -9,90 +9,57 @@ and versions are FileBasedExampleGen's.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow.parquet as pq
 import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
-from tfx.proto import range_config_pb2
+from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.utils import proto_utils
 
+from bert_pipeline import table_files
 from bert_pipeline.errors import UserError
 
-# Longest cell accepted, in characters; csv's own default of 131,072 is below long documents.
-csv.field_size_limit(1 << 28)
 
-
-def to_example(row: Mapping[str, bytes]) -> tf.train.Example:
+def to_example(row: Mapping[str, bytes], *, key: str = "") -> tf.train.Example:
     """One row as a tf.Example; an empty cell is a feature without a value.
 
     Example: {"text": b"good", "label": b""} -> text: bytes_list ["good"], label: bytes_list [].
+
+    Args:
+        row: cells by column.
+        key: the column whose hash decides the split; an empty cell there is an empty list, since TFX hashes nothing else.
     """
     example = tf.train.Example()
     for name, cell in row.items():
         values = example.features.feature[name].bytes_list.value
         if cell:
             values.append(cell)
+        elif name == key:
+            example.features.feature[name].bytes_list.SetInParent()
     return example
 
 
 def read_csv(path: str) -> Iterator[dict[str, bytes]]:
-    """Rows of one RFC 4180 file with a header, cells as the bytes that stand in the file.
-
-    Args:
-        path: a CSV file, UTF-8 with or without a byte-order mark. Bytes that are not UTF-8 are kept.
-
-    Raises:
-        UserError: no header, a row with another number of cells, an unclosed quote; with its line.
-    """
-    with fileio.open(path, "rb") as raw:
-        text = io.StringIO(raw.read().decode("utf-8", "surrogateescape").removeprefix("\ufeff"), newline="")
-    rows = csv.reader(text, strict=True)
-    header = next(rows, None)
-    if not header or len(set(header)) != len(header):
-        raise UserError(f"{path}:1: the header is {header}; it must name every column, each once")
-    try:
-        for cells in rows:
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise UserError(
-                    f"{path}:{rows.line_num}: {len(cells)} cells, but the header names {len(header)} columns "
-                    f"({', '.join(header)}); quote cells that hold a comma or a line break"
-                )
-            yield {
-                name: cell.encode("utf-8", "surrogateescape")
-                for name, cell in zip(header, cells, strict=True)
-            }
-    except csv.Error as error:
-        raise UserError(
-            f"{path}:{rows.line_num}: {error}; write quotes inside a quoted cell twice (RFC 4180)"
-        ) from error
+    """Rows of one CSV file; see `table_files.rows_of_csv`."""
+    with fileio.open(path, "rb") as file:
+        raw = file.read()
+    return table_files.rows_of_csv(raw, path=path)
 
 
 def read_parquet(path: str) -> Iterator[dict[str, bytes]]:
-    """Rows of one Parquet file; values that are no strings are written as `str` writes them."""
-    for batch in pq.ParquetFile(path).iter_batches():
-        for row in batch.to_pylist():
-            yield {name: _cell(value) for name, value in row.items()}
+    """Rows of one Parquet file; see `table_files.rows_of_parquet`."""
+    with fileio.open(path, "rb") as file:
+        table_files.check_beginning(path, file.read(64))
+    return table_files.rows_of_parquet(path, path=path)
 
-
-def _cell(value: Any) -> bytes:
-    if value is None:
-        return b""
-    return value if isinstance(value, bytes) else str(value).encode("utf-8")
-
-
-_READERS = {"csv": read_csv, "parquet": read_parquet}
 
 # Where a row stood, and in which order its columns, for what has to come back as it was: Beam keeps no order of
 # rows, and a tf.Example none of columns.
@@ -124,6 +91,8 @@ class _ReadTable(beam.PTransform):
     def __init__(self, exec_properties: dict[str, Any], split_pattern: str) -> None:
         super().__init__()
         self._pattern = os.path.join(exec_properties["input_base"], split_pattern)
+        output = proto_utils.json_to_proto(exec_properties["output_config"], example_gen_pb2.Output())
+        self._key = output.split_config.partition_feature_name
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         paths = sorted(fileio.glob(self._pattern))
@@ -133,12 +102,12 @@ class _ReadTable(beam.PTransform):
             pipeline
             | beam.Create(paths)
             | beam.FlatMap(_read_table, numbered=self.numbered)
-            | beam.Map(to_example)
+            | beam.Map(to_example, key=self._key)
         )
 
 
 def _read_table(path: str, *, numbered: bool) -> Iterator[dict[str, bytes]]:
-    rows = _READERS["parquet" if path.endswith(".parquet") else "csv"](path)
+    rows = read_parquet(path) if table_files.is_parquet(path) else read_csv(path)
     return _number(path, rows) if numbered else rows
 
 
@@ -194,7 +163,13 @@ def unlabelled_example_gen(
 
 
 def text_example_gen(
-    *, data_dir: Path, files: Mapping[str, str], data_format: str, hash_buckets: Mapping[str, int], span: int
+    *,
+    data_dir: Path,
+    files: Mapping[str, str],
+    data_format: str,
+    hash_buckets: Mapping[str, int],
+    span: int,
+    key: str = "",
 ) -> FileBasedExampleGen:
     """The ExampleGen of a task.
 
@@ -203,6 +178,8 @@ def text_example_gen(
         files: split to pattern; a single pattern is split by hash, several splits are taken as they are.
         data_format: csv, parquet or tfrecord.
         hash_buckets: buckets of each split, where `files` holds a single pattern.
+        key: column whose hash decides the split of a row, so that copies of a text stay together; empty: all columns.
+            (Records of tfrecord are hashed whole: TFX refuses one that lacks the column.)
         span: number of the span (days since 1970-01-01 where spans are dates); 0: the patterns hold none.
     """
     proto = tfx.proto
@@ -212,7 +189,8 @@ def text_example_gen(
     output_config = None
     if len(files) == 1:  # without buckets TFX would split it 2:1
         splits = [proto.SplitConfig.Split(name=name, hash_buckets=n) for name, n in hash_buckets.items()]
-        output_config = proto.Output(split_config=proto.SplitConfig(splits=splits))
+        by_key = {"partition_feature_name": key} if key and data_format != "tfrecord" else {}
+        output_config = proto.Output(split_config=proto.SplitConfig(splits=splits, **by_key))
     range_config = None
     if span:
         static = range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)

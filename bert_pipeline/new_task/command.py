@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import os
+import dataclasses
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 from bert_pipeline import config, typed
 from bert_pipeline.errors import UserError
-from bert_pipeline.new_task import findings, profile, roles, settings, sources, task_file
+from bert_pipeline.new_task import converted_data, findings, profile, roles, settings, sources, task_file
 from bert_pipeline.new_task.findings import Note
-from bert_pipeline.new_task.tables import Table
+from bert_pipeline.new_task.tables import AS_FOUND, Reading, Table
 from bert_pipeline.paths import run_paths
 
 # Where data goes that the pipeline cannot read as it is.
 DATA_DIR = config.PROJECT_ROOT / "data"
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelChoice:
+    """What is done to labels."""
+
+    merge: bool = False
+    """Whether labels that differ only in case, blanks or notation become one."""
+
+    dropped: tuple[str, ...] = ()
+    """Labels whose rows are left out."""
+
+
 def main(arguments: argparse.Namespace) -> int:
-    """Runs the verb: `--name --data [--text C [--text C]] [--label C] [--slice C] [--force]`.
+    """Runs the verb: `--name --data [--text C [--text C]] [--label C] [--slice C] [--header yes|no] ...`.
 
     Returns:
         0.
@@ -38,6 +46,8 @@ def main(arguments: argparse.Namespace) -> int:
         data=arguments.data,
         chosen=(tuple(arguments.text), arguments.label, tuple(arguments.slice)),
         force=arguments.force,
+        reading=Reading({"yes": True, "no": False}.get(arguments.header), arguments.encoding),
+        labels=LabelChoice(arguments.merge_labels, tuple(arguments.drop_label)),
         say=print,
     )
     _write_schema(name, out=arguments.out)
@@ -64,6 +74,8 @@ def write_task(
     data: str,
     chosen: tuple[tuple[str, ...], str, tuple[str, ...]] = ((), "", ()),
     force: bool = False,
+    reading: Reading = AS_FOUND,
+    labels: LabelChoice = LabelChoice(),
     tasks_dir: Path = config.TASKS_DIR,
     data_dir: Path = DATA_DIR,
     say: Callable[[str], None],
@@ -74,7 +86,9 @@ def write_task(
         name: of the task: letters, digits and _.
         data: file, folder, or `hf:HANDLE`.
         chosen: text columns, label column and slice columns that the user named; empty: to be found.
-        force: replaces a task of that name.
+        force: replaces a task of that name, whose files are kept as `.bak`.
+        reading: how files are to be read, where the user says so.
+        labels: what is done to labels, where the user says so.
         tasks_dir: where task files lie.
         data_dir: where converted data goes.
         say: prints a line.
@@ -91,33 +105,55 @@ def write_task(
         raise UserError(
             f"NAME: there is a task {name} already ({_short(target)}); take another, or add {typed.give('force', None)}"
         )
-    source = sources.read_source(data, say=say)
+    source = sources.read_source(data, reading=reading, say=say)
     main_table = source.tables.get("train") or source.tables["all"]
     found = roles.choose(profile.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
-    tables, notes = _clean(source.tables, found)
-    notes += findings.findings(tables, found)
+    tables, notes = _clean(_with_labels(source.tables, found, labels), found)
+    notes += [*findings.label_notes(tables, found.label), *findings.findings(tables, found)]
     picked = settings.choose_settings(tables, found)
     notes += [Note(picked.long_training)] if picked.long_training else []
     if len(picked.labels) < 2:
         raise UserError(
             f"{typed.give('label', found.label)}: it has one value only, {picked.labels[0]!r}; name another column"
         )
-    _tell(name, source=source, found=found, picked=picked, notes=notes, say=say)
-    files, folder, data_format = source.files, source.folder, source.data_format
-    if folder is None or any(not table.readable for table in tables.values()):
-        folder, files, data_format = data_dir / name, _convert(tables, folder=data_dir / name), "csv"
-        say(f"data      written to {_short(folder)} as UTF-8 CSV; it is not committed with the project")
-    place = task_file.Place(path=_short(folder), data_format=data_format, files=files, origin=source.origin)
-    sentences = [note.sentence for note in notes]
-    _write(
-        target,
-        task_file.task_text(
-            name, today=date.today(), place=place, roles=found, settings=picked, notes=sentences
-        ),
+    folder, converted = source.folder, data_dir / name
+    convert = folder is None or any(not table.readable for table in tables.values())
+    if convert:
+        converted_data.check_ours(converted)
+    files = {split: f"{split}.csv" for split in tables} if convert else source.files
+    place = task_file.Place(
+        path=_short(converted if convert or folder is None else folder),
+        data_format="csv" if convert else source.data_format,
+        files=files,
+        origin=source.origin,
     )
-    target.with_suffix(".schema.pbtxt").unlink(missing_ok=True)  # of a task that --force replaces
+    sentences = [note.sentence for note in notes]
+    text = task_file.task_text(
+        name, today=date.today(), place=place, roles=found, settings=picked, notes=sentences
+    )
+    partial = target.with_suffix(".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        config.parse_task(config.read_toml(partial), source=str(target))
+        _tell(name, source=source, found=found, picked=picked, notes=notes, say=say)
+        if convert:
+            converted_data.write(tables, folder=converted)
+            say(
+                f"data      written to {_short(converted)} as UTF-8 CSV; it is not committed with the project"
+            )
+        for old in (target, target.with_suffix(".schema.pbtxt")):  # of a task that --force replaces
+            if old.exists():
+                old.replace(old.with_name(old.name + ".bak"))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
     say(f"task      {_short(target)}")
     return target
+
+
+def _with_labels(tables: dict[str, Table], found: roles.Roles, choice: LabelChoice) -> dict[str, Table]:
+    tables = findings.without_labels(tables, found.label, choice.dropped) if choice.dropped else tables
+    return findings.merged_labels(tables, found.label) if choice.merge else tables
 
 
 def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table], list[Note]]:
@@ -166,37 +202,6 @@ def _tell(
         f"{picked.why['training']}")  # fmt: skip
     for note in notes:
         say(f"note      {note.sentence}" + (f"; for example {note.sample}" if note.sample else ""))
-
-
-def _convert(tables: dict[str, Table], *, folder: Path) -> dict[str, str]:
-    """Writes tables as the pipeline reads them; the folder appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    files = {split: f"{split}.csv" for split in tables}
-    try:
-        for split, table in tables.items():
-            with open(partial / files[split], "w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(table.columns)
-                writer.writerows(table.rows)
-        os.chmod(partial, 0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return files
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a task file, if it is one."""
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        config.parse_task(config.read_toml(partial), source=str(path))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _short(path: Path) -> str:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from bert_pipeline import typed
+from bert_pipeline.errors import UserError
+from bert_pipeline.new_task import settings
 from bert_pipeline.new_task.roles import Roles
 from bert_pipeline.new_task.tables import Table
+
+# What programs write where there is no value; beside real labels it would be a class of its own.
+_MISSING = {"nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nil", "-", "?"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +25,102 @@ class Note:
     sentence: str
     sample: str = ""
     """A text it is seen on; for the terminal, and never for a file that is committed."""
+
+
+def merged_labels(tables: dict[str, Table], label: str) -> dict[str, Table]:
+    """The tables with one spelling, the commonest, of labels that differ only in case, blanks or notation."""
+    counts = sum(
+        (settings.label_counts(table, label) for table in tables.values()), collections.Counter[str]()
+    )
+    spelling = {
+        variant: " ".join(variants.most_common(1)[0][0].split())
+        for variants in _variants(counts).values()
+        for variant in variants
+    }
+    merged = {}
+    for split, table in tables.items():
+        place = table.columns.index(label)
+        rows = tuple((*row[:place], spelling.get(row[place], ""), *row[place + 1 :]) for row in table.rows)
+        merged[split] = dataclasses.replace(table, rows=rows, readable=table.readable and rows == table.rows)
+    return merged
+
+
+def without_labels(tables: dict[str, Table], label: str, dropped: Sequence[str]) -> dict[str, Table]:
+    """The tables without the rows of some labels.
+
+    Raises:
+        UserError: no row has one of them.
+    """
+    kept = {}
+    for value in dropped:
+        if not any(settings.label_counts(table, label)[value] for table in tables.values()):
+            raise UserError(f"{typed.give('drop_label', value)}: no row has this label in column {label}")
+    for split, table in tables.items():
+        place = table.columns.index(label)
+        rows = tuple(row for row in table.rows if row[place] not in dropped)
+        kept[split] = dataclasses.replace(table, rows=rows, readable=table.readable and rows == table.rows)
+    return kept
+
+
+def _variants(counts: collections.Counter[str]) -> dict[str, collections.Counter[str]]:
+    """The spellings of each label, with their counts: those that differ in case, blanks, Unicode form or 1 and 1.0."""
+    variants: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for label, count in counts.items():
+        key = _normal(label)
+        if re.fullmatch(r"[-+]?\d+\.0+", key):
+            key = key.partition(".")[0]
+        variants[key][label] += count
+    return dict(variants)
+
+
+def label_notes(tables: dict[str, Table], label: str) -> Iterator[Note]:
+    """What is odd with the labels themselves, each with the word that settles it.
+
+    Raises:
+        UserError: eval has hidden labels only.
+    """
+    by_split = {split: settings.label_counts(table, label) for split, table in tables.items()}
+    counts = sum(by_split.values(), collections.Counter[str]())
+    merge = typed.give("merge_labels", None)
+    for variants in _variants(counts).values():
+        if len(variants) > 1:
+            listed = ", ".join(f"{spelling!r} ({count:,})" for spelling, count in variants.most_common(6))
+            yield Note(
+                f"labels that differ only in case, blanks or notation: {listed}; {merge} makes one of them"
+            )
+        elif _is_untidy(next(iter(variants))):
+            listed = f"{next(iter(variants))!r} ({variants.total():,})"
+            yield Note(f"a label with blanks or line breaks in or around it: {listed}; {merge} tidies it")
+    for value, count in sorted(counts.items()):
+        if value.strip().casefold() in _MISSING:
+            yield Note(
+                f"label {value!r} ({count:,}) reads like a missing value; {typed.give('drop_label', value)} leaves its "
+                "rows out"
+            )
+    eval_counts = by_split.get("eval", collections.Counter())
+    if (len(eval_counts) == 1 and len(counts) > 2) or set(eval_counts) == {"-1"}:
+        only = next(iter(eval_counts))
+        raise UserError(
+            f"DATA: every row of eval has the label {only!r}, as a test set with hidden labels does; give the train "
+            "file alone, of which a part is held out, or another eval file"
+        )
+    if counts["-1"] and "1" not in counts:
+        yield Note(
+            f"label '-1' ({counts['-1']:,}) is what data sets write for a hidden label; "
+            f"{typed.give('drop_label', '-1')} leaves its rows out"
+        )
+    main = by_split.get("train") or by_split["all"]
+    once = sorted(value for value, count in main.items() if count == 1)
+    if once:
+        listed = ", ".join(repr(value) for value in once[:6]) + (", ..." if len(once) > 6 else "")
+        yield Note(
+            f"{len(once):,} labels have one example only ({listed}), from which nothing is learned; add examples, or "
+            f"leave them out with {typed.give('drop_label')}"
+        )
+
+
+def _is_untidy(label: str) -> bool:
+    return label != " ".join(label.split(" ")).strip() or any(not c.isprintable() for c in label)
 
 
 def without_empty_rows(table: Table, roles: Roles) -> tuple[Table, int]:
@@ -35,7 +138,12 @@ def findings(tables: dict[str, Table], roles: Roles) -> Iterator[Note]:
     for split, labels_of in keys.items():
         num_rows = sum(sum(labels.values()) for labels in labels_of.values())
         extra = num_rows - len(labels_of)
-        if extra:
+        if extra and split == "all":
+            yield Note(
+                f"{extra:,} of {num_rows:,} texts stand there more than once; copies of a text go to the same side "
+                "of the split"
+            )
+        elif extra:
             yield Note(f"{split}: {extra:,} of {num_rows:,} texts stand there more than once")
         contradicted = [key for key, labels in labels_of.items() if len(labels) > 1]
         if contradicted:

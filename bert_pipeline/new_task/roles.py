@@ -9,25 +9,9 @@ from collections.abc import Callable, Sequence
 
 from bert_pipeline import typed
 from bert_pipeline.errors import UserError
+from bert_pipeline.new_task.headers import LABEL_NAMES, TEXT_NAMES, is_named
 from bert_pipeline.new_task.profile import Column
 
-_LABEL_NAMES = (
-    "label",
-    "labels",
-    "class",
-    "category",
-    "target",
-    "sentiment",
-    "intent",
-    "topic",
-    "y",
-    "gold",
-    "answer",
-)
-_TEXT_NAMES = (
-    "text", "sentence", "review", "comment", "message", "body", "content", "tweet", "question", "utterance",
-    "document", "description", "title", "headline", "premise", "query", "abstract", "sms",
-)  # fmt: skip
 # Two columns that are read together, the shorter one first.
 _PAIRS = (
     (r"(.*?)_?1", r"\1_?2"), (r"(.*?)_?a", r"\1_?b"), (r"(.+)", r"\1_b"), (r"(.+)", r"\1_pair"),
@@ -124,7 +108,7 @@ def _label_score(column: Column) -> float:
     is_the_label = 2.0 * (
         column.name.lower() in ("label", "labels")
     )  # before a `category` or `class` beside it
-    return 3.0 * _is_named(column.name, _LABEL_NAMES) + is_the_label + 0.5 * (column.num_distinct <= 20)
+    return 3.0 * is_named(column.name, LABEL_NAMES) + is_the_label + 0.5 * (column.num_distinct <= 20)
 
 
 def _find_text(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, ...]:
@@ -154,7 +138,7 @@ def _find_text(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, 
 
 
 def _text_score(column: Column) -> float:
-    return 3.0 * _is_named(column.name, _TEXT_NAMES) + math.log2(max(column.mean_words, 1))
+    return 3.0 * is_named(column.name, TEXT_NAMES) + math.log2(max(column.mean_words, 1))
 
 
 def _find_pair(names: Sequence[str]) -> tuple[str, str] | None:
@@ -199,13 +183,6 @@ def _clear_winner(candidates: Sequence[Column], *, score: Callable[[Column], flo
             f"it is not clear which column {option} is; name one of {_list(tied)} with {typed.give(option)}"
         )
     return ranked[0]
-
-
-def _is_named(name: str, names: Sequence[str]) -> float:
-    """1 for such a name, 0.5 where one of its parts is: `review_text`."""
-    name = name.lower()
-    parts = re.split(r"[^a-z]+", name)
-    return 1.0 if name in names else 0.5 if set(parts) & set(names) else 0.0
 
 
 def _list(columns: Sequence[Column]) -> str:

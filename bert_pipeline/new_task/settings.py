@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from bert_pipeline.new_task.profile import words
@@ -95,9 +96,10 @@ def label_counts(table: Table, label: str) -> collections.Counter[str]:
 
 def _label_key(label: str) -> tuple[bool, float, str]:
     try:
-        return False, float(label), label
+        number = float(label)
     except ValueError:
-        return True, 0.0, label
+        number = math.nan
+    return (False, number, label) if math.isfinite(number) else (True, 0.0, label)
 
 
 def _lengths(table: Table, roles: Roles) -> list[float]:

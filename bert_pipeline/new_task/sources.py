@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task import hub_datasets
-from bert_pipeline.new_task.tables import SUFFIXES, Table, read_table
+from bert_pipeline.new_task.tables import AS_FOUND, SUFFIXES, Reading, Table, read_table
 
 HUB_PREFIX = "hf:"
 
@@ -39,32 +39,33 @@ class Source:
     data_format: str = "csv"
 
 
-def read_source(data: str, *, say: Callable[[str], None]) -> Source:
+def read_source(data: str, *, reading: Reading = AS_FOUND, say: Callable[[str], None]) -> Source:
     """Reads a data set.
 
     Args:
         data: a file, a folder, or `hf:HANDLE` (`hf:glue/sst2`, `hf:ag_news`, `hf:./folder`).
+        reading: how files are to be read, where the user says so.
         say: prints a line of progress.
 
     Raises:
         UserError: there is nothing to read, or it cannot be read.
     """
     if data.startswith(HUB_PREFIX):
-        return _of_hub(data.removeprefix(HUB_PREFIX), say=say)
+        return _of_hub(data.removeprefix(HUB_PREFIX), reading=reading, say=say)
     path = Path(data)
     if path.is_file():
-        return _of_files({"all": path.resolve()}, folder=path.resolve().parent)
+        return _of_files({"all": path.resolve()}, folder=path.resolve().parent, reading=reading)
     if path.is_dir():
-        return _of_folder(path.resolve())
+        return _of_folder(path.resolve(), reading=reading)
     raise UserError(
         f"DATA: there is no file or folder {data}; for a data set of the Hugging Face hub write DATA={HUB_PREFIX}{data}"
     )
 
 
-def _of_folder(folder: Path) -> Source:
+def _of_folder(folder: Path, *, reading: Reading) -> Source:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not files:
-        return _of_spans(folder)
+        return _of_spans(folder, reading=reading)
     splits: dict[str, Path] = {}
     for split, names in _SPLIT_NAMES.items():
         for name in names:
@@ -78,15 +79,15 @@ def _of_folder(folder: Path) -> Source:
             if found and split not in splits:
                 splits[split] = found[0]
     if set(splits) == {"train", "eval"}:
-        return _of_files(splits, folder=folder)
+        return _of_files(splits, folder=folder, reading=reading)
     if len(files) == 1:
-        return _of_files({"all": files[0]}, folder=folder)
+        return _of_files({"all": files[0]}, folder=folder, reading=reading)
     raise UserError(
         f"DATA: {folder} holds {_names(files)}; name them train.* and eval.* (or test.*), or give a single file"
     )
 
 
-def _of_spans(folder: Path) -> Source:
+def _of_spans(folder: Path, *, reading: Reading) -> Source:
     """Folders `span-1`, `span-2`, ... with a file of the same name in each; the first span is looked at."""
     spans = sorted((p for p in folder.glob("span-*") if p.is_dir()), key=lambda p: (len(p.name), p.name))
     names = [{f.name for f in span.iterdir() if f.suffix.lower() in (".csv", ".parquet")} for span in spans]
@@ -97,7 +98,7 @@ def _of_spans(folder: Path) -> Source:
             "with a file of the same name in each"
         )
     name = common.pop()
-    source = _of_files({"all": spans[0] / name}, folder=folder)
+    source = _of_files({"all": spans[0] / name}, folder=folder, reading=reading)
     if source.folder is None:
         raise UserError(
             f"DATA: {spans[0] / name} is {source.tables['all'].told}; spans must be UTF-8 CSV with commas and a "
@@ -112,8 +113,8 @@ def _of_spans(folder: Path) -> Source:
     return dataclasses.replace(source, files={"all": f"span-{{SPAN}}/{name}"}, told=told)
 
 
-def _of_files(paths: dict[str, Path], *, folder: Path) -> Source:
-    tables = {split: read_table(path) for split, path in paths.items()}
+def _of_files(paths: dict[str, Path], *, folder: Path, reading: Reading) -> Source:
+    tables = {split: read_table(path, reading=reading) for split, path in paths.items()}
     for table, path in zip(tables.values(), paths.values(), strict=True):
         if not table.rows:
             raise UserError(f"DATA: {path} has no rows")
@@ -136,8 +137,8 @@ def _of_files(paths: dict[str, Path], *, folder: Path) -> Source:
     )
 
 
-def _of_hub(handle: str, *, say: Callable[[str], None]) -> Source:
-    found = hub_datasets.load(handle, say=say)
+def _of_hub(handle: str, *, reading: Reading, say: Callable[[str], None]) -> Source:
+    found = hub_datasets.load(handle, reading=reading, say=say)
     splits: dict[str, Table] = {}
     told = []
     for split, names in _SPLIT_NAMES.items():

@@ -7,26 +7,38 @@ import csv
 import dataclasses
 import io
 import itertools
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import charset_normalizer
-import pyarrow.parquet as pq
 
+from bert_pipeline import table_files, typed
 from bert_pipeline.errors import UserError
+from bert_pipeline.new_task import headers
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".ndjson", ".json")
 _DELIMITERS = ",\t;|"
 _DELIMITER_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 # Records from which the delimiter is told.
 _NUM_LOOKED_AT = 200
-# A cell of a header is a name, not a text. Characters.
-_LONGEST_NAME = 60
+# The first line that Excel reads and shows to none: `sep=;`.
+_SEP_LINE = re.compile(r"\ufeff?\"?sep=([,\t;|])\"?\r?\n", re.IGNORECASE)
 
-csv.field_size_limit(1 << 28)
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a table is to be read, where its user says so."""
+
+    header: bool | None = None
+    """Whether the first record names the columns; None: to be found."""
+
+    encoding: str = ""
+    """A codec of Python's; empty: to be found."""
+
+
+AS_FOUND = Reading()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Table:
     """Whether the pipeline reads the file as it is."""
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, reading: Reading = AS_FOUND) -> Table:
     """Reads one file, by its suffix and by what stands in it.
 
     Raises:
@@ -55,41 +67,73 @@ def read_table(path: Path) -> Table:
         raise UserError(
             f"DATA: {path} is none of {', '.join(SUFFIXES)}; give one of these, or a folder of them"
         )
-    if suffix == ".parquet":
-        return of_records(pq.read_table(path).to_pylist(), told="Parquet", readable=True)
-    text, encoding = _decode(path)
+    raw = path.read_bytes()
+    table_files.check_beginning(path, raw[:64])
+    # TFX finds every file by a pattern.
+    plain_name = not re.search(r"[*?\[\]\\]", str(path))
+    if table_files.is_parquet(path):
+        rows = list(table_files.rows_of_parquet(str(path), path=path))
+        return _of_cells(rows, told="Parquet", readable=plain_name)
+    text, encoding = decode(raw, path=path, encoding=reading.encoding)
     if suffix in (".jsonl", ".ndjson", ".json"):
-        return of_records(_json_lines(text, path=path), told=f"JSON lines, {encoding}", readable=False)
-    return _of_csv(text, encoding=encoding, path=path)
+        records = table_files.json_records(text, path=path)
+        return of_records(records, told=f"JSON lines, {encoding}", readable=False)
+    table = _of_csv(text, encoding=encoding, path=path, header=reading.header)
+    return dataclasses.replace(table, readable=table.readable and plain_name)
 
 
 def of_records(records: Iterable[Mapping[str, Any]], *, told: str, readable: bool) -> Table:
-    """A table of dicts: columns in the order in which they first appear, values as strings."""
-    records = list(records)
-    columns = tuple(dict.fromkeys(name for record in records for name in record))
-    rows = tuple(tuple(_text(record.get(name)) for name in columns) for record in records)
-    return Table(columns, rows, told, readable)
+    """A table of dicts: columns in the order in which they first appear, values as `table_files.cell` writes them."""
+    rows = [{name: table_files.cell(value) for name, value in record.items()} for record in records]
+    return _of_cells(rows, told=told, readable=readable)
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+def _of_cells(rows: Sequence[Mapping[str, bytes]], *, told: str, readable: bool) -> Table:
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    cells = tuple(tuple(row.get(name, b"").decode("utf-8", "replace") for name in columns) for row in rows)
+    return Table(columns, cells, told, readable)
 
 
-def _decode(path: Path) -> tuple[str, str]:
-    """The text of a file, and the name of its encoding."""
-    raw = path.read_bytes()
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+def decode(raw: bytes, *, path: Path, encoding: str = "") -> tuple[str, str]:
+    """The text of a file, and the name of its encoding; found from the whole file where none is given.
+
+    Raises:
+        UserError: an encoding that is unknown or does not fit, or NUL bytes that are no UTF-16.
+    """
+    if encoding:
+        try:
+            return raw.decode(encoding).removeprefix("\ufeff"), encoding
+        except LookupError as error:
+            raise UserError(
+                f"{typed.give('encoding', encoding)}: no such encoding; for example utf-8, cp1252"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path}: byte {error.start} is not {encoding}: {error.reason}; leave out {typed.give('encoding')} to "
+                "have it found"
+            ) from error
+    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if raw.startswith(mark):
-            return raw.decode(encoding, "replace"), "UTF-8" if encoding == "utf-8-sig" else "UTF-16"
+            return raw.decode(name, "replace"), "UTF-8" if name == "utf-8-sig" else "UTF-16"
+    if b"\0" in raw:
+        return _without_mark(raw, path=path), "UTF-16 without a byte-order mark"
     try:
         return raw.decode("utf-8"), "UTF-8"
     except UnicodeDecodeError:
-        encoding = _legacy_encoding(raw[: 1 << 20])
-        return raw.decode(encoding, "replace"), encoding
+        legacy = _legacy_encoding(raw)
+        return raw.decode(legacy, "replace"), legacy
+
+
+def _without_mark(raw: bytes, *, path: Path) -> str:
+    """UTF-16 of which every other byte of Latin letters is NUL."""
+    for name, half in (("utf-16-le", raw[1::2]), ("utf-16-be", raw[::2])):
+        if len(raw) % 2 == 0 and half.count(0) > 0.3 * len(half):
+            try:
+                return raw.decode(name)
+            except UnicodeDecodeError:
+                continue
+    table_files.check_nul(path, raw)
+    raise AssertionError("there is a NUL byte")
 
 
 def _legacy_encoding(raw: bytes) -> str:
@@ -102,35 +146,19 @@ def _legacy_encoding(raw: bytes) -> str:
     return str(best.encoding)
 
 
-def _json_lines(text: str, *, path: Path) -> list[dict[str, Any]]:
-    if text.lstrip().startswith("["):
-        try:
-            records = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-    else:
-        records = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                try:
-                    records.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise UserError(f"{path}:{number}: not JSON: {error.msg}; one object a line") from error
-    if not all(isinstance(record, dict) for record in records):
-        raise UserError(f'{path}: its records must be JSON objects such as {{"text": ..., "label": ...}}')
-    return list(records)
-
-
-def _of_csv(text: str, *, encoding: str, path: Path) -> Table:
-    delimiter = _delimiter(text, path=path)
+def _of_csv(text: str, *, encoding: str, path: Path, header: bool | None) -> Table:
+    sep_line = _SEP_LINE.match(text)
+    text = text[sep_line.end() :] if sep_line else text
+    delimiter = sep_line[1] if sep_line else _delimiter(text, path=path)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        records = [
-            r for r in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if r
-        ]
+        records = [record for record in rows if record]
     except csv.Error as error:
         raise UserError(
-            f"{path}: not CSV: {error}; write quotes inside a quoted cell twice (RFC 4180)"
+            f"{path}:{rows.line_num}: not CSV: {error}; write quotes inside a quoted cell twice (RFC 4180)"
         ) from error
+    if not records:
+        raise UserError(f"{path} is empty")
     width = len(records[0])
     for number, record in enumerate(records, start=1):
         if len(record) != width:
@@ -138,12 +166,20 @@ def _of_csv(text: str, *, encoding: str, path: Path) -> Table:
                 f"{path}: record {number} has {len(record)} cells, and the first one {width}; "
                 f"quote cells that hold a {_DELIMITER_NAMES[delimiter]} or a line break"
             )
-    has_header = _is_header(records)
+    has_header = headers.has_header(records, path=path) if header is None else header
     columns = records[0] if has_header else [f"column_{i}" for i in range(1, width + 1)]
-    rows = tuple(tuple(record) for record in records[has_header:])
-    told = f"{encoding}, {_DELIMITER_NAMES[delimiter]}, {'with' if has_header else 'without'} a header"
-    readable = encoding == "UTF-8" and delimiter == "," and has_header and path.suffix == ".csv"
-    return Table(tuple(columns), rows, told, readable)
+    rest = records[has_header:]
+    kept, told = headers.named_columns(columns, rest)
+    columns = [columns[i] for i in kept]
+    table_files.check_header(columns, path=path)
+    words = [encoding, _DELIMITER_NAMES[delimiter], f"{'with' if has_header else 'without'} a header", *told]
+    readable = encoding == "UTF-8" and delimiter == "," and has_header and not told and not sep_line
+    return Table(
+        tuple(columns),
+        tuple(tuple(record[i] for i in kept) for record in rest),
+        ", ".join(words),
+        readable and path.suffix == ".csv",
+    )
 
 
 def _delimiter(text: str, *, path: Path) -> str:
@@ -162,13 +198,3 @@ def _delimiter(text: str, *, path: Path) -> str:
             f"{path} has one column only (no comma, tab, semicolon or bar); a task needs text and label"
         )
     return best[2]
-
-
-def _is_header(records: list[list[str]]) -> bool:
-    """Whether the first record names columns: short names, each once, none of them a value further down."""
-    first, rest = records[0], records[1:]
-    if len(set(first)) != len(first) or any(not cell.strip() or len(cell) > _LONGEST_NAME for cell in first):
-        return False
-    if any(re.fullmatch(r"[-+]?[\d.,]+", cell) for cell in first):
-        return False
-    return not any(cell in {record[i] for record in rest} for i, cell in enumerate(first))

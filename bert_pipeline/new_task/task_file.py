@@ -63,12 +63,12 @@ def task_text(
 
 def _header(name: str, *, origin: str, today: date, notes: Sequence[str]) -> list[str]:
     lines = [
-        f"# Made by `new-task` on {today.isoformat()} from {origin}; yours to edit.",
+        f"# Made by `new-task` on {today.isoformat()} from {_comment(origin)}; yours to edit.",
         "#",
         f"#   make pipeline TASK={name}",
     ]
     if notes:
-        lines += ["#", "# Found in the data:", *(f"#   {note}" for note in notes)]
+        lines += ["#", "# Found in the data:", *(f"#   {_comment(note)}" for note in notes)]
     return lines
 
 
@@ -77,8 +77,8 @@ def _data(place: Place, *, roles: Roles, settings: Settings) -> list[str]:
     lines = [
         "[data]",
         f"path = {_value(place.path)}",
-        f"text = {_value(list(roles.text))}  # {roles.why['text']}",
-        f"label = {_value(roles.label)}  # {roles.why['label']}",
+        f"text = {_value(list(roles.text))}  # {_comment(roles.why['text'])}",
+        f"label = {_value(roles.label)}  # {_comment(roles.why['label'])}",
         *_list("labels", settings.labels),
         f"files = {{ {files} }}",
     ]
@@ -90,9 +90,9 @@ def _data(place: Place, *, roles: Roles, settings: Settings) -> list[str]:
         lines.append("span = 0  # the newest")
     if settings.label_shares:
         shares = ", ".join(f"{_value(label)} = {share}" for label, share in settings.label_shares.items())
-        lines.append(f"label_shares = {{ {shares} }}  # {settings.why['label_shares']}")
+        lines.append(f"label_shares = {{ {shares} }}  # {_comment(settings.why['label_shares'])}")
     else:
-        lines.append(f"# label_shares: {settings.why['label_shares']}")
+        lines.append(f"# label_shares: {_comment(settings.why['label_shares'])}")
     return lines
 
 
@@ -113,7 +113,11 @@ def _training(settings: Settings) -> list[str]:
 def _evaluation(roles: Roles, settings: Settings) -> list[str]:
     lines: list[str] = []
     if roles.slices:
-        lines += ["[evaluation]", f"slices = {_value(list(roles.slices))}  # {roles.why['slices']}", ""]
+        lines += [
+            "[evaluation]",
+            f"slices = {_value(list(roles.slices))}  # {_comment(roles.why['slices'])}",
+            "",
+        ]
     return [
         *lines,
         "[[evaluation.gates]]",
@@ -121,6 +125,11 @@ def _evaluation(roles: Roles, settings: Settings) -> list[str]:
         f"min = {settings.macro_f1_floor}  # above one answer for all; raise it to just under the first run's",
         "max_drop = 0.02  # below the model in service",
     ]
+
+
+def _comment(text: str) -> str:
+    """A text that a user's names are part of, for a comment: one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _list(key: str, values: Sequence[str]) -> Iterator[str]:

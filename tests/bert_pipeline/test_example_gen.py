@@ -54,7 +54,7 @@ def test_unclosed_quote_is_an_error_and_not_a_long_cell(tmp_path):
 
 
 def test_file_without_header_is_refused(tmp_path):
-    with pytest.raises(UserError, match="the header is None"):
+    with pytest.raises(UserError, match="there is no header"):
         list(example_gen.read_csv(write(tmp_path, b"")))
 
 
