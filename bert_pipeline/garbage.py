@@ -1,6 +1,6 @@
 """What nobody needs any more: old artifacts, old versions, leftovers of executions that failed; found, not removed.
 
-Kept are, with what they were made from: the model in service, what it was compared with, the newest versions, and
+Kept are, with what they were made from and what blessed them: the model in service, its baseline, the newest versions;
 all of the last run and of the last run of the model in service, so that the next one finds them in its cache; and
 the newest output of each component. Nothing outside the artifacts' and the versions' folder is ever named.
 """
@@ -19,6 +19,7 @@ from bert_pipeline.paths import RunPaths
 from bert_pipeline.served import ServedVersion
 
 _BASELINE = "baseline_model"
+_BLESSED = "blessed"  # TFX's property of a blessing, of the Evaluator and of the InfraValidator
 _WHEELS, _SYSTEM = "_wheels", ".system"  # TFX's folders beside the artifacts
 _DATA = ("Examples", "ExampleStatistics", "TransformGraph")
 # The states of an artifact that has files.
@@ -88,10 +89,23 @@ def what_to_keep(
     # Statistics of a span that was only compared with: without its examples they would be made anew.
     data = [a for a in artifacts if history.artifacts[a].type in _DATA]
     artifacts |= {ancestor for a in data for ancestor in history.ancestors(a)}
-    artifacts |= {
-        a.id for a in history.of_type("PushedModel") if _model_of_push(history, a.id) in needed_models
-    }
+    artifacts |= {a for m in needed_models for a in _judged(history, m)}
     return Kept(frozenset(artifacts), kept)
+
+
+def _judged(history: History, model: int) -> Iterator[int]:
+    """What says that a model may be in service: its pushes, what they were given, and every evaluation that blessed it.
+
+    A later run may have judged the same model once more and refused it.
+    """
+    for execution in history.consumers(model):
+        if model not in execution.inputs.get("model", ()):
+            continue
+        outputs = execution.outputs
+        if "pushed_model" in outputs:
+            yield from (a for side in (execution.inputs, outputs) for a in flat(side))
+        if any(history.artifacts[a].properties.get(_BLESSED) == 1 for a in outputs.get("blessing", ())):
+            yield from flat(outputs)
 
 
 def _baselines(history: History, model: int) -> set[int]:
@@ -143,11 +157,6 @@ def _statistics(execution: Execution, kept: set[int]) -> set[int]:
         if execution.node == "StatisticsGen" and flat(execution.inputs) <= kept
         else set()
     )
-
-
-def _model_of_push(history: History, push: int) -> int | None:
-    producer = history.producer(push)
-    return next(iter(producer.inputs.get("model", ())), None) if producer else None
 
 
 def find_rubbish(

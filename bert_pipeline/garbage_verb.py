@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from bert_pipeline import typed
+from bert_pipeline import typed, unfinished
 from bert_pipeline.components import atomic_push
+from bert_pipeline.errors import UserError
 from bert_pipeline.garbage import Kept, Rubbish, find_rubbish, size, what_to_keep
 from bert_pipeline.history import read_history
-from bert_pipeline.paths import RunPaths, exclusive
+from bert_pipeline.paths import RunPaths, exclusive, not_in_use
 from bert_pipeline.served import model_of_version, served_versions
 from bert_pipeline.task_store import task_store
 
@@ -31,17 +32,28 @@ def main(arguments: argparse.Namespace) -> int:
     """
     store, paths = task_store(arguments)
     with exclusive(paths):
-        history = read_history(store, task=paths.task_name)
-        versions = served_versions(paths.push_destination)
-        models = {v.version: model_of_version(store, v) for v in versions}
-        kept = what_to_keep(history, versions, models, keep=arguments.keep)
-        found = find_rubbish(history, paths, versions, kept)
-        _print(found, kept, paths, is_dry_run=not arguments.yes)
-        if arguments.yes and found:
-            before = size(paths.root)
-            remove(store, found, paths)
-            print(f"removed {(before - size(paths.root)) / _MEGABYTE:.1f} MB; ML Metadata has it as DELETED")
+        unfinished.settle(store, paths)
+        with not_in_use(paths) as nothing_runs:
+            if not nothing_runs:
+                raise UserError(
+                    f"a label, monitor or report of task {paths.task_name} is at work, and gc would remove what it "
+                    "writes or reads; wait for it"
+                )
+            _collect(store, paths, keep=arguments.keep, is_dry_run=not arguments.yes)
     return 0
+
+
+def _collect(store: MetadataStore, paths: RunPaths, *, keep: int, is_dry_run: bool) -> None:
+    history = read_history(store, task=paths.task_name)
+    versions = served_versions(paths.push_destination)
+    models = {v.version: model_of_version(store, v) for v in versions}
+    kept = what_to_keep(history, versions, models, keep=keep)
+    found = find_rubbish(history, paths, versions, kept)
+    _print(found, kept, paths, is_dry_run=is_dry_run)
+    if found and not is_dry_run:
+        before = size(paths.root)
+        remove(store, found, paths)
+        print(f"removed {(before - size(paths.root)) / _MEGABYTE:.1f} MB; ML Metadata has it as DELETED")
 
 
 def _print(found: Sequence[Rubbish], kept: Kept, paths: RunPaths, *, is_dry_run: bool) -> None:

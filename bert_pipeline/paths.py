@@ -67,13 +67,72 @@ def run_paths(task_name: str, *, out: str | Path) -> RunPaths:
 
 @contextlib.contextmanager
 def exclusive(paths: RunPaths) -> Iterator[None]:
-    """Two runs of one task at once would race for the version that is pushed; the kernel frees the lock."""
-    with open(paths.root / ".lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """Two runs of one task at once would race for the version that is pushed; the kernel frees the lock.
+
+    Raises:
+        UserError: another process has it.
+    """
+    with _locked(paths.root / ".lock", fcntl.LOCK_EX) as is_ours:
+        if not is_ours:
             raise UserError(
                 f"another run or rollback of task {paths.task_name} is writing to {paths.root}; "
                 f"wait for it, or give {typed.give('out')}"
-            ) from None
+            )
         yield
+
+
+@contextlib.contextmanager
+def exclusive_if_free(paths: RunPaths) -> Iterator[bool]:
+    """The same for what can be left to the next one: gives whether it has the lock; makes no folder."""
+    try:
+        with _locked(paths.root / ".lock", fcntl.LOCK_EX) as is_ours:
+            yield is_ours
+    except (FileNotFoundError, PermissionError):
+        yield False
+
+
+@contextlib.contextmanager
+def in_use(paths: RunPaths) -> Iterator[None]:
+    """For what runs beside a training and writes artifacts of its own, such as `label`: keeps `gc` away.
+
+    Raises:
+        UserError: `gc` is at work.
+    """
+    with _locked(paths.root / ".in-use", fcntl.LOCK_SH) as is_ours:
+        if not is_ours:
+            raise UserError(f"gc of task {paths.task_name} is at work in {paths.root}; wait for it")
+        yield
+
+
+@contextlib.contextmanager
+def not_in_use(paths: RunPaths) -> Iterator[bool]:
+    """Gives whether nothing that holds `in_use` is at work; nothing begins meanwhile."""
+    with _locked(paths.root / ".in-use", fcntl.LOCK_EX) as is_ours:
+        yield is_ours
+
+
+@contextlib.contextmanager
+def one_monitor(paths: RunPaths) -> Iterator[None]:
+    """Two monitors of one task would write the same files; keeps `gc` away as well.
+
+    Raises:
+        UserError: another one is at work, or `gc`.
+    """
+    with in_use(paths), _locked(paths.root / ".monitor", fcntl.LOCK_EX) as is_ours:
+        if not is_ours:
+            raise UserError(
+                f"another monitor of task {paths.task_name} is at work in {paths.root}; wait for it"
+            )
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, kind: int) -> Iterator[bool]:
+    """Whether a lock could be had at once; the kernel frees it with its process."""
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -83,6 +83,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             pipeline,
             run_record,
             summary,
+            unfinished,
         )
         from bert_pipeline.components import schema
         from bert_pipeline.report import after_run
@@ -90,6 +91,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
         quiet_library_loggers()
     connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
     store = metadata_store.open_store(connection, say=_say)
+    unsettled = unfinished.settle(store, paths)
     window = spans.resolve_window(loaded)
     encoder = _resolve_encoder(loaded)
     if not loaded.schema_path.exists():
@@ -116,7 +118,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             connection=connection,
             loaded=loaded,
             paths=paths,
-            data=data_report.DataReport.of(window, notes=older.notes),
+            data=data_report.DataReport.of(window, notes=(*unsettled, *older.notes)),
             seconds=time.monotonic() - started,
         )
         summary.write_json(report, path=paths.root / "summary.json")

@@ -176,7 +176,8 @@ def _scan(data_dir: Path, pattern: str, *, split: str = "all") -> _Scan:
     exact, digits = re.compile(_regex(pattern)), re.compile(_regex(pattern, any_width=True))
     # Of `span-{SPAN}/train.csv` the part with the number is what people see.
     depth = 1 + next((i for i, part in enumerate(pattern.split("/")) if has_span(part)), 0)
-    spans, strays = set(), {}
+    spans: set[int] = set()
+    strays: dict[str, None] = {}
     for path in sorted(data_dir.glob(as_glob(pattern))):
         name = path.relative_to(data_dir).as_posix()
         match = exact.fullmatch(name)

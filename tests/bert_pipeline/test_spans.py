@@ -80,8 +80,8 @@ def test_the_first_of_january_1970_is_span_0(loaded):
         (
             ("span-1/a.csv", "span-002/a.csv"),
             "span-{SPAN}/a.csv",
-            "data.files.all: span-002/a.csv is not found by span-{SPAN}/a.csv, where {SPAN} stands for a number without "
-            "leading zeros; write span-{SPAN:3}/a.csv, with as many digits in each name",
+            "data.files.all: span-002/a.csv is not found by span-{SPAN}/a.csv, where {SPAN} stands for a number "
+            "without leading zeros; write span-{SPAN:3}/a.csv, with as many digits in each name",
         ),
         (
             ("s99/a.csv", "s100/a.csv"),
