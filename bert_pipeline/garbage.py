@@ -14,7 +14,7 @@ from pathlib import Path
 from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import Artifact, Execution, History, Run, flat
-from bert_pipeline.lineage import BASE_MODEL
+from bert_pipeline.lineage import BASE_MODEL, last_evaluator
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.served import ServedVersion
 
@@ -94,10 +94,13 @@ def what_to_keep(
 
 
 def _judged(history: History, model: int) -> Iterator[int]:
-    """What says that a model may be in service: its pushes, what they were given, and every evaluation that blessed it.
+    """What says that a model may be in service: its pushes, what they were given, and the evaluations that blessed it.
 
-    A later run may have judged the same model once more and refused it.
+    A later run may have judged the same model once more and refused it. That evaluation stays as well: `monitor`
+    compares with the last.
     """
+    if (last := last_evaluator(history, model)) is not None:
+        yield from flat(last.outputs)
     for execution in history.consumers(model):
         if model not in execution.inputs.get("model", ()):
             continue

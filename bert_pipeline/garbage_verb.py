@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -74,22 +75,27 @@ def _print(found: Sequence[Rubbish], kept: Kept, paths: RunPaths, *, is_dry_run:
 def remove(store: MetadataStore, found: Sequence[Rubbish], paths: RunPaths) -> None:
     """Removes things, so that a kill at any point leaves nothing that a cache or a server would take for whole.
 
-    Artifacts are marked first: the cache takes live ones only. Version folders get a name that no server reads.
+    Version folders get a name that no server reads, all of them first: a rollback must not find one whose model is
+    gone. Then goes what ML Metadata does not know, so that it has room to write on a disk that was full. Artifacts
+    are marked before they go, for the cache takes live ones only.
     """
     artifacts = store.get_artifacts_by_id([r.artifact for r in found if r.artifact is not None])
     gone = {str(r.version) for r in found if r.version is not None}
     pushes = [p for p in store.get_artifacts_by_type("PushedModel") if _is_push_of(p, gone, paths)]
+    hidden = [atomic_push.hide(r.path) for r in found if r.version is not None]
+    _remove([*hidden, *(r.path for r in found if r.version is None and r.artifact is None)])
     doomed = {artifact.id: artifact for artifact in [*artifacts, *pushes]}
     _set_state(store, doomed.values(), pb.Artifact.MARKED_FOR_DELETION)
-    for rubbish in found:
-        path = rubbish.path
-        if rubbish.version is not None:
-            path = atomic_push.hide(path)
+    _remove([r.path for r in found if r.artifact is not None])
+    _set_state(store, doomed.values(), pb.Artifact.DELETED)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    _set_state(store, doomed.values(), pb.Artifact.DELETED)
 
 
 def _is_push_of(push: pb.Artifact, versions: set[str], paths: RunPaths) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +65,36 @@ class RunPaths:
 def run_paths(task_name: str, *, out: str | Path) -> RunPaths:
     """Paths of a task's runs under the output folder `out`."""
     return RunPaths(root=Path(out).resolve() / task_name, task_name=task_name)
+
+
+def check_writable(paths: RunPaths) -> None:
+    """Refuses an output folder that a verb could not write to, or only parts of it; writes nothing.
+
+    Args:
+        paths: of the task; nothing of it need be there yet.
+
+    Raises:
+        UserError: names the folder and what to give instead.
+    """
+    there = next(path for path in (paths.root, *paths.root.parents) if path.exists())
+    own = [paths.metadata, paths.root / ".lock"] if there == paths.root else []
+    folders = [there]
+    for pattern in ("*", "artifacts/*", "artifacts/*/*", "serving/*") if there == paths.root else ():
+        folders += [path for path in sorted(paths.root.glob(pattern)) if path.is_dir()]
+    for path in (*folders, *(path for path in own if path.exists())):
+        needed = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
+        if not os.access(path, needed):
+            is_read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+            why = "lies on a read-only file system" if is_read_only else "cannot be written by this user"
+            raise UserError(
+                f"{path} {why}; give {typed.give('out')} a folder that can be written, or change the rights of this one"
+            )
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"no folder for temporary files can be written; set TMPDIR: {error.strerror}"
+        ) from error
 
 
 @contextlib.contextmanager

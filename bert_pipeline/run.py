@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bert_pipeline import config, notices, spans
-from bert_pipeline.errors import UserError
+from bert_pipeline.errors import UserError, sentence_of
 from bert_pipeline.paths import RunPaths, exclusive, run_paths
 from bert_pipeline.run_log import quiet_library_loggers, run_log
 
@@ -69,11 +69,13 @@ def run(request: Request) -> int:
         except Exception as error:
             if request.verbose:
                 raise
-            raise UserError(f"{type(error).__name__}: {error}\nthe whole log is in {log}") from error
+            said = sentence_of(error) or f"{type(error).__name__}: {error}"
+            raise UserError(f"{said}\nthe whole log is in {log}") from error
 
 
 def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, started: float) -> int:
     _say(f"task {loaded.task.name}: {loaded.task.description}")
+    encoder = _resolve_encoder(loaded)  # before the libraries: a cache that cannot be written is said at once
     with _timed("loading TensorFlow and TFX"):
         from bert_pipeline import (
             data_report,
@@ -93,7 +95,6 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
     store = metadata_store.open_store(connection, say=_say)
     unsettled = unfinished.settle(store, paths)
     window = spans.resolve_window(loaded)
-    encoder = _resolve_encoder(loaded)
     if not loaded.schema_path.exists():
         infer_schema(loaded, paths, connection)
     schema_pbtxt = schema.read_curated_schema(loaded.schema_path)

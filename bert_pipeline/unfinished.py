@@ -24,6 +24,7 @@ from bert_pipeline.served import (
     model_of_version,
     served_versions,
 )
+from bert_pipeline.whole_file import beside
 
 _PUSHER = "Pusher"
 
@@ -48,6 +49,7 @@ def settle(store: MetadataStore, paths: RunPaths) -> list[str]:
     base_dir = paths.push_destination
     if base_dir.is_dir():
         atomic_push.remove_leftovers(base_dir)
+        beside(base_dir / withdrawn.WITHDRAWN_FILE).unlink(missing_ok=True)
     recorded = {
         # The folder may have been moved since, but not renamed: versions are seconds since 1970.
         Path(p.custom_properties["pushed_destination"].string_value).parts[-2:]

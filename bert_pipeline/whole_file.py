@@ -35,4 +35,4 @@ def write_whole(path: Path, text: str) -> Path:
 
 def beside(path: Path) -> Path:
     """Where a file is written before it is renamed to `path`: a hidden name that says what it is."""
-    return path.with_name(f".{path.name}.partial")
+    return path.with_name(f".{path.name.lstrip('.')}.partial")

@@ -48,9 +48,9 @@ def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None =
         for folder in (incomplete, *(path for path in incomplete.rglob("*") if path.is_dir())):
             _sync_folder(folder)
         os.rename(incomplete, base_dir / str(version))
-    except shutil.Error as error:  # holds a list of (source, destination, reason)
+    except shutil.Error as error:  # holds a list of (source, destination, reason: two paths)
         shutil.rmtree(incomplete, ignore_errors=True)
-        raise OSError(error.args[0][0][-1]) from error
+        raise OSError(error.args[0][0][-1].partition(": '")[0]) from error
     except BaseException:
         shutil.rmtree(incomplete, ignore_errors=True)
         raise

@@ -20,7 +20,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_ru
 from tfx.proto.orchestration import pipeline_pb2
 
 from bert_pipeline import run_record
-from bert_pipeline.errors import UserError
+from bert_pipeline.errors import UserError, is_full_disk, sentence_of
 from bert_pipeline.history import PIPELINE_ROOT
 
 
@@ -181,4 +181,6 @@ def _message(error: BaseException) -> str:
     )
     if inner:
         return str(inner[-1])
-    return f"{type(error).__name__}: {error}"
+    return (
+        is_full_disk(error) and sentence_of(RuntimeError(str(error)))
+    ) or f"{type(error).__name__}: {error}"
