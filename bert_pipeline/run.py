@@ -16,6 +16,7 @@ from bert_pipeline import config, notices, spans
 from bert_pipeline.errors import UserError, sentence_of
 from bert_pipeline.paths import RunPaths, exclusive, run_paths
 from bert_pipeline.run_log import quiet_library_loggers, run_log
+from bert_pipeline.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -83,6 +84,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             metadata_store,
             older_spans,
             pipeline,
+            recovered,
             run_record,
             summary,
             unfinished,
@@ -94,6 +96,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
     connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
     store = metadata_store.open_store(connection, say=_say)
     unsettled = unfinished.settle(store, paths)
+    recovered.complete(store, paths, connection, say=_say)
     window = spans.resolve_window(loaded)
     if not loaded.schema_path.exists():
         infer_schema(loaded, paths, connection)
@@ -122,8 +125,8 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             data=data_report.DataReport.of(window, notes=(*unsettled, *older.notes)),
             seconds=time.monotonic() - started,
         )
-        summary.write_json(report, path=paths.root / "summary.json")
-        record.summary = (paths.root / "summary.json").read_text(encoding="utf-8")
+        record.summary = summary.as_json(report)
+        write_whole(paths.root / "summary.json", record.summary)
     print(summary.as_text(report, also=reports.lines(record.run_id)), file=sys.stdout, flush=True)
     notices.send(notices.of_run(report), config=loaded.task.notices, say=_say)
     return 0 if report.in_service else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ml_metadata import MetadataStore
@@ -25,4 +26,8 @@ def task_store(arguments: argparse.Namespace) -> tuple[MetadataStore, RunPaths]:
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
     store = metadata_store.open_store(connection, must_exist=True)
     unfinished.settle_if_free(store, paths)
+    if unfinished.without_summary(store):
+        from bert_pipeline import recovered  # TensorFlow: loaded only where it is needed
+
+        recovered.complete(store, paths, connection, say=lambda line: print(line, file=sys.stderr))
     return store, paths

@@ -73,6 +73,20 @@ def settle(store: MetadataStore, paths: RunPaths) -> list[str]:
     return []
 
 
+def without_summary(store: MetadataStore) -> list[str]:
+    """Ids of the runs that pushed a version and were killed before they could say so: see `recovered.py`."""
+    runs = store.get_contexts_by_type(RUN_TYPE)
+    return [run.name for run in runs if _said(run, run_record.OUTCOME) == "pushed" and not _has_said(run)]
+
+
+def _has_said(run: pb.Context) -> bool:
+    return bool(_said(run, run_record.SUMMARY) or _said(run, run_record.ERROR))
+
+
+def _said(run: pb.Context, key: str) -> str:
+    return run.custom_properties[key].string_value if key in run.custom_properties else ""
+
+
 def _complete(store: MetadataStore, paths: RunPaths, version: ServedVersion) -> None:
     """Records the push of a version, if its provenance leads to a run or a rollback that this store knows."""
     model = model_of_provenance(store, version.provenance)

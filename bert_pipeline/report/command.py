@@ -17,6 +17,7 @@ from bert_pipeline.report import writing
 from bert_pipeline.report.source import Source
 from bert_pipeline.run_log import quiet_library_loggers, run_log
 from bert_pipeline.task_store import task_store
+from bert_pipeline.whole_file import write_whole
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -53,7 +54,7 @@ def _written_anew(arguments: argparse.Namespace, wanted: str) -> Path:
     with in_use(paths), run_log(paths.logs / "report.log", verbose=False):
         page = _write_quietly(source)
     if newest is not None and source.run != history.runs[-1]:
-        paths.newest_report.write_bytes(newest)  # an older run's report is not the newest
+        write_whole(paths.newest_report, newest)  # an older run's report is not the newest
     return page
 
 
@@ -62,8 +63,8 @@ def _write_quietly(source: Source) -> Path:
     return writing.write_report(source).page
 
 
-def _newest_before(paths: RunPaths) -> bytes | None:
-    return paths.newest_report.read_bytes() if paths.newest_report.is_file() else None
+def _newest_before(paths: RunPaths) -> str | None:
+    return paths.newest_report.read_text(encoding="utf-8") if paths.newest_report.is_file() else None
 
 
 def _num_examples(task: str) -> int:
