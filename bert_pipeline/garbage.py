@@ -80,6 +80,9 @@ def what_to_keep(
             kept = {v: why for v, why in kept.items() if why != "its baseline"} | {
                 version.version: "its baseline"
             }
+    kept |= {
+        v.version: "not pushed by a run that is known here" for v in versions if models[v.version] is None
+    }
     kept[in_service] = "in service"
     needed_models = {m for v, m in models.items() if v in kept and m is not None} | baselines
     artifacts = {a for m in needed_models for a in _made_from(history, m)}
@@ -223,14 +226,13 @@ def _leftovers(history: History, paths: RunPaths) -> Iterator[Rubbish]:
     known |= {
         path.parent for path in known
     }  # of several outputs under one key, each has a folder in it: 28/0, 28/1
+    nodes = {execution.node for execution in history.executions.values()}  # another folder is somebody's own
     for path in sorted(paths.pipeline_root.glob("*/*/*")):
-        is_output = (
-            path.name.isdecimal() and path.parent.name != _SYSTEM and path.parent.parent.name != _WHEELS
-        )
+        is_output = path.name.isdecimal() and path.parent.name != _SYSTEM and path.parent.parent.name in nodes
         if is_output and path not in known:
             yield Rubbish(path, "left by an execution that did not finish", size(path))
     for path in sorted(paths.pipeline_root.glob(f"*/{_SYSTEM}")):
-        if size(path):
+        if path.parent.name in nodes and size(path):
             yield Rubbish(path, "working files of executions", size(path))
     last = [history.executions[i] for run in history.runs[-1:] for i in run.executions]
     used = [str(execution.properties.get("module_path", "")) for execution in last]
