@@ -16,6 +16,7 @@ RUNS ?=
 PORT ?=
 ARGS ?=
 EXTRAS ?=
+STACK ?=
 CSV ?=
 FILE ?=
 ID ?=
@@ -27,16 +28,18 @@ TEXT ?= These loafers fell apart after two weeks.
 GRPC_PORT ?= 8500
 REST_PORT ?= 8501
 
-# A pyenv that lacks the version of .python-version has no `python3` in this folder; any other will do.
+# A pyenv whose version is not installed has no `python3`; any other will do.
 PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null && echo "$$p" && break; done)
 VENV_PYTHON := .venv/bin/python
 # It says in its messages what to type in make's words.
 VERB := BERT_PIPELINE_BY_MAKE=1 $(VENV_PYTHON) -m bert_pipeline
 
+# Common names that a shell may have for something else (NAME is the host's in WSL): only what was typed behind make.
+$(foreach name,NAME ID FILE RUN PORT LOG V YES,$(if $(filter environment,$(origin $(name))),$(eval override $(name) :=)))
 # By the environment, as they were typed: quotes, dollars and backquotes in a text or a path are no business of make.
 # ARGS are words for the shell, as they were typed.
-TYPED := TASK OUT DATA SPAN WINDOW ADDRESS METADATA NAME VERSION REASON KEEP RUN RUNS PORT EXTRAS CSV FILE ID LABELS \
+TYPED := TASK OUT DATA SPAN WINDOW ADDRESS METADATA NAME VERSION REASON KEEP RUN RUNS PORT EXTRAS STACK CSV FILE ID LABELS \
   CONTEXT TO TEXT GRPC_PORT REST_PORT
 $(foreach name,$(TYPED) ARGS,$(eval override $(name) := $$(value $(name))))
 export $(TYPED)
@@ -55,13 +58,13 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test story test-all test-serving soak bench lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test test-other story test-all test-serving soak bench lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make or mend .venv; EXTRAS="gpu kfp airflow notebooks" adds parts, EXTRAS=none drops them
-	@$(if $(filter setup,$(MAKECMDGOALS)),,SETUP_QUIETLY=1) $(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras="$$EXTRAS"
+setup: ## create or repair .venv; STACK=1.16 asks for an older TFX (auto: the newest); EXTRAS="gpu notebooks" adds parts, EXTRAS=none drops them
+	@$(if $(filter setup,$(MAKECMDGOALS)),,SETUP_QUIETLY=1) $(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras="$$EXTRAS" --stack="$$STACK"
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
 	@$(VERB) pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window="$$WINDOW") $(ARGS)
@@ -84,6 +87,7 @@ tensorboard: setup ## curves, settings, graph and texts of the last trainings in
 report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, written anew); ARGS=--no-open prints the path only
 	@$(VERB) report $(PAST_ARGUMENTS) $(if $(RUN),"$$RUN") $(ARGS)
 
+notebooks: override EXTRAS += notebooks
 notebooks: setup ## open the notebooks in JupyterLab: TASK=shoes; NAME=explore_data runs one into out/notebooks/explore_data.html
 	@[ -z "$$NAME" ] || [ -f "notebooks/$$NAME.ipynb" ] || { echo "error: there is no notebooks/$$NAME.ipynb (NAME)"; exit 2; } >&2
 	@$(VENV_PYTHON) -m $(if $(NAME),nbconvert --execute --to html \
@@ -109,11 +113,14 @@ monitor: setup ## judge the model in service by its traffic: LABELS=labels.csv C
 	@$(VERB) monitor $(TASK_ARGUMENTS) $(if $(LABELS),--labels="$$LABELS") $(if $(CONTEXT),--context="$$CONTEXT") $(ARGS)
 
 predict: setup ## ask a running server: TASK=shoes TEXT="These boots leak."; or FILE=in.csv ID=column ARGS="--out out.csv"
-	@$(VERB) predict --task="$$TASK" --rest_port="$$REST_PORT" \
+	@$(VERB) predict --task="$$TASK" --out="$$OUT" --rest_port="$$REST_PORT" \
 	  $(if $(FILE),--file="$$FILE" $(if $(ID),--id_column="$$ID"),--text="$$TEXT") -- $(ARGS)
 
 test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+test-other: setup ## run the tests on the other stack, in a clone or a Debian 13 tree (as root): ARGS="tests/modules"
+	@$(VENV_PYTHON) tests/other_stack.py $(ARGS)
 
 story: setup ## play it all on the sample: train, serve, notice, retrain, push, roll back (some minutes)
 	@$(VENV_PYTHON) -W ignore tests/story.py $(ARGS)

@@ -24,8 +24,18 @@ PADDED = "padded"
 # float32, and unlike -1e9 it is finite in float16, so that a row of padding gives no NaN.
 MASKED_SCORE = -10000.0
 
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """The exact GELU, x * Phi(x), of float [...], element by element (Hendrycks and Gimpel, arXiv:1606.08415).
+
+    Written with erf and not as tf.nn.gelu, which from TensorFlow 2.17 on is written with erfc: TensorFlow fuses a
+    matrix product with the first form only (grappler's remapper), and a model that one stack exports is the other's.
+    """
+    return 0.5 * x * (1.0 + tf.math.erf(x / tf.cast(1.4142135623730951, x.dtype)))
+
+
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "gelu": lambda x: tf.nn.gelu(x, approximate=False),
+    "gelu": gelu,
     "gelu_new": lambda x: tf.nn.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: tf.nn.gelu(x, approximate=True),
     "relu": tf.nn.relu,

@@ -1,10 +1,11 @@
 """Sets up .venv from requirements.lock; run as a file by any Python from 3.7, standard library only.
 
-    python3 -I bert_pipeline/bootstrap.py --extras "kfp notebooks"
+    python3 -I bert_pipeline/bootstrap.py --extras "gpu notebooks" --stack 1.16
 
-uv is fetched by hash with pip; Python 3.10 is found or fetched by uv; the packages are installed by hash.
-A record in .venv says what was installed: where it fits, nothing is done and no network is touched. It is
-removed before a change and written after it, so that the next set-up repairs one that was killed.
+The newest stack that this machine can run is taken (`STACKS`), or the one asked for. uv is fetched by hash with
+pip; a Python of the stack is found or fetched by uv; the packages are installed by hash.
+A record in .venv says what was installed: where it fits, nothing is done and no network is touched. Before a
+change it is cut down to what was asked for, so that the next set-up repairs one that was killed.
 """
 
 from __future__ import annotations
@@ -23,14 +24,54 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any, Iterator
+from typing import IO, Any, Iterator, NamedTuple
 
 LOCK_FILE = "requirements.lock"
 RECORD_FILE = ".venv/bert_pipeline_setup.json"
 FARMHASH_FILE = "bert_pipeline/farmhash_standin.py"
-EXTRAS = ("gpu", "kfp", "airflow", "notebooks")
-# TFX 1.16's compiled parts (ml-metadata, tfx-bsl, tensorflow-text) exist as wheels for these only.
-PLATFORMS = (("Linux", "x86_64"), ("Darwin", "x86_64"))
+EXTRAS = ("gpu", "notebooks")
+
+
+class Stack(NamedTuple):
+    """Versions of TFX, TensorFlow and Python that belong together."""
+
+    name: str
+    """TFX's version, as STACK= has it."""
+
+    pythons: tuple[str, ...]
+    """The Pythons that it runs on; the first is fetched where there is none of them."""
+
+    platforms: tuple[tuple[str, str], ...]
+    """`platform.system()` and `platform.machine()` for which all of its wheels exist."""
+
+    glibc: tuple[int, int]
+    """On Linux: the oldest C library that its wheels load with."""
+
+    marker: str
+    """What the environments of this stack in pyproject.toml begin with."""
+
+    def __str__(self) -> str:
+        return "TFX " + self.name
+
+
+# Newest first. TFX 1.21's wheels of tfx-bsl, ml-metadata and tensorflow-data-validation are tagged manylinux_2_39.
+STACKS = (
+    Stack(
+        name="1.21",
+        pythons=("3.12", "3.13", "3.11"),
+        platforms=(("Linux", "x86_64"), ("Darwin", "arm64")),
+        glibc=(2, 39),
+        marker="python_full_version >= '3.11'",
+    ),
+    Stack(
+        name="1.16",
+        pythons=("3.10",),
+        platforms=(("Linux", "x86_64"), ("Darwin", "x86_64")),
+        glibc=(2, 17),
+        marker="python_full_version < '3.11'",
+    ),
+)
+ANY_STACK = "auto"  # forgets a STACK= of before
 
 UV_VERSION = "0.13.8"
 # One wheel per platform; pip takes the one that fits.
@@ -52,8 +93,22 @@ def main() -> int:
     parser.add_argument(
         "--extras", default="", help="of {}; `none` drops those there are".format(" ".join(EXTRAS))
     )
+    parser.add_argument(
+        "--stack",
+        default="",
+        help="of {}; `{}`: the newest".format(", ".join(s.name for s in STACKS), ANY_STACK),
+    )
+    arguments = parser.parse_args()
+    root = Path(__file__).resolve().parent.parent
     try:
-        set_up(Path(__file__).resolve().parent.parent, extras=parser.parse_args().extras.split())
+        set_up(root, extras=arguments.extras.split(), asked=arguments.stack)
+    except OSError as error:
+        where = error.filename or root
+        print(
+            f"\nset-up stopped: {where}: {error.strerror or error}{_space_hint(root, str(error))}",
+            file=sys.stderr,
+        )
+        return 1
     except SetupError as error:
         print(f"\nset-up stopped: {error}", file=sys.stderr)
         return 1
@@ -63,33 +118,101 @@ def main() -> int:
     return 0
 
 
-def set_up(root: Path, *, extras: list[str]) -> None:
+def set_up(root: Path, *, extras: list[str], asked: str = "") -> None:
     """Brings .venv to what requirements.lock says, with `extras` and those that it already has.
 
     Args:
         root: folder of the project.
         extras: of `EXTRAS`; ["none"] for none at all.
+        asked: name of one of `STACKS`; `ANY_STACK` for the newest that runs here; empty: as the last time.
 
     Raises:
         SetupError: a step failed; the message says what to do.
     """
-    if is_current(root, extras=extras):
-        print("set-up: up to date") if not os.environ.get("SETUP_QUIETLY") else None
+    stacks = wanted_stacks(root, asked=asked)
+    if is_current(root, extras=extras, asked=asked):
+        if not os.environ.get("SETUP_QUIETLY"):  # as a step before a verb
+            print("set-up: up to date")
         return
-    if (platform.system(), platform.machine()) not in PLATFORMS:
-        raise SetupError(
-            f"TFX has no wheels for {platform.system()} {platform.machine()}, only for Linux and macOS on x86_64.\n"
-            "Use a Linux x86_64 machine or container (docker run --platform linux/amd64 ...)."
-        )
     with _only_one(root) as lock:
-        if not is_current(root, extras=extras):  # the one we waited for may have done it
-            _install(root, extras=wanted_extras(root, extras=extras), lock=lock)
+        if not is_current(root, extras=extras, asked=asked):  # the one we waited for may have done it
+            _install(root, extras=wanted_extras(root, extras=extras), asked=asked, stacks=stacks, lock=lock)
 
 
-def is_current(root: Path, *, extras: list[str]) -> bool:
-    """Whether .venv holds what the lock says, by its record."""
-    digest = _digest(root, extras=wanted_extras(root, extras=extras))
-    return read_record(root).get("digest") == digest and (root / ".venv/bin/python").exists()
+def is_current(root: Path, *, extras: list[str], asked: str = "") -> bool:
+    """Whether .venv holds what the lock says, of the stack that is wanted here, by its record."""
+    record = read_record(root)
+    stack = next((s for s in STACKS if s.name == record.get("stack")), None)
+    if stack is None or not (root / ".venv/bin/python").exists():
+        return False
+    if asked_stack(root, asked=asked) != record.get("asked") or record.get("fitting") != fitting_names():
+        return False
+    digest = _digest(
+        root, extras=wanted_extras(root, extras=extras), python=record.get("python", ""), stack=stack
+    )
+    return bool(record.get("digest") == digest)
+
+
+def asked_stack(root: Path, *, asked: str) -> str:
+    """The stack that was asked for, now or in the last set-up; empty: none by name."""
+    if asked == ANY_STACK:
+        return ""
+    return asked or str(read_record(root).get("asked", ""))
+
+
+def wanted_stacks(root: Path, *, asked: str) -> list[Stack]:
+    """The stacks to try, in this order: the one asked for, or all that run on this machine.
+
+    Raises:
+        SetupError: there is no such stack, or none that runs here.
+    """
+    names = [stack.name for stack in STACKS]
+    name = asked_stack(root, asked=asked)
+    if name and name not in names:
+        raise SetupError(
+            "STACK={}: there is no such stack; there are: {} {}".format(name, " ".join(names), ANY_STACK)
+        )
+    tried = [stack for stack in STACKS if not name or stack.name == name]
+    stacks = [stack for stack in tried if not what_lacks(stack)]
+    if not stacks:
+        lacks = "\n".join(f"{stack} needs {what_lacks(stack)}." for stack in tried)
+        other = f"\nmake setup STACK={ANY_STACK} takes what runs here." if name and fitting_names() else ""
+        raise SetupError(
+            f"{this_machine()} cannot run {' or '.join(map(str, tried))}.\n{lacks}{other}\nUse a Linux x86_64 machine"
+            " or container with glibc (docker run --platform linux/amd64 ...), or WSL2 on Windows."
+        )
+    return stacks
+
+
+def fitting_names() -> list[str]:
+    """The names of the stacks whose wheels load on this machine, newest first."""
+    return [stack.name for stack in STACKS if not what_lacks(stack)]
+
+
+def what_lacks(stack: Stack) -> str:
+    """What this machine would need for a stack, such as "glibc 2.39 or newer"; empty where it runs here."""
+    if (platform.system(), platform.machine()) not in stack.platforms:
+        return " or ".join(" ".join(pair) for pair in stack.platforms)
+    if platform.system() == "Linux" and glibc_version() < stack.glibc:
+        return "glibc {}.{} or newer".format(*stack.glibc)
+    return ""
+
+
+def glibc_version() -> tuple[int, ...]:
+    """Of the C library that this Python runs on, such as (2, 41); () where it is another one (musl)."""
+    try:
+        name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
+    except (AttributeError, OSError, ValueError):  # no confstr, or a C library that does not know the name
+        return ()
+    return tuple(map(int, re.findall(r"\d+", version)[:2])) if name == "glibc" else ()
+
+
+def this_machine() -> str:
+    """Such as "Linux x86_64, glibc 2.41"."""
+    machine = f"{platform.system()} {platform.machine()}"
+    if platform.system() != "Linux":
+        return machine
+    return machine + (", glibc {}.{}".format(*glibc_version()) if glibc_version() else ", no glibc")
 
 
 def wanted_extras(root: Path, *, extras: list[str]) -> list[str]:
@@ -123,14 +246,15 @@ def requirements(root: Path, *, extras: list[str]) -> str:
     return "".join(sections[name] for name in ["default", *("extra: " + extra for extra in extras)])
 
 
-def python_version(root: Path) -> str:
-    """Such as 3.10, from .python-version."""
-    return (root / ".python-version").read_text(encoding="utf-8").strip()
+def stack_of(pin: str) -> Stack:
+    """The stack that a line of the lock belongs to; the newest where its markers name none (Python 3.13 alone)."""
+    return next((stack for stack in STACKS if stack.marker in pin), STACKS[0])
 
 
-def _digest(root: Path, *, extras: list[str]) -> str:
+def _digest(root: Path, *, extras: list[str], python: str, stack: Stack) -> str:
     farmhash = (root / FARMHASH_FILE).read_text(encoding="utf-8")
-    content = [python_version(root), platform.machine(), farmhash, requirements(root, extras=extras)]
+    machine = [platform.system(), platform.machine()]
+    content = [stack.name, python, *machine, farmhash, requirements(root, extras=extras)]
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
@@ -147,13 +271,15 @@ def _only_one(root: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def _install(root: Path, *, extras: list[str], lock: IO[str]) -> None:
+def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], lock: IO[str]) -> None:
     started = time.monotonic()
-    uv, environment, version = find_uv(root), uv_environment(root), python_version(root)
-    python = find_python(root, uv=uv, version=version, environment=environment)
-    repair = not read_record(root) or not (root / ".venv/bin/python").exists()
-    with contextlib.suppress(FileNotFoundError):
-        (root / RECORD_FILE).unlink()
+    uv, environment, record = find_uv(root), uv_environment(root), read_record(root)
+    stack, version, python = choose(root, stacks, uv=uv, environment=environment)
+    print(f"set-up: {stack} with Python {version} at {python} ({why(stack)})", flush=True)
+    wish = {"extras": extras, "asked": asked_stack(root, asked=asked)}  # outlives a set-up that is killed
+    made = {"stack": stack.name, "python": version, "machine": this_machine(), "fitting": fitting_names()}
+    whole = record.get("digest") and (root / ".venv/bin/python").exists()
+    repair = not whole or any(record.get(key) != made[key] for key in ("stack", "python", "machine"))
     log = root / ".tools/setup.log"
     log.write_text("", encoding="utf-8")
 
@@ -162,18 +288,20 @@ def _install(root: Path, *, extras: list[str], lock: IO[str]) -> None:
         _run(command, what=what, log=log, root=root, environment=environment, lock=lock)
 
     if repair:
-        run(f"Python {version} at {python}", "venv", "--clear", "--python", str(python), ".venv")
+        run("a new .venv", "venv", "--clear", "--python", str(python), ".venv")
+    _write_whole(root / RECORD_FILE, json.dumps(wish) + "\n")
     wanted = root / ".tools/requirements.txt"
     wanted.write_text(requirements(root, extras=extras), encoding="utf-8")
-    count = len(re.findall("^[a-z0-9].*==", wanted.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    pins = re.findall("^[a-z0-9].*==.*", wanted.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    count = len([pin for pin in pins if stack_of(pin) == stack])
     sync = ["pip", "sync", "--python", ".venv/bin/python", "--require-hashes", "--compile-bytecode"]
     # What few source packages there are build with the setuptools of the lock, not with the newest.
     sync += ["--build-constraints", str(wanted), str(wanted)]
     run(f"{count} packages" + "".join(" +" + extra for extra in extras), *sync)
     site_packages = root / (f".venv/lib/python{version}/site-packages")
     shutil.copyfile(str(root / FARMHASH_FILE), str(site_packages / "farmhash.py"))
-    record = {"digest": _digest(root, extras=extras), "extras": extras}
-    _write_whole(root / RECORD_FILE, json.dumps(record) + "\n")
+    made["digest"] = _digest(root, extras=extras, python=version, stack=stack)
+    _write_whole(root / RECORD_FILE, json.dumps({**wish, **made}) + "\n")
     print(f"set-up: done in {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -226,30 +354,63 @@ def _pip(folder: Path) -> list[str]:
     )
 
 
-def find_python(root: Path, *, uv: Path, version: str, environment: dict[str, str]) -> Path:
-    """A Python of `version`: on PATH, pyenv's, or one that uv fetches into .tools.
+def choose(
+    root: Path, stacks: list[Stack], *, uv: Path, environment: dict[str, str]
+) -> tuple[Stack, str, Path]:
+    """The first stack for which there is a Python here or one that uv can fetch; its Python's version and path.
 
     Raises:
         SetupError: there is none and none could be fetched.
     """
+    for stack in stacks:
+        for version in stack.pythons:
+            found = _find_python(root, version, uv=uv, environment=environment)
+            if found:
+                return stack, version, found
+        version = stack.pythons[0]
+        print(f"set-up: fetching Python {version}", flush=True)
+        fetch = [str(uv), "--quiet", "python", "install", "--no-bin", version]
+        if subprocess.call(fetch, cwd=str(root), env=environment) == 0:
+            found = _find_python(root, version, uv=uv, environment=environment)
+            if found:
+                return stack, version, found
+    versions = [version for stack in stacks for version in stack.pythons]
+    raise SetupError(
+        "no Python {} on this machine, and uv could not fetch one (above).\nInstall one of them (apt install"
+        " python{}, brew install python@{}, pyenv install {}, or a conda environment) so that `python{}` is on"
+        " PATH.{}".format(" or ".join(versions), *[versions[0]] * 4, _older_machine(stacks))
+    )
+
+
+def _older_machine(stacks: list[Stack]) -> str:
+    newest = STACKS[0]
+    if newest in stacks or not what_lacks(newest):
+        return ""
+    pythons = ", ".join(newest.pythons)
+    return (
+        f"\n{newest}, which runs on Python {pythons}, needs {what_lacks(newest)}; this is {this_machine()}."
+    )
+
+
+def why(stack: Stack) -> str:
+    """Why a stack was chosen on this machine, in some words."""
+    newest = STACKS[0]
+    if stack == newest:
+        return this_machine()
+    if what_lacks(newest):
+        return f"{this_machine()}; {newest} needs {what_lacks(newest)}"
+    return f"{this_machine()}; it runs {newest} too: make setup STACK={ANY_STACK}, with Python {newest.pythons[0]}"
+
+
+def _find_python(root: Path, version: str, *, uv: Path, environment: dict[str, str]) -> Path | None:
+    """A Python of `version` that is there: on PATH, uv's, or pyenv's."""
     find = [str(uv), "python", "find", "--system", "--no-python-downloads", version]
     found = _output(find, cwd=root, environment=environment)
     if not found:
         pyenv = Path(environment.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))
         pythons = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
         found = str(pythons[-1]) if pythons else ""
-    if not found:
-        print(f"set-up: fetching Python {version}", flush=True)
-        fetch = [str(uv), "--quiet", "python", "install", "--no-bin", version]
-        if subprocess.call(fetch, cwd=str(root), env=environment) == 0:
-            found = _output(find, cwd=root, environment=environment)
-    if not found:
-        raise SetupError(
-            f"no Python {version} on this machine, and uv could not fetch one (above).\n"
-            f"Install it (apt install python{version}, brew install python@{version}, pyenv install {version},"
-            f" or a conda environment) so that `python{version}` is on PATH."
-        )
-    return Path(found)
+    return Path(found) if found else None
 
 
 def uv_environment(root: Path) -> dict[str, str]:
@@ -311,9 +472,27 @@ def _run(
     if child.returncode != 0:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         raise SetupError(
-            "{}: failed\n{}\nThe whole of it: {}\nThe same command tries again. Where packages come from a mirror,"
-            " set UV_DEFAULT_INDEX: uv does not read pip.conf.".format(what, "\n".join(tail), log)
+            "{}: failed\n{}\nThe whole of it: {}\nThe same command tries again.{}".format(
+                what, "\n".join(tail), log, _space_hint(root, "\n".join(tail)) or _NETWORK_HINT
+            )
         )
+
+
+_NETWORK_HINT = (
+    " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, set UV_DEFAULT_INDEX:"
+    " uv does not read pip.conf."
+)
+
+
+def _space_hint(root: Path, message: str) -> str:
+    """What to do where a message says that the disk is full; else empty."""
+    if "No space left" not in message and "os error 28" not in message:
+        return ""
+    free = shutil.disk_usage(str(root)).free / (1 << 30)
+    return (
+        f"\nThe disk is full: {free:.1f} GiB are free at {root}; .venv takes 4 GiB, and uv's cache another 4 GiB"
+        " (UV_CACHE_DIR moves it). Free some; the same command then goes on."
+    )
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -14,21 +14,21 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bert_pipeline import bootstrap, doctor_gpu
 from bert_pipeline.doctor_report import BAD, OK, WARN, Finding, print_report
 
 GIB = 1 << 30
-# TFX 1.16's wheels are manylinux2014; those of TFX 1.17 and later are built on glibc 2.39.
-GLIBC_NEEDED = (2, 17)
 # .venv takes 4 GiB; a run of the sample with its artifacts and checkpoints about 1 GiB more.
 DISK_NEEDED, DISK_WANTED = 2 * GIB, 8 * GIB
 # TensorFlow, TFX and Beam in one process take 2 GiB before any data.
 MEMORY_NEEDED, MEMORY_WANTED = 4 * GIB, 8 * GIB
-# These must share their first two numbers: their compiled parts are built against one TensorFlow.
-TENSORFLOW_FAMILY = ("tensorflow", "tensorflow-text", "tf-keras", "tensorflow-serving-api")
+# These must share their first two numbers: tensorflow-text is compiled against one TensorFlow, tf-keras reads its
+# private parts. (tensorflow-serving-api is protocol buffers alone, and TFX holds it back.)
+TENSORFLOW_FAMILY = ("tensorflow", "tensorflow-text", "tf-keras")
 PORTS = {8500: "GRPC_PORT", 8501: "REST_PORT"}
 
 
@@ -43,15 +43,16 @@ def examine(root: Path) -> Iterator[Finding]:
     Args:
         root: folder of the project.
     """
-    yield check_platform(platform.system(), platform.machine())
-    yield check_python(sys.version_info[:2], wanted=bootstrap.python_version(root), executable=sys.executable)
-    yield check_libc(*platform.libc_ver(), system=platform.system())
+    record = bootstrap.read_record(root)
+    yield check_platform(bootstrap.fitting_names())
+    yield check_stack(record, fitting=bootstrap.fitting_names())
+    yield check_python(sys.version_info[:2], wanted=record.get("python", ""), executable=sys.executable)
     yield check_environment(os.environ)
     installed = {
         re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in importlib.metadata.distributions()
     }
-    extras = bootstrap.read_record(root).get("extras", [])
-    yield check_lock(installed, locked=locked_versions(bootstrap.requirements(root, extras=extras)))
+    locked = bootstrap.requirements(root, extras=bootstrap.wanted_extras(root, extras=[]))
+    yield check_lock(installed, locked=locked_versions(locked))
     yield check_family(installed)
     yield check_disk(shutil.disk_usage(root).free, path=root)
     yield check_memory(memory_bytes())
@@ -62,35 +63,50 @@ def examine(root: Path) -> Iterator[Finding]:
     yield from _encoder_cache()
 
 
-def check_platform(system: str, machine: str) -> Finding:
-    """Whether TFX has wheels for `platform.system()` on `platform.machine()`."""
-    state = f"{system} {machine}"
-    if (system, machine) in bootstrap.PLATFORMS:
-        return Finding(OK, "platform", state)
-    if system == "Windows":
+def check_platform(fitting: Sequence[str]) -> Finding:
+    """Whether one of `bootstrap.STACKS` has wheels for this machine; `fitting` are the names of those that have."""
+    state = bootstrap.this_machine()
+    if fitting:
+        return Finding(OK, "platform", f"{state}: runs {' and '.join('TFX ' + name for name in fitting)}")
+    if platform.system() == "Windows":
         return Finding(BAD, "platform", f"{state}: TFX does not support it", "use WSL2 (Ubuntu on x86_64)")
-    fix = "use Linux x86_64, or a container of it (docker run --platform linux/amd64 ...)"
-    return Finding(BAD, "platform", f"{state}: TFX has no wheels for it", fix)
+    lacks = "; ".join(f"{stack} needs {bootstrap.what_lacks(stack)}" for stack in bootstrap.STACKS)
+    fix = "use Linux x86_64 with glibc, or a container of it (docker run --platform linux/amd64 ...)"
+    return Finding(BAD, "platform", f"{state}: {lacks}", fix)
+
+
+def check_stack(record: Mapping[str, Any], *, fitting: Sequence[str]) -> Finding:
+    """Which stack .venv has, why, and what would change it; `record` is the set-up's."""
+    newest, name = bootstrap.STACKS[0], record.get("stack", "")
+    if name not in fitting:
+        state = f"TFX {name}, which does not run on this machine" if name else "the set-up did not finish"
+        return Finding(BAD, "stack", state, "make setup")
+    if name == newest.name:
+        others = " or ".join(f"make setup STACK={other}" for other in fitting[1:])
+        return Finding(
+            OK, "stack", f"TFX {name}, the newest" + (f" ({others} for an older one)" if others else "")
+        )
+    if newest.name not in fitting:
+        return Finding(
+            OK,
+            "stack",
+            f"TFX {name}, the newest that runs here ({newest} needs {bootstrap.what_lacks(newest)})",
+        )
+    if record.get("asked"):
+        fix = f"{newest} runs here as well: make setup STACK={bootstrap.ANY_STACK}"
+        return Finding(OK, "stack", f"TFX {name}, as STACK={name} asked", fix)
+    fix = f"install Python {' or '.join(newest.pythons)}; make setup STACK={bootstrap.ANY_STACK}"
+    return Finding(WARN, "stack", f"TFX {name}: no Python for {newest} was found or could be fetched", fix)
 
 
 def check_python(version: tuple[int, ...], *, wanted: str, executable: str) -> Finding:
-    """Whether this is the Python of .python-version."""
+    """Whether this is the Python that the set-up made .venv with; `wanted` is empty where it did not end."""
     found = ".".join(map(str, version))
     if found != wanted:
-        return Finding(BAD, "Python", f"{found} at {executable}, not {wanted}", "make clean setup")
+        return Finding(
+            BAD, "Python", f"{found} at {executable}, not {wanted or 'that of .venv'}", "make clean setup"
+        )
     return Finding(OK, "Python", f"{found} at {executable}")
-
-
-def check_libc(name: str, version: str, *, system: str) -> Finding:
-    """Whether the C library can load TFX's wheels; `name` and `version` as `platform.libc_ver` has them."""
-    if system != "Linux":
-        return Finding(OK, "C library", f"{system}'s own")
-    if name != "glibc":
-        fix = "use a distribution with glibc (Debian, Ubuntu, Fedora, ...), not Alpine"
-        return Finding(BAD, "C library", f"{name or 'unknown, probably musl'}: TFX needs glibc", fix)
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) < GLIBC_NEEDED:
-        return Finding(BAD, "C library", f"glibc {version}: TFX 1.16 needs 2.17", "use a newer distribution")
-    return Finding(OK, "C library", f"glibc {version} (TFX 1.16 needs 2.17, later ones 2.39)")
 
 
 def check_environment(environment: Mapping[str, str]) -> Finding:

@@ -24,6 +24,7 @@ from bert_task import EncoderConfig
 from bert_pipeline import encoder_cache, hf_checkpoint, known_encoders
 from bert_pipeline.encoder_cache import Progress
 from bert_pipeline.errors import UserError
+from bert_pipeline.hf_vocabulary import VOCAB_FILE
 
 # The graph lies in `<entry>/saved_model`, this beside it: what a run must know without loading it.
 RECORD_FILE = "encoder.json"
@@ -109,8 +110,7 @@ def resolve_encoder(
             f" Hugging Face checkpoint folder, a TF Hub or Kaggle handle (https://...), or one of"
             f" {', '.join(known_encoders.KNOWN_ENCODERS)}"
         )
-    hf_checkpoint.require_files(folder)
-    sha256 = encoder_cache.files_sha256(folder, hf_checkpoint.ALL_FILES)
+    sha256 = encoder_cache.files_sha256(folder, hf_checkpoint.checkpoint_files(folder))
     return _converted(config, lambda: folder, sha256=sha256, cache_dir=cache_dir, progress=progress)
 
 
@@ -150,12 +150,14 @@ def _converted(
     def build(folder: Path) -> None:
         checkpoint = hf_checkpoint.read_checkpoint(fetch())
         if progress:
+            for note in checkpoint.tokenizer.notes:
+                progress(f"encoder {config.handle}: {note}")
             progress(f"encoder {config.handle}: converting into a SavedModel ({config.computation})")
         from bert_pipeline import hf_bert  # TensorFlow: loaded only where it is needed
 
         hf_bert.convert(checkpoint, folder / MODEL_DIR, computation=config.computation)
         record = {
-            "lower_case": checkpoint.lower_case,
+            "lower_case": checkpoint.tokenizer.lower_case,
             "max_seq_length": checkpoint.shape.max_position_embeddings,
             "has_pooler": checkpoint.has_pooler,
         }
@@ -170,7 +172,7 @@ def _converted(
         )
     return Encoder(
         path=str(entry / MODEL_DIR),
-        vocab_path=str(entry / MODEL_DIR / "assets" / hf_checkpoint.VOCAB_FILE),
+        vocab_path=str(entry / MODEL_DIR / "assets" / VOCAB_FILE),
         lower_case=record["lower_case"],
         max_seq_length=record["max_seq_length"],
         source=config.handle,

@@ -6,6 +6,7 @@ https://www.tensorflow.org/hub/reusable_saved_models.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import bert_task
@@ -14,6 +15,8 @@ import tensorflow as tf
 
 from bert_pipeline.bert_graph import BertGraph
 from bert_pipeline.hf_checkpoint import HfCheckpoint
+from bert_pipeline.hf_tokenizer import RULES_FILE
+from bert_pipeline.hf_vocabulary import VOCAB_FILE
 
 
 def convert(checkpoint: HfCheckpoint, path: Path, *, computation: str) -> None:
@@ -24,14 +27,22 @@ def convert(checkpoint: HfCheckpoint, path: Path, *, computation: str) -> None:
         path: folder to write.
         computation: `EncoderConfig.computation`.
     """
-    with tf.device("CPU"):  # an accelerator has nothing to do here, and its memory is wanted elsewhere
-        tf.saved_model.save(build_module(checkpoint, computation=computation), str(path))
+    # An accelerator has nothing to do here, and its memory is wanted elsewhere.
+    with tf.device("CPU"), tempfile.TemporaryDirectory() as assets:
+        checkpoint.tokenizer.write(Path(assets))
+        module = build_module(checkpoint, computation=computation, vocab_path=Path(assets) / VOCAB_FILE)
+        tf.saved_model.save(module, str(path))
 
 
-def build_module(checkpoint: HfCheckpoint, *, computation: str) -> tf.train.Checkpoint:
+def build_module(checkpoint: HfCheckpoint, *, computation: str, vocab_path: Path) -> tf.train.Checkpoint:
     """The object whose SavedModel `hub.KerasLayer(path, trainable=True)` takes.
 
     `tf.train.Checkpoint` and not `tf.Module`, whose `variables` is a property and is not saved.
+
+    Args:
+        checkpoint: what `read_checkpoint` read.
+        computation: `EncoderConfig.computation`.
+        vocab_path: what its tokenizer wrote; it becomes an asset, and so does a RULES_FILE beside it.
 
     Returns:
         `__call__(inputs, training=False)` as `BertGraph.encode`, traced once for each value of
@@ -52,9 +63,11 @@ def build_module(checkpoint: HfCheckpoint, *, computation: str) -> tf.train.Chec
         variables=list(variables.values()),
         trainable_variables=list(variables.values()),
         regularization_losses=[],
-        vocab_file=tf.saved_model.Asset(str(checkpoint.vocab_path)),
-        do_lower_case=tf.Variable(checkpoint.lower_case, trainable=False, name="do_lower_case"),
+        vocab_file=tf.saved_model.Asset(str(vocab_path)),
+        do_lower_case=tf.Variable(checkpoint.tokenizer.lower_case, trainable=False, name="do_lower_case"),
     )
+    if (rules_path := vocab_path.with_name(RULES_FILE)).is_file():
+        module.rules_file = tf.saved_model.Asset(str(rules_path))
     module.__call__ = call
     return module
 

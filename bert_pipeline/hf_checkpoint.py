@@ -1,40 +1,76 @@
-"""Reads a Hugging Face BERT checkpoint folder, and refuses by name what is no such thing.
+"""Reads a Hugging Face BERT checkpoint folder: accepted where all that it says is understood, else refused by name.
 
 No TensorFlow here: a checkpoint that does not fit is refused before the slow imports.
 File formats: https://huggingface.co/docs/transformers/model_doc/bert (config.json, names of the
-tensors), https://huggingface.co/docs/safetensors (model.safetensors).
+tensors); `hf_weights` and `hf_tokenizer` have the other files.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 
+from bert_pipeline import hf_files, hf_tokenizer, hf_weights
 from bert_pipeline.errors import UserError
+from bert_pipeline.hf_vocabulary import PIPELINE_FILE, VOCAB_FILE
+from bert_pipeline.hf_weights import WEIGHTS_FILE
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-VOCAB_FILE = "vocab.txt"
-TOKENIZER_FILE = "tokenizer_config.json"
-REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, VOCAB_FILE)
-ALL_FILES = (*REQUIRED_FILES, TOKENIZER_FILE)
+# What a checkpoint in one piece may hold that is read.
+ALL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *hf_tokenizer.TOKENIZER_FILES)
 
 # Counts changes of what a conversion makes of these files; part of the cache key of a conversion.
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
+
+MAX_LAYERS = 1000  # the largest BERT has 24
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
-# Special tokens that packing needs; [MASK] is for pretraining only.
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-
-# Tables are often padded with unused rows up to a multiple of a power of two, 128 at most. A table
-# with more rows to spare belongs to another vocabulary.
-MAX_SPARE_ROWS = 127
+_MUST_BE: dict[str, tuple[Any, ...]] = {
+    "model_type": ("bert",),
+    "hidden_act": ACTIVATIONS,
+    "position_embedding_type": ("absolute",),
+    "is_decoder": (False,),
+    "is_encoder_decoder": (False,),
+    "add_cross_attention": (False,),
+    "pruned_heads": ({}, None),
+    "quantization_config": (None,),
+    "auto_map": (None,),
+    "use_bfloat16": (False,),
+    "directionality": ("bidi",),
+    "tokenizer_class": hf_tokenizer.TOKENIZER_CLASSES,
+    # How the weights are stored, or are to be held by torch; here they are always float32.
+    "dtype": ("float32", "float16", "bfloat16", "float64", "auto", None),
+    "torch_dtype": ("float32", "float16", "bfloat16", "float64", "auto", None),
+}
+# Heads, pretraining, generation, outputs, and what saved it: the encoder computes the same with any value.
+_HARMLESS = (
+    *("architectures", "transformers_version", "_name_or_path", "_commit_hash", "name", "language"),
+    *("initializer_range", "gradient_checkpointing", "use_cache", "torchscript", "tie_word_embeddings"),
+    *("attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "tie_encoder_decoder"),
+    *("classifier_dropout", "problem_type", "id2label", "label2id", "num_labels", "_num_labels"),
+    *("finetuning_task", "task_specific_params", "sentence_transformers", "model_max_length", "max_length"),
+    *("return_dict", "use_return_dict", "output_attentions", "output_hidden_states", "output_past"),
+    *("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id"),
+    *("unk_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"),
+    *("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"),
+    *(
+        "pooler_type",
+        "chunk_size_feed_forward",
+        "cross_attention_hidden_size",
+        "tf_legacy_loss",
+        "xla_device",
+    ),
+    *("bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping"),
+    *("encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "length_penalty", "min_length"),
+    *("no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores"),
+    *("prefix", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "suppress_tokens"),
+    *("temperature", "top_k", "top_p", "typical_p", "transformers.js_config"),
+    *("sbert_ce_default_activation_function", "type_sequence_label_size"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,131 +101,82 @@ class HfCheckpoint:
 
     shape: BertShape
     weights: dict[str, np.ndarray]
-    vocab_path: Path
-    lower_case: bool
+    tokenizer: hf_tokenizer.HfTokenizer
     has_pooler: bool
 
 
 def read_checkpoint(folder: Path) -> HfCheckpoint:
-    """Reads and checks a folder with config.json, model.safetensors, vocab.txt.
+    """Reads and checks a folder that `save_pretrained` of a BERT and of its tokenizer wrote.
 
     Args:
-        folder: the checkpoint; tokenizer_config.json is read where it is there.
+        folder: with config.json; model.safetensors or its shards; vocab.txt or tokenizer.json.
 
     Raises:
-        UserError: a file is missing or damaged, or does not fit the others, or is no BERT.
+        UserError: a file is missing or damaged, does not fit the others, is no BERT, or says what is not known.
     """
-    require_files(folder)
+    checkpoint_files(folder)
     shape = read_shape(folder / CONFIG_FILE)
-    weights = _read_weights(folder / WEIGHTS_FILE)
-    has_pooler = "pooler.dense.weight" in weights
-    _check_weights(weights, shape, folder / WEIGHTS_FILE, has_pooler=has_pooler)
-    _check_vocabulary(folder / VOCAB_FILE, num_rows=shape.vocab_size)
-    return HfCheckpoint(shape, weights, folder / VOCAB_FILE, read_lower_case(folder), has_pooler)
+    weights = hf_weights.read_weights(folder, expected=expected_shapes(shape), pooler=pooler_shapes(shape))
+    tokenizer = hf_tokenizer.read_tokenizer(folder, num_rows=shape.vocab_size)
+    return HfCheckpoint(shape, weights, tokenizer, has_pooler="pooler.dense.weight" in weights)
 
 
-def require_files(folder: Path) -> None:
-    """Refuses a folder that lacks one of REQUIRED_FILES."""
-    for name in REQUIRED_FILES:
-        if (folder / name).is_file():
-            continue
-        hint = f"a Hugging Face checkpoint folder holds {', '.join(REQUIRED_FILES)}"
-        if name == WEIGHTS_FILE and (folder / "model.safetensors.index.json").exists():
-            hint = "sharded weights are not read; save it again with save_pretrained(max_shard_size='10GB')"
-        elif name == WEIGHTS_FILE and (folder / "pytorch_model.bin").exists():
-            hint = (
-                "pytorch_model.bin is not read; save it again with save_pretrained(safe_serialization=True)"
-            )
-        raise UserError(f"encoder.handle: {folder} has no {name}; {hint}")
+def checkpoint_files(folder: Path) -> list[str]:
+    """Names of the files that a checkpoint is read from.
+
+    Raises:
+        UserError: one that is needed is not there; the message says how to get it.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise UserError(
+            f"encoder.handle: {folder} has no {CONFIG_FILE}; a Hugging Face checkpoint folder holds {CONFIG_FILE},"
+            f" {WEIGHTS_FILE}, and {VOCAB_FILE} or {PIPELINE_FILE}"
+        )
+    weights = hf_weights.weight_files(folder)
+    hf_tokenizer.require_files(folder)
+    return [CONFIG_FILE, *weights, *(n for n in hf_tokenizer.TOKENIZER_FILES if (folder / n).is_file())]
 
 
 def read_shape(path: Path) -> BertShape:
     """Reads config.json; refuses what is no BERT with absolute positions.
 
     Raises:
-        UserError: not JSON, a key missing, or a value that the graph does not compute.
+        UserError: not JSON, a key missing or not known, or a value that the graph does not compute.
     """
-    config = _read_json(path)
-    _require_value(path, config, "model_type", ("bert",), default=None)
-    _require_value(path, config, "hidden_act", ACTIVATIONS, default="gelu")
-    _require_value(path, config, "position_embedding_type", ("absolute",), default="absolute")
-    _require_value(path, config, "is_decoder", (False,), default=False)
+    config = hf_files.read_json(path)
+    fields = {field.name: field for field in dataclasses.fields(BertShape)}
+    hf_files.require_values(path, {"model_type": None, **config}, _MUST_BE)
+    hf_files.refuse_unknown_keys(path, config, (*_MUST_BE, *_HARMLESS, *fields))
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(BertShape):
-        if field.name in config:
-            values[field.name] = config[field.name]
-        elif field.default is dataclasses.MISSING:
-            raise UserError(f"{path}: key {field.name} is missing; it is no complete BERT configuration")
+    for name, field in fields.items():
+        if name not in config:
+            if field.default is dataclasses.MISSING:
+                raise UserError(f"{path}: key {name} is missing; it is no complete BERT configuration")
+        elif name == "hidden_act":
+            values[name] = config[name]
+        else:
+            whole = field.default is dataclasses.MISSING
+            values[name] = hf_files.number(path, config, name, whole=whole)
     shape = BertShape(**values)
     if shape.hidden_size % shape.num_attention_heads:
         raise UserError(
             f"{path}: hidden_size {shape.hidden_size} is no multiple of"
             f" num_attention_heads {shape.num_attention_heads}"
         )
+    if shape.num_hidden_layers > MAX_LAYERS:
+        raise UserError(
+            f"{path}: num_hidden_layers is {shape.num_hidden_layers}; at most {MAX_LAYERS} are converted"
+        )
+    if shape.type_vocab_size < 2:
+        raise UserError(f"{path}: type_vocab_size is {shape.type_vocab_size}; a pair of texts needs 2 rows")
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        if (rate := getattr(shape, name)) >= 1:
+            raise UserError(f"{path}: {name} is {rate}; it must be below 1")
     return shape
 
 
-def _require_value(
-    path: Path, config: dict[str, Any], key: str, allowed: tuple[Any, ...], *, default: Any
-) -> None:
-    value = config.get(key, default)
-    if value not in allowed:
-        names = " or ".join(json.dumps(a) for a in allowed)
-        raise UserError(f"{path}: {key} is {json.dumps(value)}, but only {names} can be converted")
-
-
-def read_lower_case(folder: Path) -> bool:
-    """Whether the tokenizer lower-cases (and strips accents): do_lower_case, true where nothing is said.
-
-    Raises:
-        UserError: the file asks for a tokenization that `bert_text` does not do.
-    """
-    path = folder / TOKENIZER_FILE
-    config = _read_json(path) if path.is_file() else {}
-    lower_case = bool(config.get("do_lower_case", True))
-    _require_value(path, config, "strip_accents", (None, lower_case), default=None)
-    _require_value(path, config, "tokenize_chinese_chars", (True,), default=True)
-    return lower_case
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); copy the file again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: holds a {type(value).__name__} where an object was expected")
-    return value
-
-
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
-    try:
-        tensors = dict(safetensors.deserialize(path.read_bytes()))  # type: ignore[no-untyped-call] # it has no types
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path}: damaged or cut short ({error}); copy or download it again") from error
-    return {_plain_name(name): _to_float32(path, name, tensor) for name, tensor in tensors.items()}
-
-
-def _plain_name(name: str) -> str:
-    """`bert.embeddings.LayerNorm.gamma` (old, or with a task head) -> `embeddings.LayerNorm.weight`."""
-    name = name.removeprefix("bert.")
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-
-
-def _to_float32(path: Path, name: str, tensor: dict[str, Any]) -> np.ndarray:
-    dtype, shape, data = tensor["dtype"], tensor["shape"], tensor["data"]
-    if dtype in ("F64", "F32", "F16"):
-        return np.frombuffer(data, dtype="<f" + str(int(dtype[1:]) // 8)).astype(np.float32).reshape(shape)
-    if dtype == "BF16":  # the upper half of a float32; numpy has no such type
-        upper = np.frombuffer(data, dtype="<u2").astype(np.uint32)
-        return (upper << 16).view(np.float32).reshape(shape)
-    if dtype == "I64":  # embeddings.position_ids of older checkpoints: a buffer, no weight
-        return np.frombuffer(data, dtype="<i8").astype(np.float32).reshape(shape)
-    raise UserError(f"{path}: tensor {name} is stored as {dtype}; save the checkpoint as float32 or float16")
-
-
-def expected_shapes(shape: BertShape, *, has_pooler: bool) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor of a BERT of this shape, as torch stores them."""
+def expected_shapes(shape: BertShape) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each tensor of a BERT of this shape but the pooler's, as torch stores them."""
     hidden, inner = shape.hidden_size, shape.intermediate_size
     expected: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (shape.vocab_size, hidden),
@@ -212,33 +199,12 @@ def expected_shapes(shape: BertShape, *, has_pooler: bool) -> dict[str, tuple[in
             expected[f"{prefix}{name}.weight"], expected[f"{prefix}{name}.bias"] = kernel, kernel[:1]
         for name in ("attention.output.LayerNorm", "output.LayerNorm"):
             expected[f"{prefix}{name}.weight"] = expected[f"{prefix}{name}.bias"] = (hidden,)
-    if has_pooler:
-        expected["pooler.dense.weight"], expected["pooler.dense.bias"] = (hidden, hidden), (hidden,)
     return expected
 
 
-def _check_weights(weights: dict[str, np.ndarray], shape: BertShape, path: Path, *, has_pooler: bool) -> None:
-    for name, expected in expected_shapes(shape, has_pooler=has_pooler).items():
-        if name not in weights:
-            raise UserError(f"{path}: tensor {name} is missing; the file is no complete BERT checkpoint")
-        if weights[name].shape != expected:
-            raise UserError(
-                f"{path}: tensor {name} has shape {list(weights[name].shape)}, but config.json says"
-                f" {list(expected)}; both files must come from one checkpoint"
-            )
-
-
-def _check_vocabulary(path: Path, *, num_rows: int) -> None:
-    # Split at \n alone, as Hugging Face's reader does: a wordpiece may be another line separator.
-    pieces = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    if not num_rows - MAX_SPARE_ROWS <= len(pieces) <= num_rows:
-        raise UserError(
-            f"{path}: {len(pieces)} wordpieces do not fit the embedding table of {num_rows} rows;"
-            f" take {VOCAB_FILE} and {WEIGHTS_FILE} from one checkpoint"
-        )
-    for token in SPECIAL_TOKENS:
-        if token not in pieces:
-            raise UserError(f"{path}: {token} is missing; it is no BERT vocabulary")
-    if len(set(pieces)) != len(pieces):
-        twice = next(p for i, p in enumerate(pieces) if p in pieces[:i])
-        raise UserError(f"{path}: wordpiece {twice!r} stands twice; each must have one id")
+def pooler_shapes(shape: BertShape) -> dict[str, tuple[int, ...]]:
+    """Name and shape of the tensors of the pooler, which some checkpoints do not have."""
+    return {
+        "pooler.dense.weight": (shape.hidden_size, shape.hidden_size),
+        "pooler.dense.bias": (shape.hidden_size,),
+    }

@@ -17,8 +17,9 @@ import tensorflow_hub as hub
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
 
-from bert_pipeline import encoder_cache
+from bert_pipeline import encoder_cache, hf_files
 from bert_pipeline.errors import UserError
+from bert_pipeline.hf_tokenizer import RULES_FILE, TEXT_RULES
 
 SAVED_MODEL_FILE = "saved_model.pb"
 
@@ -73,11 +74,19 @@ def read_folder(folder: Path, *, source: str) -> dict[str, Any]:
     vocab_path = folder / "assets" / meta_graph.asset_file_def[asset].filename
     if not vocab_path.is_file():
         raise UserError(f"encoder.handle = {source!r}: {vocab_path} is missing; copy the whole folder again")
-    num_pieces = len(vocab_path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-    num_rows = _num_rows(graph, "word_embedding")
-    if num_rows is not None and num_pieces > num_rows:
+    pieces = [p.removesuffix("\r") for p in hf_files.read_text(vocab_path).removesuffix("\n").split("\n")]
+    if lacking := [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in pieces]:
         raise UserError(
-            f"encoder.handle = {source!r}: {vocab_path} has {num_pieces} wordpieces, which do not fit the"
+            f"encoder.handle = {source!r}: {vocab_path} has no {', '.join(lacking)}; it is no vocabulary of a BERT"
+        )
+    rules_path = vocab_path.with_name(RULES_FILE)
+    rules = hf_files.read_json_if_there(rules_path)
+    hf_files.require_values(rules_path, rules, dict.fromkeys(TEXT_RULES, (True, False)))
+    hf_files.refuse_unknown_keys(rules_path, rules, TEXT_RULES)
+    num_rows = _num_rows(graph, "word_embedding")
+    if num_rows is not None and len(pieces) > num_rows:
+        raise UserError(
+            f"encoder.handle = {source!r}: {vocab_path} has {len(pieces)} wordpieces, which do not fit the"
             f" embedding table of {num_rows} rows"
         )
     return {
@@ -93,7 +102,7 @@ def read_folder(folder: Path, *, source: str) -> dict[str, Any]:
 def _read_meta_graph(folder: Path, *, source: str) -> Any:
     proto = saved_model_pb2.SavedModel()
     try:
-        proto.ParseFromString((folder / SAVED_MODEL_FILE).read_bytes())
+        proto.ParseFromString(hf_files.read_bytes(folder / SAVED_MODEL_FILE))
     except DecodeError as error:
         raise UserError(
             f"encoder.handle = {source!r}: {folder / SAVED_MODEL_FILE} is damaged ({error})"
@@ -126,7 +135,7 @@ def _read_lower_case(folder: Path, *, source: str) -> bool:
     try:
         values = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         return bool(values.get_tensor("do_lower_case/.ATTRIBUTES/VARIABLE_VALUE"))
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, ValueError, IndexError) as error:
         raise UserError(
             f"encoder.handle = {source!r}: {folder / 'variables'} cannot be read ({error})"
         ) from error

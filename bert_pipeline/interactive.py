@@ -82,7 +82,7 @@ def _descriptors_to(path: Path) -> Iterator[None]:
         os.close(log)
 
 
-def interactive_graph(task: str, *, out: str | Path) -> InteractiveGraph:
+def interactive_graph(task: str, *, out: str | Path, data: str = "") -> InteractiveGraph:
     """Makes the graph of a task's newest span for a notebook.
 
     Everything is written under `out/<task>/interactive`, with a metadata store and a push destination of its own: what
@@ -91,11 +91,12 @@ def interactive_graph(task: str, *, out: str | Path) -> InteractiveGraph:
     Args:
         task: name of a file in `tasks/`, or a path to one.
         out: output folder of the runs.
+        data: data folder, instead of the task's.
 
     Raises:
         UserError: the task, its data or its encoder cannot be used, or it has no schema yet.
     """
-    loaded = load_task(task)
+    loaded = load_task(task, data=data)
     if not loaded.schema_path.exists():
         raise UserError(
             f"task {loaded.task.name} has no schema yet; {typed.command('pipeline', task=task)} infers one into "

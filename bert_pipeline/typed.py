@@ -37,6 +37,7 @@ VARIABLES: dict[str, dict[str, str]] = {
     "monitor": {**_TASK, "labels": "LABELS", "context": "CONTEXT"},
     "predict": {
         "task": "TASK",
+        "out": "OUT",
         "rest_port": "REST_PORT",
         "text": "TEXT",
         "file": "FILE",

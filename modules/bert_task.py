@@ -112,7 +112,7 @@ class EncoderConfig:
 
     handle: str = "all-MiniLM-L6-v2"
     """A TF Hub or Kaggle handle (https://...), a SavedModel folder, a Hugging Face checkpoint folder
-    (config.json, model.safetensors, vocab.txt), or the name of a checkpoint that `encoders.py` knows."""
+    (config.json, model.safetensors, vocab.txt or tokenizer.json), or a checkpoint name that `encoders.py` knows."""
 
     computation: str = "real_tokens"
     """`real_tokens`: dense layers run over [num_tokens, hidden], no work on padding; `padded`: the usual

@@ -11,6 +11,8 @@ word's length in bytes. What still differs from Hugging Face is listed in this f
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,13 +36,32 @@ _NO_WORD = "\0\0"
 _DROPPED = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\p{Cf}\p{Co}\x{FFFD}]+"
 # Unicode's White_Space beyond ASCII; what ASCII has is split on by tf.strings.split.
 _SPACE = r"[\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
-# Each of these is a word of its own: punctuation, ASCII's symbols, and the ideographs. The ranges of the
-# latter are google-research/bert's `_is_chinese_char` as Hugging Face has it, gap at U+2B820 included.
-_ALONE = (
-    r"[\p{P}$+<=>^`|~"
+# Each of these is a word of its own: punctuation, ASCII's symbols, and, by default, the ideographs. The ranges of
+# the latter are google-research/bert's `_is_chinese_char` as Hugging Face has it, gap at U+2B820 included.
+_PUNCTUATION = r"\p{P}$+<=>^`|~"
+_IDEOGRAPHS = (
     r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}"
-    r"\x{2A700}-\x{2B81F}\x{2B920}-\x{2CEAF}\x{2F800}-\x{2FA1F}]"
+    r"\x{2A700}-\x{2B81F}\x{2B920}-\x{2CEAF}\x{2F800}-\x{2FA1F}"
 )
+# Letters that the lower-casing of some locales, or of the end of a word, treats by rules of its own.
+_LOWER_FIRST = {"Σ": "σ", "İ": "i\u0307", "Ì": "ì", "Í": "í", "Ĩ": "ĩ", "Į": "į"}
+
+# Beside a vocab.txt whose texts are not normalised by BERT's own two rules: an object of `TextRules`.
+RULES_FILE = "text_rules.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRules:
+    """How texts are cleaned and split before WordPiece."""
+
+    lower_case: bool
+    """Whether texts are lower-cased (an uncased vocabulary)."""
+
+    strip_accents: bool
+    """Whether accents are stripped. BERT's own rule: where texts are lower-cased."""
+
+    split_ideographs: bool = True
+    """Whether each ideograph is a word of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +72,8 @@ class Vocabulary:
     """The tokens, compiled for FastWordpieceTokenizer (1.3 MB for 30,522 of them). Compiled here and
     not by that class, which makes a constant of it from a Python list: 2.5 s for each trace."""
 
-    lower_case: bool
-    """Whether texts are lower-cased and stripped of accents first (an uncased vocabulary)."""
+    rules: TextRules
+    """What is done to texts first."""
 
     cls_id: int
     sep_id: int
@@ -64,8 +85,9 @@ def load_vocabulary(vocab_path: str, *, lower_case: bool) -> Vocabulary:
     """Reads a `vocab.txt`: UTF-8, one token a line, the first line is id 0.
 
     Args:
-        vocab_path: path or URI that tf.io.gfile can open.
-        lower_case: True for an uncased vocabulary.
+        vocab_path: path or URI that tf.io.gfile can open. A RULES_FILE beside it is read as well.
+        lower_case: True for an uncased vocabulary: texts are lower-cased and, unless RULES_FILE says otherwise,
+            stripped of accents.
 
     Raises:
         ValueError: [CLS], [SEP] or [UNK] is not in the file.
@@ -92,8 +114,19 @@ def load_vocabulary(vocab_path: str, *, lower_case: bool) -> Vocabulary:
         False,  # support_detokenization
     )
     return Vocabulary(
-        wordpiece_model, lower_case=lower_case, cls_id=last[CLS], sep_id=last[SEP], unk_id=last[UNK]
+        wordpiece_model,
+        rules=_load_rules(os.path.join(os.path.dirname(vocab_path), RULES_FILE), lower_case=lower_case),
+        cls_id=last[CLS],
+        sep_id=last[SEP],
+        unk_id=last[UNK],
     )
+
+
+def _load_rules(path: str, *, lower_case: bool) -> TextRules:
+    if not tf.io.gfile.exists(path):
+        return TextRules(lower_case=lower_case, strip_accents=lower_case)
+    with tf.io.gfile.GFile(path) as file:
+        return TextRules(**{"strip_accents": lower_case, **json.loads(file.read()), "lower_case": lower_case})
 
 
 # Nothing here is control flow for autograph to convert, and its trying costs seconds of each trace.
@@ -133,45 +166,51 @@ def encode(
         )
     model = tf.constant(np.frombuffer(vocab.wordpiece_model, np.uint8))
     tokenizer = tf_text.FastWordpieceTokenizer(model_buffer=model, token_out_type=tf.int64)
-    segments = [_wordpieces(text, tokenizer, lower_case=vocab.lower_case) for text in texts]
+    segments = [_wordpieces(text, tokenizer, rules=vocab.rules) for text in texts]
     return _pack(segments, _kept_lengths(segments, budget=max_seq_length - num_special), vocab)
 
 
-def split_words(text: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
+def split_words(text: tf.Tensor, *, rules: TextRules) -> tf.RaggedTensor:
     """Cleans texts and splits them at white space, around punctuation and around ideographs.
 
     Args:
         text: string [batch].
-        lower_case: also lower-case and strip accents.
+        rules: what else is done.
 
     Returns:
-        string [batch, (num_words)], UTF-8; e.g. "Café, ok" -> ["cafe", ",", "ok"].
+        string [batch, (num_words)], UTF-8; e.g. "Café, ok" -> ["cafe", ",", "ok"] lower-cased and without accents.
     """
     # What is not UTF-8 goes first: RE2 stops at it.
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="ignore")
     text = tf.strings.regex_replace(text, _DROPPED, "")
     text = tf.strings.regex_replace(text, _SPACE, " ")
-    if lower_case:
-        text = _lower(tf.strings.regex_replace(tf_text.normalize_utf8(text, "NFD"), r"\p{Mn}+", ""))
-    return tf.strings.split(tf.strings.regex_replace(text, f"({_ALONE})", r" \1 "))
+    if rules.strip_accents:
+        text = tf.strings.regex_replace(tf_text.normalize_utf8(text, "NFD"), r"\p{Mn}+", "")
+    if rules.lower_case:
+        text = _lower(text, has_accents=not rules.strip_accents)
+    alone = _PUNCTUATION + (_IDEOGRAPHS if rules.split_ideographs else "")
+    return tf.strings.split(tf.strings.regex_replace(text, f"([{alone}])", r" \1 "))
 
 
-def _lower(text: tf.Tensor) -> tf.Tensor:
+def _lower(text: tf.Tensor, *, has_accents: bool) -> tf.Tensor:
     """Lower-cases character by character, the same on every machine.
 
     Unicode's lower-casing in TensorFlow looks at neighbours (a last sigma differs) and at the
-    process's locale (under LANG=tr_TR an I loses its dot, and a served model its accuracy): both
+    process's locale (under LANG=tr_TR an I loses its dot, and a served model its accuracy): such
     letters are done before it sees them.
     """
-    ascii_lower = tf.strings.lower(text)
-    return tf.strings.lower(tf.strings.regex_replace(ascii_lower, "Σ", "σ"), encoding="utf-8")
+    text = tf.strings.lower(text)  # ASCII only
+    for capital, small in _LOWER_FIRST.items():
+        if has_accents or capital == "Σ":  # without accents there are none of the others
+            text = tf.strings.regex_replace(text, capital, small)
+    return tf.strings.lower(text, encoding="utf-8")
 
 
 def _wordpieces(
-    text: tf.Tensor, tokenizer: tf_text.FastWordpieceTokenizer, *, lower_case: bool
+    text: tf.Tensor, tokenizer: tf_text.FastWordpieceTokenizer, *, rules: TextRules
 ) -> tf.RaggedTensor:
     """Ids of a batch of texts, without special tokens: int64 [batch, (num_tokens)]."""
-    words = split_words(text, lower_case=lower_case)
+    words = split_words(text, rules=rules)
     too_long = tf.strings.length(words.values, unit="UTF8_CHAR") > MAX_WORD_CHARACTERS
     pieces = tokenizer.tokenize(tf.where(too_long, _NO_WORD, words.values))
     return words.with_values(pieces).merge_dims(1, 2)

@@ -37,7 +37,7 @@ EXCEPTIONS = {
     "bert_pipeline/board/projector.py": {"tensorboard"},
     "bert_pipeline/board/server.py": {"tensorboard"},
     "bert_pipeline/config.py": {"tomllib", "tomli"},  # tomli stands in before Python 3.11
-    "bert_pipeline/hf_checkpoint.py": {"safetensors"},
+    "bert_pipeline/hf_weights.py": {"safetensors"},
     "bert_pipeline/doctor.py": {"packaging"},
     "bert_pipeline/monitoring/report.py": {"prometheus_client"},
     "bert_pipeline/new_task/hub_datasets.py": {"huggingface_hub"},
@@ -50,8 +50,6 @@ EXCEPTIONS = {
     "bert_pipeline/skew_sides.py": {
         "bert_model"
     },  # rebuilds the Trainer's model to compare it with the export
-    "bert_pipeline/runners/kubeflow.py": {"kfp"},
-    "bert_pipeline/runners/airflow.py": {"airflow"},
 }
 # The web framework, gRPC and the API of TensorFlow Serving.
 SERVING = {"aiohttp", "google", "grpc", "grpc_health", "prometheus_client", "tensorflow_serving"}

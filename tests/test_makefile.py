@@ -23,11 +23,11 @@ ODD = [
 ]
 
 
-def make(*arguments: str) -> str:
-    """What make prints where `printf <%s>` stands in for Python, without the set-up."""
+def make(*arguments: str, **more: str) -> str:
+    """What make prints where `printf <%s>` stands in for Python, without the set-up; `more` is its environment."""
     command = ["make", "-s", "-o", "setup", *arguments, "VENV_PYTHON=printf '<%s>'"]
     # `make test ARGS=...` hands its variables on to every make below it.
-    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")} | more
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     ).stdout
@@ -68,6 +68,17 @@ def test_a_text_reaches_the_client_and_args_reach_the_shell() -> None:
     assert f"<--text={ODD[0]}>" in make("predict", f"TEXT={ODD[0]}")
     assert "<--><--out><a b><$x>" in make("predict", "ARGS=--out 'a b' '$x'")
     assert "<3><5>" in make("compare", "RUNS=3 5")
+
+
+def test_names_that_a_shell_has_for_itself_are_not_taken_for_typed() -> None:
+    shell = {"NAME": "laptop", "PORT": "8080", "LOG": "info", "V": "2", "FILE": "f", "REST_PORT": "9"}
+    assert "<--text=fine>" in make("predict", "TEXT=fine", **shell)
+    assert "<--rest_port=9>" in make("predict", **shell)
+    assert "--log" not in make("serve", **shell)
+    assert "--port" not in make("tensorboard", **shell)
+    assert "<-v>" not in make("pipeline", **shell)
+    assert "<--name=mine>" in make("new-task", "NAME=mine", **shell)
+    assert "<--name=>" in make("new-task", **shell)
 
 
 def test_what_messages_tell_to_type_are_variables_of_the_target() -> None:

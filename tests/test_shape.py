@@ -123,6 +123,7 @@ def test_the_root_holds_what_the_design_lists() -> None:
         "serving",
         "tests",
         "notebooks",
+        "findings",
         "Makefile",
         "pyproject.toml",
     }

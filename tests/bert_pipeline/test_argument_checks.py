@@ -144,6 +144,17 @@ def test_a_port_in_use_is_said_before_tensorflow_is_loaded(refused, tmp_path):
     assert sentence == f"REST_PORT is {port}: Address already in use; give another, or 0 to do without"
 
 
+def test_without_a_server_the_sentence_says_how_to_start_one(refused):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = ["predict", "--task", "toy", "--out", "elsewhere", "--rest_port", port, "--text", "fine"]
+    assert refused(*words, by_make=True) == (
+        f"no server answers at localhost:{port} (Connection refused); "
+        f"start one: make serve TASK=toy OUT=elsewhere REST_PORT={port}"
+    )
+
+
 def test_a_store_elsewhere_needs_no_folder_here(refused):
     """A record that lies in a database can be looked at from any folder."""
     sentence = refused("lineage", "--task", "toy", "--metadata", "mysql://ann@127.0.0.1:1/db")
@@ -166,13 +177,13 @@ def test_a_task_given_by_its_file_serves_under_its_name(tmp_path, monkeypatch):
     main(
         ["serve", "--task", "t.toml", "--log", "--rest_port", "0", "--grpc_port", "0", "--", "--model_name=x"]
     )
-    main(["predict", "--task", "t.toml", "--text=-x", "--rest_port", "9", "--", "--out", "a.csv"])
+    main(["predict", "--task", "t.toml", "--text=-x", "--rest_port", "9", "--", "--address=h:9"])
     served = tmp_path / "out" / "mine"
     assert started == [
         ["serving.model_server", "--model_name=mine", f"--model_base_path={served}/serving/mine",
          "--host=127.0.0.1", "--port=0", "--rest_api_port=0", "--enable_batching",
          f"--request_log_prefix={served}/requests/mine", "--model_name=x"],
-        ["serving.client", "--model=mine", "--address=localhost:9", "--text=-x", "--out", "a.csv"],
+        ["serving.client", "--model=mine", "--address=localhost:9", "--text=-x", "--address=h:9"],
     ]  # fmt: skip
 
 

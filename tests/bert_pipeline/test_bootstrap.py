@@ -19,14 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LOCK = """\
 # ==== default ====
-alpha==1.0 \\
+alpha==1.0 ; python_full_version < '3.11' \\
     --hash=sha256:aa
 # ==== extra: gpu ====
-# ==== extra: kfp ====
-kfp==2.5.0 \\
-    --hash=sha256:bb
-# ==== extra: airflow ====
 # ==== extra: notebooks ====
+notebook==7.0 ; python_full_version < '3.11' \\
+    --hash=sha256:bb
 """
 
 
@@ -35,8 +33,12 @@ UV = f"""\
 #!/bin/sh
 echo "$*" >> calls.txt
 case "$*" in
-  "python find"*) echo {sys.executable} ;;
-  *"venv --clear"*) rm -rf .venv; mkdir -p .venv/bin .venv/lib/python3.10/site-packages; touch .venv/bin/python ;;
+  "python find"*"3.10") test -e no-3.10 || echo {sys.executable} ;;
+  "python find"*"3.12") test ! -e has-3.12 || echo {sys.executable} ;;
+  "python find"*) ;;
+  *"python install"*) test -e online && touch "has-${{5}}" ;;
+  *"venv --clear"*) rm -rf .venv; mkdir -p .venv/bin
+    mkdir -p .venv/lib/python3.10/site-packages .venv/lib/python3.12/site-packages; touch .venv/bin/python ;;
   *"pip sync"*) sleep 0.3; cp .tools/requirements.txt installed.txt; test ! -e broken ;;
 esac
 """
@@ -44,18 +46,37 @@ esac
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a lock, and a uv that is there already; on a platform that TFX knows."""
-    monkeypatch.setattr(bootstrap, "PLATFORMS", ((os.uname().sysname, os.uname().machine),))
+    """A project with a lock, and a uv that is there already; on Debian 12, with Python 3.10 alone."""
+    on_machine(monkeypatch, glibc=(2, 36))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     uv = tmp_path / ".tools/uv" / bootstrap.UV_VERSION / "uv"
     uv.parent.mkdir(parents=True)
     uv.write_text(UV)
     uv.chmod(0o755)
-    (tmp_path / ".python-version").write_text("3.10\n")
     (tmp_path / "requirements.lock").write_text(LOCK)
     (tmp_path / "bert_pipeline").mkdir()
     for name in ("bootstrap.py", "farmhash_standin.py"):
         shutil.copy(ROOT / "bert_pipeline" / name, tmp_path / "bert_pipeline")
     return tmp_path
+
+
+def on_machine(
+    monkeypatch: pytest.MonkeyPatch,
+    system: str = "Linux",
+    machine: str = "x86_64",
+    *,
+    glibc: tuple[int, ...] = (),
+) -> None:
+    """Makes this machine look like another one."""
+    monkeypatch.setattr(bootstrap.platform, "system", lambda: system)
+    monkeypatch.setattr(bootstrap.platform, "machine", lambda: machine)
+    monkeypatch.setattr(bootstrap, "glibc_version", lambda: glibc)
+
+
+def installed(project: Path) -> tuple[str, str]:
+    """The stack and the Python of .venv, by its record."""
+    record = bootstrap.read_record(project)
+    return record["stack"], record["python"]
 
 
 def steps(project: Path) -> list[str]:
@@ -69,6 +90,7 @@ def steps(project: Path) -> list[str]:
 def test_first_set_up_makes_the_environment_and_installs_the_default_section(project: Path) -> None:
     bootstrap.set_up(project, extras=[])
     assert steps(project) == ["find", "venv", "sync"]
+    assert installed(project) == ("1.16", "3.10")
     assert re.findall(r"\w+==[\d.]+", (project / "installed.txt").read_text()) == ["alpha==1.0"]
     standin = project / ".venv/lib/python3.10/site-packages/farmhash.py"
     assert "def fingerprint64" in standin.read_text()
@@ -95,10 +117,9 @@ def test_a_changed_lock_is_installed_into_the_environment_there_is(project: Path
     assert steps(project) == ["find", "sync"]
 
 
-@pytest.mark.parametrize("file", ["farmhash_standin.py", "../.python-version"])
-def test_a_change_of_what_else_is_installed_is_noticed(project: Path, file: str) -> None:
+def test_a_change_of_what_else_is_installed_is_noticed(project: Path) -> None:
     bootstrap.set_up(project, extras=[])
-    path = project / "bert_pipeline" / file
+    path = project / "bert_pipeline/farmhash_standin.py"
     path.write_text(path.read_text() + "\n \n# changed")
     assert not bootstrap.is_current(project, extras=[])
 
@@ -116,6 +137,20 @@ def test_a_set_up_that_did_not_end_is_repaired_from_the_beginning(project: Path)
     assert steps(project) == ["find", "venv", "sync"]
 
 
+def test_a_set_up_that_did_not_end_forgets_neither_extras_nor_stack(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_machine(monkeypatch, glibc=(2, 41))
+    (project / "has-3.12").touch()
+    (project / "broken").touch()
+    with pytest.raises(bootstrap.SetupError, match="2 packages"):
+        bootstrap.set_up(project, extras=["notebooks"], asked="1.16")
+    (project / "broken").unlink()
+    bootstrap.set_up(project, extras=[])
+    assert installed(project) == ("1.16", "3.10")
+    assert "notebook==7.0" in (project / "installed.txt").read_text()
+
+
 def test_a_python_that_was_removed_from_the_machine_is_repaired(project: Path) -> None:
     bootstrap.set_up(project, extras=[])
     steps(project)
@@ -126,27 +161,180 @@ def test_a_python_that_was_removed_from_the_machine_is_repaired(project: Path) -
 
 
 def test_extras_are_added_and_stay_until_dropped(project: Path) -> None:
-    bootstrap.set_up(project, extras=["kfp"])
-    assert "kfp==2.5.0" in (project / "installed.txt").read_text()
+    bootstrap.set_up(project, extras=["notebooks"])
+    assert "notebook==7.0" in (project / "installed.txt").read_text()
     assert bootstrap.is_current(project, extras=[])
-    assert bootstrap.wanted_extras(project, extras=["gpu"]) == ["gpu", "kfp"]
+    assert bootstrap.wanted_extras(project, extras=["gpu"]) == ["gpu", "notebooks"]
     bootstrap.set_up(project, extras=["none"])
-    assert "kfp" not in (project / "installed.txt").read_text()
+    assert "notebook" not in (project / "installed.txt").read_text()
 
 
 def test_an_unknown_extra_is_refused_by_name(project: Path) -> None:
-    message = "EXTRAS: no extra kubeflow; there are: gpu kfp airflow notebooks"
+    message = "EXTRAS: no extra kubeflow; there are: gpu notebooks"
     with pytest.raises(bootstrap.SetupError, match=message):
         bootstrap.set_up(project, extras=["kubeflow"])
 
 
-def test_a_platform_without_wheels_is_refused_before_anything_is_fetched(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        (("Linux", "aarch64", (2, 41)), "Linux aarch64, glibc 2.41 cannot run TFX 1.21 or TFX 1.16"),
+        (("Linux", "x86_64", ()), "Linux x86_64, no glibc cannot run"),
+        (("Linux", "x86_64", (2, 12)), "TFX 1.16 needs glibc 2.17 or newer"),
+        (("Windows", "AMD64", ()), "Windows AMD64 cannot run"),
+    ],
+)
+def test_a_machine_without_wheels_is_refused_before_anything_is_fetched(
+    project: Path, monkeypatch: pytest.MonkeyPatch, machine: tuple[str, str, tuple[int, ...]], message: str
 ) -> None:
-    monkeypatch.setattr(bootstrap, "PLATFORMS", (("Linux", "s390x"),))
-    with pytest.raises(bootstrap.SetupError, match="TFX has no wheels for"):
+    on_machine(monkeypatch, machine[0], machine[1], glibc=machine[2])
+    with pytest.raises(bootstrap.SetupError, match=message):
         bootstrap.set_up(project, extras=[])
     assert steps(project) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "fitting"),
+    [
+        (("Linux", "x86_64", (2, 41)), ["1.21", "1.16"]),
+        (("Linux", "x86_64", (2, 39)), ["1.21", "1.16"]),
+        (("Linux", "x86_64", (2, 36)), ["1.16"]),
+        (("Darwin", "arm64", ()), ["1.21"]),
+        (("Darwin", "x86_64", ()), ["1.16"]),
+        (("Linux", "aarch64", (2, 41)), []),
+    ],
+)
+def test_the_stacks_that_a_machine_runs(
+    monkeypatch: pytest.MonkeyPatch, machine: tuple[str, str, tuple[int, ...]], fitting: list[str]
+) -> None:
+    on_machine(monkeypatch, machine[0], machine[1], glibc=machine[2])
+    assert bootstrap.fitting_names() == fitting
+
+
+def test_the_c_library_is_named_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.41")
+    assert bootstrap.glibc_version() == (2, 41)
+    monkeypatch.delattr(os, "confstr")
+    assert bootstrap.glibc_version() == ()
+
+
+def test_the_newest_stack_is_taken_where_its_python_is_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_machine(monkeypatch, glibc=(2, 41))
+    (project / "has-3.12").touch()
+    bootstrap.set_up(project, extras=[])
+    assert installed(project) == ("1.21", "3.12")
+    line = f"set-up: TFX 1.21 with Python 3.12 at {sys.executable} (Linux x86_64, glibc 2.41)"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_the_newest_stack_is_taken_where_its_python_can_be_fetched(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_machine(monkeypatch, glibc=(2, 41))
+    (project / "online").touch()
+    bootstrap.set_up(project, extras=[])
+    assert installed(project) == ("1.21", "3.12")
+
+
+def test_the_older_stack_is_taken_where_no_python_of_the_newest_can_be_had(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_machine(monkeypatch, glibc=(2, 41))
+    bootstrap.set_up(project, extras=[])
+    assert installed(project) == ("1.16", "3.10")
+    assert "it runs TFX 1.21 too: make setup STACK=auto, with Python 3.12" in capsys.readouterr().out
+
+
+def test_why_the_newest_stack_is_not_taken_on_an_older_machine(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bootstrap.set_up(project, extras=[])
+    assert "(Linux x86_64, glibc 2.36; TFX 1.21 needs glibc 2.39 or newer)" in capsys.readouterr().out
+
+
+def test_a_stack_that_was_asked_for_stays_until_another_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_machine(monkeypatch, glibc=(2, 41))
+    (project / "has-3.12").touch()
+    bootstrap.set_up(project, extras=[], asked="1.16")
+    assert installed(project) == ("1.16", "3.10")
+    steps(project)
+    bootstrap.set_up(project, extras=[])
+    assert steps(project) == []
+    bootstrap.set_up(project, extras=[], asked="auto")
+    assert installed(project) == ("1.21", "3.12")
+    assert "venv" in steps(project)
+    bootstrap.set_up(project, extras=[], asked="auto")
+    assert steps(project) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("1.17", "STACK=1.17: there is no such stack; there are: 1.21 1.16 auto"),
+        (
+            "1.21",
+            "(?s)cannot run TFX 1.21.*TFX 1.21 needs glibc 2.39 or newer.*make setup STACK=auto takes what runs",
+        ),
+    ],
+)
+def test_a_stack_that_cannot_be_is_refused_and_the_environment_kept(
+    project: Path, asked: str, message: str
+) -> None:
+    bootstrap.set_up(project, extras=[])
+    with pytest.raises(bootstrap.SetupError, match=message):
+        bootstrap.set_up(project, extras=[], asked=asked)
+    assert bootstrap.is_current(project, extras=[])
+
+
+def test_another_machine_rebuilds_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machine(monkeypatch, glibc=(2, 41))
+    (project / "has-3.12").touch()
+    (project / "out").mkdir()
+    bootstrap.set_up(project, extras=["notebooks"])
+    steps(project)
+    on_machine(monkeypatch, glibc=(2, 36))  # the same folder, as on a shared disk, seen from an older machine
+    bootstrap.set_up(project, extras=[])
+    assert installed(project) == ("1.16", "3.10")
+    assert "venv" in steps(project)
+    assert "notebook==7.0" in (project / "installed.txt").read_text()  # the extras stay
+    assert (project / "out").is_dir()
+
+
+def test_an_environment_of_a_set_up_before_stacks_is_rebuilt(project: Path) -> None:
+    bootstrap.set_up(project, extras=[])
+    (project / bootstrap.RECORD_FILE).write_text('{"digest": "aa", "extras": ["notebooks", "kfp"]}')
+    steps(project)
+    bootstrap.set_up(project, extras=[])
+    assert steps(project) == ["find", "venv", "sync"]
+    assert bootstrap.read_record(project)["extras"] == ["notebooks"]
+
+
+def test_a_full_disk_is_named_with_its_cure(project: Path) -> None:
+    uv = project / ".tools/uv" / bootstrap.UV_VERSION / "uv"
+    uv.write_text(
+        UV
+        + 'case "$*" in *"pip sync"*) echo "failed to copy: No space left on device (os error 28)"; exit 1;; esac\n'
+    )
+    with pytest.raises(
+        bootstrap.SetupError, match=r"(?s)The disk is full: [\d.]+ GiB are free at .*UV_CACHE_DIR"
+    ):
+        bootstrap.set_up(project, extras=[])
+    assert not bootstrap.is_current(project, extras=[])
+    uv.write_text(UV)
+    bootstrap.set_up(project, extras=[])
+    assert bootstrap.is_current(project, extras=[])
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(project: Path) -> None:
+    (project / ".tools/setup.lock").mkdir()
+    command = [sys.executable, "-I", "bert_pipeline/bootstrap.py"]
+    ended = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == f"set-up stopped: {project}/.tools/setup.lock: Is a directory"
 
 
 def test_two_set_ups_at_once_install_once(project: Path) -> None:
@@ -165,23 +353,23 @@ def test_without_pip_and_venv_it_says_what_to_install(project: Path, monkeypatch
         bootstrap.find_uv(project)
 
 
-def test_without_python_310_it_says_how_to_get_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "_output", lambda *args, **kwargs: "")
-    environment = {"PATH": "/usr/bin:/bin", "PYENV_ROOT": str(project)}
-    with pytest.raises(bootstrap.SetupError, match="no Python 3.10(?s:.*)pyenv install 3.10"):
-        bootstrap.find_python(project, uv=Path("/bin/false"), version="3.10", environment=environment)
+def test_without_a_python_it_says_which_ones_would_do(project: Path) -> None:
+    (project / "no-3.10").touch()
+    message = "(?s)no Python 3.10 on this machine.*pyenv install 3.10.*TFX 1.21, which runs on Python 3.12, 3.13, 3.11"
+    with pytest.raises(bootstrap.SetupError, match=message):
+        bootstrap.set_up(project, extras=[])
 
 
 def test_pyenvs_python_is_found_where_uv_does_not_see_it(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bootstrap, "_output", lambda *args, **kwargs: "")
+    (project / "no-3.10").touch()
     python = project / "pyenv/versions/3.10.13/bin/python3.10"
     python.parent.mkdir(parents=True)
     python.touch()
-    environment = {"PYENV_ROOT": str(project / "pyenv")}
-    found = bootstrap.find_python(project, uv=Path("/bin/false"), version="3.10", environment=environment)
-    assert found == python
+    monkeypatch.setenv("PYENV_ROOT", str(project / "pyenv"))
+    bootstrap.set_up(project, extras=[])
+    assert f"with Python 3.10 at {python} " in capsys.readouterr().out
 
 
 def test_uv_caches_inside_the_project_where_there_is_no_home(

@@ -122,3 +122,12 @@ def test_folder_of_somebody_else_is_refused_and_left(table, tmp_path):
     with pytest.raises(UserError, match=r"2015-02-01/rows\.csv is not there, but its folder is; spans that"):
         cut([table], date_column="created", by="month", folder=tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_next_command_takes_the_folder_as_it_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("text,day\nfine,2025-07-01\n")
+    assert command_line.main(["spans", "--csv", "a.csv", "--date", "day", "--to", "my spans"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "in the task file, then: python -m bert_pipeline pipeline --task ... --data 'my spans'\n"
+    )

@@ -10,45 +10,86 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import doctor, doctor_gpu
+from bert_pipeline import bootstrap, doctor, doctor_gpu
 from bert_pipeline.doctor_report import BAD, OK, WARN, Finding, print_report
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
 
 
-def test_windows_is_sent_to_wsl() -> None:
-    finding = doctor.check_platform("Windows", "AMD64")
+def test_windows_is_sent_to_wsl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Windows")
+    finding = doctor.check_platform([])
     assert finding.level == BAD
     assert "WSL2" in finding.fix
 
 
+def test_a_platform_without_wheels_is_bad_and_says_what_each_stack_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(bootstrap, "glibc_version", lambda: (2, 12))
+    finding = doctor.check_platform(bootstrap.fitting_names())
+    assert finding.level == BAD
+    assert finding.state == (
+        "Linux x86_64, glibc 2.12: TFX 1.21 needs glibc 2.39 or newer; TFX 1.16 needs glibc 2.17 or newer"
+    )
+    monkeypatch.setattr(bootstrap, "glibc_version", lambda: (2, 41))
+    found = doctor.check_platform(bootstrap.fitting_names())
+    assert found == Finding(OK, "platform", "Linux x86_64, glibc 2.41: runs TFX 1.21 and TFX 1.16")
+
+
 @pytest.mark.parametrize(
-    ("system", "machine", "level"),
-    [("Linux", "x86_64", OK), ("Darwin", "x86_64", OK), ("Linux", "aarch64", BAD), ("Darwin", "arm64", BAD)],
+    ("record", "fitting", "level", "state", "fix"),
+    [
+        (
+            {"stack": "1.21"},
+            ["1.21", "1.16"],
+            OK,
+            "TFX 1.21, the newest (make setup STACK=1.16 for an older one)",
+            "",
+        ),
+        ({"stack": "1.21"}, ["1.21"], OK, "TFX 1.21, the newest", ""),
+        ({"stack": "1.16"}, ["1.16"], OK, "TFX 1.16, the newest that runs here (TFX 1.21 needs ", ""),
+        (
+            {"stack": "1.16", "asked": "1.16"},
+            ["1.21", "1.16"],
+            OK,
+            "TFX 1.16, as STACK=1.16 asked",
+            "STACK=auto",
+        ),
+        (
+            {"stack": "1.16"},
+            ["1.21", "1.16"],
+            WARN,
+            "TFX 1.16: no Python for TFX 1.21 was found",
+            "Python 3.12 or",
+        ),
+        ({"stack": "1.21"}, ["1.16"], BAD, "TFX 1.21, which does not run on this machine", "make setup"),
+        ({"asked": "1.16"}, ["1.21", "1.16"], BAD, "the set-up did not finish", "make setup"),
+    ],
 )
-def test_platforms_without_tfx_wheels_are_bad(system: str, machine: str, level: str) -> None:
-    assert doctor.check_platform(system, machine).level == level
+def test_the_stack_is_explained_with_what_would_change_it(
+    monkeypatch: pytest.MonkeyPatch,
+    record: dict[str, str],
+    fitting: list[str],
+    level: str,
+    state: str,
+    fix: str,
+) -> None:
+    monkeypatch.setattr(bootstrap, "glibc_version", lambda: (2, 36))
+    finding = doctor.check_stack(record, fitting=fitting)
+    assert finding.level == level
+    assert finding.state.startswith(state)
+    assert fix in finding.fix
+    assert bool(fix) == bool(finding.fix)
 
 
 def test_another_python_is_bad_and_named_with_its_place() -> None:
     finding = doctor.check_python((3, 11), wanted="3.10", executable="/usr/bin/python3")
     assert finding == Finding(BAD, "Python", "3.11 at /usr/bin/python3, not 3.10", "make clean setup")
     assert doctor.check_python((3, 10), wanted="3.10", executable="/usr/bin/python3").level == OK
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "level"),
-    [
-        ("glibc", "2.36", OK),
-        ("glibc", "2.17", OK),
-        ("glibc", "2.9", BAD),
-        ("glibc", "2.12", BAD),
-        ("", "", BAD),
-    ],
-)
-def test_an_old_or_foreign_c_library_is_bad(name: str, version: str, level: str) -> None:
-    assert doctor.check_libc(name, version, system="Linux").level == level
 
 
 def test_variables_that_change_what_runs_are_named() -> None:
@@ -78,6 +119,8 @@ def test_packages_built_for_another_tensorflow_are_bad() -> None:
     assert finding.level == BAD
     assert "tensorflow 2.16.2, tensorflow-text 2.17.0" in finding.state
     assert doctor.check_family({"tensorflow": "2.16.2", "tensorflow-text": "2.16.1"}).level == OK
+    newest = {"tensorflow": "2.21.0", "tensorflow-text": "2.21.1", "tensorflow-serving-api": "2.19.1"}
+    assert doctor.check_family(newest).level == OK
 
 
 @pytest.mark.parametrize(("free_gib", "level"), [(1, BAD), (4, WARN), (50, OK)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bert_text
+import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
@@ -45,6 +48,37 @@ def test_cased_checkpoint_keeps_case(tiny_checkpoint: Path, tmp_path: Path):
     folder = _copy(tiny_checkpoint, tmp_path / "cased")
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert _resolve("cased", tmp_path).lower_case is False
+
+
+def test_rules_of_the_tokenizer_come_with_the_vocabulary(tiny_checkpoint: Path, tmp_path: Path):
+    folder = _copy(tiny_checkpoint, tmp_path / "german")
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true, "strip_accents": false}')
+    encoder = _resolve("german", tmp_path)
+    _copy(Path(encoder.path), tmp_path / "module")
+    for vocab_path in (encoder.vocab_path, _resolve("module", tmp_path).vocab_path):
+        vocab = bert_text.load_vocabulary(vocab_path, lower_case=encoder.lower_case)
+        assert vocab.rules == bert_text.TextRules(lower_case=True, strip_accents=False)
+
+
+def test_notes_on_a_checkpoint_are_said_when_it_is_converted(tiny_checkpoint: Path, tmp_path: Path):
+    folder = _copy(tiny_checkpoint, tmp_path / "bert")
+    (folder / "vocab.txt").write_text((folder / "vocab.txt").read_text() + "good\n")
+    weights = safetensors.numpy.load_file(folder / "model.safetensors")
+    words = weights["embeddings.word_embeddings.weight"]
+    weights["embeddings.word_embeddings.weight"] = np.concatenate([words, words])
+    safetensors.numpy.save_file(weights, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text()) | {"vocab_size": 128}
+    (folder / "config.json").write_text(json.dumps(config))
+    said: list[str] = []
+    encoders.resolve_encoder(
+        EncoderConfig(handle="bert"), cache_dir=tmp_path, base_dir=tmp_path, progress=said.append
+    )
+    assert said == [
+        f"encoder bert: {folder}/vocab.txt: lines with a token that stands again further down: 1 ('good' in lines"
+        " 52 and 65); the last holds, as in Hugging Face",
+        "encoder bert: 63 rows of the embedding table have no wordpiece, and are never used",
+        "encoder bert: converting into a SavedModel (real_tokens)",
+    ]
 
 
 def test_texts_longer_than_the_positions_are_refused(tiny_encoder: encoders.Encoder):
@@ -155,11 +189,28 @@ def test_a_saved_model_folder_is_used_where_it_lies(tiny_encoder: encoders.Encod
         file.write("more\n")
     with pytest.raises(UserError, match="65 wordpieces, which do not fit the embedding table of 64 rows"):
         _resolve("module", tmp_path)
+    (folder / "assets" / "text_rules.json").write_text('{"strip_accents": "no"}')
+    with pytest.raises(UserError, match='text_rules.json: strip_accents is "no"'):
+        _resolve("module", tmp_path)
+    (folder / "assets" / "text_rules.json").unlink()
+    (folder / "assets" / "vocab.txt").write_bytes(b"[UNK]\n[CLS]\nsep\n")
+    with pytest.raises(UserError, match=r"vocab.txt has no \[SEP\]; it is no vocabulary of a BERT"):
+        _resolve("module", tmp_path)
+    (folder / "assets" / "vocab.txt").write_bytes(b"[UNK]\n\xe9\n")
+    with pytest.raises(UserError, match="vocab.txt: line 2 is not UTF-8"):
+        _resolve("module", tmp_path)
     (folder / "assets" / "vocab.txt").unlink()
     with pytest.raises(UserError, match="vocab.txt is missing"):
         _resolve("module", tmp_path)
+    _copy(Path(tiny_encoder.path), tmp_path / "cut")
+    (tmp_path / "cut" / "variables" / "variables.data-00000-of-00001").write_bytes(b"cut short")
+    with pytest.raises(UserError, match=r"variables cannot be read \("):
+        _resolve("cut", tmp_path)
     (folder / "saved_model.pb").write_bytes(b"\x0a\xff\xff")
     with pytest.raises(UserError, match="saved_model.pb is damaged"):
+        _resolve("module", tmp_path)
+    (folder / "saved_model.pb").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 1\n")
+    with pytest.raises(UserError, match="saved_model.pb: is a Git LFS pointer"):
         _resolve("module", tmp_path)
 
 

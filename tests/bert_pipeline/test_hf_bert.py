@@ -44,7 +44,8 @@ def reference(tiny_checkpoint: Path) -> dict[str, np.ndarray]:
 def modules(tiny_checkpoint: Path) -> dict[str, tf.train.Checkpoint]:
     """The tiny BERT in both forms, without dropout, not saved."""
     checkpoint = _without_dropout(hf_checkpoint.read_checkpoint(tiny_checkpoint))
-    return {form: hf_bert.build_module(checkpoint, computation=form) for form in FORMS}
+    vocab_path = tiny_checkpoint / "vocab.txt"
+    return {form: hf_bert.build_module(checkpoint, computation=form, vocab_path=vocab_path) for form in FORMS}
 
 
 def _without_dropout(checkpoint: hf_checkpoint.HfCheckpoint) -> hf_checkpoint.HfCheckpoint:
@@ -155,6 +156,6 @@ def test_few_functions_are_traced(tiny_encoder: encoders.Encoder):
 def test_without_a_pooler_position_zero_is_pooled(tiny_checkpoint: Path, reference):
     checkpoint = hf_checkpoint.read_checkpoint(tiny_checkpoint)
     headless = dataclasses.replace(checkpoint, has_pooler=False)
-    module = hf_bert.build_module(headless, computation=REAL_TOKENS)
+    module = hf_bert.build_module(headless, computation=REAL_TOKENS, vocab_path=tiny_checkpoint / "vocab.txt")
     outputs = module.__call__(_inputs(reference), training=False)
     np.testing.assert_array_equal(outputs["pooled_output"], outputs["sequence_output"][:, 0])

@@ -109,7 +109,7 @@ def test_the_real_encoder_equals_torch(tmp_path: Path):
     expected = np.load(tmp_path / "out.npz")
     checkpoint = hf_checkpoint.read_checkpoint(folder)
     for form in FORMS:
-        module = hf_bert.build_module(checkpoint, computation=form)
+        module = hf_bert.build_module(checkpoint, computation=form, vocab_path=folder / "vocab.txt")
         outputs = module.__call__({k: tf.constant(v) for k, v in inputs.items()}, training=False)
         sequence = np.abs(outputs["sequence_output"].numpy() - expected["sequence"])[mask > 0].max()
         pooled = np.abs(outputs["pooled_output"].numpy() - expected["pooled"]).max()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from google.protobuf import text_format
@@ -98,3 +100,15 @@ def test_columns_that_are_derived_from_texts_are_left_out_for_a_schema():
     (dataset,) = of_the_data(STATISTICS).datasets
     assert [feature.path.step[0] for feature in dataset.features] == ["label"]
     assert len(STATISTICS.datasets[0].features) == 2
+
+
+def test_a_component_does_not_see_the_command_line_of_the_kernel(tmp_path, monkeypatch):
+    seen = []
+    graph = InteractiveGraph(
+        SimpleNamespace(run=lambda component: seen.append((component, sys.argv))),
+        {"ExampleGen": "a component"},
+        SimpleNamespace(paths=SimpleNamespace(logs=tmp_path)),
+    )
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher", "-v", "--verbosity=all"])
+    graph.run("ExampleGen")
+    assert seen == [("a component", ["ipykernel_launcher"])]

@@ -116,9 +116,9 @@ def test_an_email_reaches_everybody_with_what_was_wrong() -> None:
     with mailbox() as (port, lines):
         assert sent(REFUSED, MAIL, MAIL=f"smtp://user:pass@127.0.0.1:{port}") == []
     assert "AUTH PLAIN AHVzZXIAcGFzcw==" in lines  # \0user\0pass
-    assert [line for line in lines if line.startswith("rcpt")] == [
-        "rcpt TO:<ann@example.org>",
-        "rcpt TO:<bob@example.org>",
+    assert [line.lower() for line in lines if line.lower().startswith("rcpt")] == [
+        "rcpt to:<ann@example.org>",
+        "rcpt to:<bob@example.org>",
     ]
     assert "Subject: bert_pipeline: toy: refused" in lines
     assert "From: ann@example.org" in lines

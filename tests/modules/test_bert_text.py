@@ -136,6 +136,23 @@ def test_ids_do_not_depend_on_the_locale_of_the_process(tmp_path: Path) -> None:
     assert run.stdout.strip() == "[[2, 9, 9, 8, 3]] ı"
 
 
+def test_capitals_with_accents_do_not_depend_on_the_locale_either() -> None:
+    """Turkish takes the dot off a capital I, Lithuanian puts one onto those with accents."""
+    code = (
+        "import bert_text, tensorflow as tf\n"
+        "rules = bert_text.TextRules(lower_case=True, strip_accents=False)\n"
+        "text = '\\u0130 \\u00cc \\u00cd \\u0128 \\u012e\\u0301 I\\u0307 J\\u0301 \\u00c9\\u03a3'\n"
+        "print(ascii([w.decode() for w in bert_text.split_words(tf.constant([text]), rules=rules).to_list()[0]]))"
+    )
+    expected = ["i\u0307", "ì", "í", "ĩ", "į\u0301", "i\u0307", "j\u0301", "éσ"]
+    for locale in ("tr_TR.UTF-8", "lt_LT.UTF-8"):
+        environment = {**os.environ, "LC_ALL": locale, "PYTHONPATH": str(Path(bert_text.__file__).parent)}
+        run = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
+        )
+        assert run.stdout.strip() == ascii(expected)
+
+
 def test_only_ops_that_tf_servings_tf_text_has_are_in_the_graph(tmp_path: Path) -> None:
     """TF Serving 2.12 to 2.19 embed tf-text 2.12.1."""
     vocab = vocabulary(tmp_path)

@@ -16,6 +16,7 @@ import bert_task
 import bert_trainer
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 from bert_pipeline import encoders
@@ -160,6 +161,9 @@ def test_two_replicas_train_as_one(toy: Any, tiny_checkpoint: pathlib.Path, tmp_
     # No dropout, which each replica draws for itself; one layer, to be quick.
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": 1}
     (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(config))
+    weights = safetensors.numpy.load_file(tmp_path / "checkpoint" / "model.safetensors")
+    first_layer = {name: weight for name, weight in weights.items() if ".layer.1." not in name}
+    safetensors.numpy.save_file(first_layer, tmp_path / "checkpoint" / "model.safetensors")
     encoder = encoders.resolve_encoder(
         bert_task.EncoderConfig(handle=str(tmp_path / "checkpoint")), cache_dir=tmp_path, base_dir=tmp_path
     )
