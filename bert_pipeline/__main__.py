@@ -16,7 +16,7 @@ os.environ.setdefault(
 )  # of ML Metadata, which tells of every connection to PostgreSQL
 
 from bert_pipeline import argument_checks, past_verbs, serving_verbs, typed, user_modules
-from bert_pipeline.errors import UserError
+from bert_pipeline.errors import UserError, sentence_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,11 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has enough, as in `| head`; Python flushes once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except OSError as error:
-        # A path that cannot be used: too long, no permission, a file where a folder must be.
-        if not error.filename:
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
             raise
-        print(f"\nerror: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"\nerror: {sentence}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last finished component", file=sys.stderr)

@@ -10,7 +10,12 @@ from typing import NoReturn
 
 from bert_pipeline import typed
 from bert_pipeline.errors import UserError
-from bert_pipeline.paths import run_paths
+from bert_pipeline.paths import check_writable, run_paths
+
+# Verbs that write into the output folder.
+_WRITING = (
+    "pipeline", "schema", "skew", "label", "monitor", "tensorboard", "report", "rollback", "gc", "upgrade-metadata",
+)  # fmt: skip
 
 # Imports stand inside the functions: `doctor` must run where no package is installed.
 
@@ -141,3 +146,5 @@ def check(arguments: argparse.Namespace) -> None:
             need == "record" and getattr(arguments, "metadata", "") not in ("", "sqlite")
         ):
             raise UserError(typed.missing_run(root))
+    if arguments.verb in _WRITING:
+        check_writable(run_paths(name, out=arguments.out))

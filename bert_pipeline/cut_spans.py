@@ -6,9 +6,10 @@ import argparse
 import collections
 import csv
 import datetime
+import filecmp
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,10 @@ _NUM_NAMED = 3
 
 # ISO 8601, and what exports make of it: `2015-02-16 23:36:05 -0800`, `2015-02-16T23:36:05Z`. The day is the one
 # that is written, in the zone that it is written in.
-_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ]\d{2}:\d{2}.*)?")
+_DATE = re.compile(
+    r"(\d{4}-\d{2}-\d{2})"
+    r"(?:[T ](?:[01]\d|2[0-3]):[0-5]\d(?::(?:[0-5]\d|60)(?:[.,]\d+)?)?\s*(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-]\d{2}:?(?:\d{2})?)?)?"
+)
 
 _FIRST_DAYS: dict[str, Callable[[datetime.date], datetime.date]] = {
     "day": lambda day: day,
@@ -76,28 +80,37 @@ def cut(paths: Iterable[Path], *, date_column: str, by: str, folder: Path) -> di
         Name of each span to its number of rows, the oldest first; those that were there included.
 
     Raises:
-        UserError: a file lacks the column or has other columns, dates cannot be read, or a span would change.
+        UserError: a file lacks the column or has other columns, dates cannot be read, a span would change, or `folder`
+            is a file.
     """
+    folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{typed.name('to')}: {folder} is a file; give a folder")
     spans = _rows_by_span(paths, date_column=date_column, by=by)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    new = {}
-    try:
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    with tempfile.TemporaryDirectory(dir=there, prefix=".spans-") as partial:
+        new = {}
         for name, rows in sorted(spans.items()):
-            _write(rows, path=partial / name / FILE_NAME)
+            _write(rows, path=Path(partial) / name / FILE_NAME)
             if not (folder / name).exists():
-                new[name] = partial / name
-            elif (folder / name / FILE_NAME).read_bytes() != (partial / name / FILE_NAME).read_bytes():
+                new[name] = Path(partial) / name
+            elif not _same(folder / name / FILE_NAME, Path(partial) / name / FILE_NAME):
+                path = folder / name / FILE_NAME
+                is_there = (
+                    "is there and holds other rows" if path.exists() else "is not there, but its folder is"
+                )
                 raise UserError(
-                    f"{folder / name / FILE_NAME} is there and holds other rows; spans that were trained on must stay "
-                    f"as they are: cut whole spans only, or give another folder with {typed.give('to')}"
+                    f"{path} {is_there}; spans that were trained on must stay as they are: cut whole spans only, or "
+                    f"give another folder with {typed.give('to')}"
                 )
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in new.items():
             os.rename(source, folder / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return {name: len(rows) for name, rows in sorted(spans.items())}
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def span_of(text: str, *, by: str) -> str | None:

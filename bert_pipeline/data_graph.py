@@ -32,6 +32,9 @@ class SpanParts:
     reference_statistics: tuple[int, ...] = ()
     """Id of the statistics of the span before; none: there is nothing to compare with."""
 
+    labels_elsewhere: tuple[str, ...] = ()
+    """Labels that the train split may lack: other spans of the window have them."""
+
     report_path: Path = Path("anomalies.txt")
     """Where ExampleValidator writes its report for people."""
 
@@ -127,6 +130,7 @@ def validated_data(
         schema=schema.outputs["schema"],
         reference_statistics=reference,
         data=without_spans(loaded.task.data),
+        labels_elsewhere=parts.labels_elsewhere,
         limits=drift_limits.thresholds(loaded.task, kind="drift"),
         task_file=loaded.path,
         schema_file=loaded.schema_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -9,6 +10,22 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from bert_pipeline.errors import UserError
+
+# Of the environment: another place for the cache.
+VARIABLE = "BERT_PIPELINE_CACHE"
+
+# Of the errors that say so: no right to write, a read-only file system, no room, a file where a folder must be.
+_UNWRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+)
 
 # Where a long step reports, a line of text at a time.
 Progress = Callable[[str], None]
@@ -24,21 +41,37 @@ def publish(path: Path, build: Callable[[Path], None]) -> None:
     Args:
         path: folder to make.
         build: fills the empty folder it is given.
+
+    Raises:
+        UserError: the cache cannot be written, or its disk is full; nothing is left of it.
     """
     if path.is_dir():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path.parent / f".{path.name}.lock"):
-        if path.is_dir():
-            return
-        partial = path.parent / f".{path.name}.partial"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path.parent / f".{path.name}.lock"):
+            _build(path, build)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        raise UserError(
+            f"the cache of encoders cannot be written: {where}{error.strerror}; "
+            f"set {VARIABLE} to a folder that can be written and has room"
+        ) from error
+
+
+def _build(path: Path, build: Callable[[Path], None]) -> None:
+    if path.is_dir():
+        return
+    partial = path.parent / f".{path.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        build(partial)
+        os.rename(partial, path)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            build(partial)
-            os.rename(partial, path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

@@ -55,10 +55,22 @@ class Encoder:
 
 
 def default_cache_dir() -> Path:
-    """`$BERT_PIPELINE_CACHE`, or `bert_pipeline` in `$XDG_CACHE_HOME` or in ~/.cache."""
+    """`$BERT_PIPELINE_CACHE`, or `bert_pipeline` in `$XDG_CACHE_HOME` or in ~/.cache.
+
+    Raises:
+        UserError: there is no home folder.
+    """
     if own := os.environ.get("BERT_PIPELINE_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bert_pipeline"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "bert_pipeline"
+    try:
+        return Path.home() / ".cache" / "bert_pipeline"
+    except RuntimeError as error:
+        raise UserError(
+            "this user has no home folder (HOME), so encoders cannot be kept in ~/.cache; "
+            f"set {encoder_cache.VARIABLE} to a folder that can be written"
+        ) from error
 
 
 def resolve_encoder(

@@ -86,7 +86,10 @@ def _notes(task: bert_task.TaskConfig, *, slices: list[SliceMetrics], has_baseli
         yield f"the task names no gates; the default ones hold: {'; '.join(map(_gate_text, gates))}"
     changes = [g for g in gates if (g.max_drop, g.max_rise, g.min_gain) != (None, None, None)]
     if changes and not has_baseline:
-        yield f"no model was in service at this evaluation; bounds not checked: {'; '.join(map(_gate_text, changes))}"
+        yield (
+            "no other model that ML Metadata knows was in service before this one; bounds not checked: "
+            + "; ".join(map(_gate_text, changes))
+        )
     seen = {slice_metrics.columns for slice_metrics in slices}
     for spec in task.evaluation.slices:
         if _columns(spec) not in seen:

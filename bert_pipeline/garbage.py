@@ -1,6 +1,6 @@
 """What nobody needs any more: old artifacts, old versions, leftovers of executions that failed; found, not removed.
 
-Kept are, with what they were made from: the model in service, what it was compared with, the newest versions, and
+Kept are, with what they were made from and what blessed them: the model in service, its baseline, the newest versions;
 all of the last run and of the last run of the model in service, so that the next one finds them in its cache; and
 the newest output of each component. Nothing outside the artifacts' and the versions' folder is ever named.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import Artifact, Execution, History, Run, flat
-from bert_pipeline.lineage import BASE_MODEL
+from bert_pipeline.lineage import BASE_MODEL, last_evaluator
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.served import ServedVersion
 
 _BASELINE = "baseline_model"
+_BLESSED = "blessed"  # TFX's property of a blessing, of the Evaluator and of the InfraValidator
 _WHEELS, _SYSTEM = "_wheels", ".system"  # TFX's folders beside the artifacts
 _DATA = ("Examples", "ExampleStatistics", "TransformGraph")
 # The states of an artifact that has files.
@@ -79,6 +80,9 @@ def what_to_keep(
             kept = {v: why for v, why in kept.items() if why != "its baseline"} | {
                 version.version: "its baseline"
             }
+    kept |= {
+        v.version: "not pushed by a run that is known here" for v in versions if models[v.version] is None
+    }
     kept[in_service] = "in service"
     needed_models = {m for v, m in models.items() if v in kept and m is not None} | baselines
     artifacts = {a for m in needed_models for a in _made_from(history, m)}
@@ -88,10 +92,26 @@ def what_to_keep(
     # Statistics of a span that was only compared with: without its examples they would be made anew.
     data = [a for a in artifacts if history.artifacts[a].type in _DATA]
     artifacts |= {ancestor for a in data for ancestor in history.ancestors(a)}
-    artifacts |= {
-        a.id for a in history.of_type("PushedModel") if _model_of_push(history, a.id) in needed_models
-    }
+    artifacts |= {a for m in needed_models for a in _judged(history, m)}
     return Kept(frozenset(artifacts), kept)
+
+
+def _judged(history: History, model: int) -> Iterator[int]:
+    """What says that a model may be in service: its pushes, what they were given, and the evaluations that blessed it.
+
+    A later run may have judged the same model once more and refused it. That evaluation stays as well: `monitor`
+    compares with the last.
+    """
+    if (last := last_evaluator(history, model)) is not None:
+        yield from flat(last.outputs)
+    for execution in history.consumers(model):
+        if model not in execution.inputs.get("model", ()):
+            continue
+        outputs = execution.outputs
+        if "pushed_model" in outputs:
+            yield from (a for side in (execution.inputs, outputs) for a in flat(side))
+        if any(history.artifacts[a].properties.get(_BLESSED) == 1 for a in outputs.get("blessing", ())):
+            yield from flat(outputs)
 
 
 def _baselines(history: History, model: int) -> set[int]:
@@ -143,11 +163,6 @@ def _statistics(execution: Execution, kept: set[int]) -> set[int]:
         if execution.node == "StatisticsGen" and flat(execution.inputs) <= kept
         else set()
     )
-
-
-def _model_of_push(history: History, push: int) -> int | None:
-    producer = history.producer(push)
-    return next(iter(producer.inputs.get("model", ())), None) if producer else None
 
 
 def find_rubbish(
@@ -211,14 +226,13 @@ def _leftovers(history: History, paths: RunPaths) -> Iterator[Rubbish]:
     known |= {
         path.parent for path in known
     }  # of several outputs under one key, each has a folder in it: 28/0, 28/1
+    nodes = {execution.node for execution in history.executions.values()}  # another folder is somebody's own
     for path in sorted(paths.pipeline_root.glob("*/*/*")):
-        is_output = (
-            path.name.isdecimal() and path.parent.name != _SYSTEM and path.parent.parent.name != _WHEELS
-        )
+        is_output = path.name.isdecimal() and path.parent.name != _SYSTEM and path.parent.parent.name in nodes
         if is_output and path not in known:
             yield Rubbish(path, "left by an execution that did not finish", size(path))
     for path in sorted(paths.pipeline_root.glob(f"*/{_SYSTEM}")):
-        if size(path):
+        if path.parent.name in nodes and size(path):
             yield Rubbish(path, "working files of executions", size(path))
     last = [history.executions[i] for run in history.runs[-1:] for i in run.executions]
     used = [str(execution.properties.get("module_path", "")) for execution in last]

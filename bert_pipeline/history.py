@@ -19,6 +19,9 @@ from bert_pipeline.errors import UserError
 
 PIPELINE_TYPE, RUN_TYPE, NODE_TYPE = "pipeline", "pipeline_run", "node"  # TFX's context types
 
+# Property of a run's context: where its artifacts lie. Small graphs, which are not runs to people, have no other one.
+PIPELINE_ROOT = "pipeline_root"
+
 INPUT_EVENTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
 OUTPUT_EVENTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT)
 
@@ -163,7 +166,8 @@ def _runs(store: MetadataStore, known: frozenset[int], nodes: Mapping[int, str])
     number = 0
     for context in sorted(store.get_contexts_by_type(RUN_TYPE), key=lambda c: c.id):
         ids = tuple(sorted(e.id for e in store.get_executions_by_context(context.id) if e.id in known))
-        if ids and (context.custom_properties or "Trainer" in {nodes.get(i) for i in ids}):
+        is_recorded = any(key != PIPELINE_ROOT for key in context.custom_properties)
+        if ids and (is_recorded or "Trainer" in {nodes.get(i) for i in ids}):
             number += 1
             yield Run(number, context.name, _values(context.custom_properties), ids)
 

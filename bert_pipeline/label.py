@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+from tfx import v1 as tfx
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import config, labelling_graph, metadata, metadata_store, pipeline, typed
+from bert_pipeline import config, labelling_graph, metadata, metadata_store, pipeline, typed, unfinished
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.atomic_push import newest_version
 from bert_pipeline.components.example_gen import read_csv
 from bert_pipeline.errors import UserError
-from bert_pipeline.paths import run_paths
+from bert_pipeline.paths import RunPaths, in_use, run_paths
 from bert_pipeline.runners.local import LocalRunner, NodeResult
+from bert_pipeline.served import ServedVersion, model_of_version, served_versions
 from bert_pipeline.summary import outputs
+from bert_pipeline.whole_file import beside
 
 _SUFFIXES = (".csv", ".parquet")
 
@@ -43,10 +49,33 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"no model was blessed and pushed to {paths.push_destination} yet; {typed.command('pipeline')} first"
         )
+    _check_target(target, texts=sorted(folder.glob(pattern)))
     file_format = target.suffix[1:]
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
-    metadata_store.open_store(connection)
-    graph = pipeline.create_pipeline(
+    with in_use(paths):
+        store = metadata_store.open_store(connection)
+        unfinished.settle_if_free(store, paths)
+        _check_blessed(store, served_versions(paths.push_destination)[-1])
+        print(f"task {loaded.task.name}: labelling {folder / pattern} with version {version}", flush=True)
+        results = LocalRunner(on_start=lambda _: None, on_end=_tell).run(
+            _graph(loaded, paths, connection, folder=folder, pattern=pattern, file_format=file_format)
+        )
+        with tfx_metadata.Metadata(connection) as handle:
+            num_rows = _take(handle, results[-1], target=target, file_format=file_format)
+    print(f"labelled  {num_rows:,} texts -> {target}")
+    return 0
+
+
+def _graph(
+    loaded: config.LoadedTask,
+    paths: RunPaths,
+    connection: object,
+    *,
+    folder: Path,
+    pattern: str,
+    file_format: str,
+) -> tfx.dsl.Pipeline:
+    return pipeline.create_pipeline(
         loaded.task.name,
         components=labelling_graph.labelling_components(
             folder=folder,
@@ -57,12 +86,33 @@ def main(arguments: argparse.Namespace) -> int:
         pipeline_root=paths.pipeline_root,
         metadata=connection,
     )
-    print(f"task {loaded.task.name}: labelling {folder / pattern} with version {version}", flush=True)
-    results = LocalRunner(on_start=lambda _: None, on_end=_tell).run(graph)
-    with tfx_metadata.Metadata(connection) as handle:
-        num_rows = _take(handle, results[-1], target=target, file_format=file_format)
-    print(f"labelled  {num_rows:,} texts -> {target}")
-    return 0
+
+
+def _check_target(target: Path, *, texts: Sequence[Path]) -> None:
+    """The table must not take the place of a file that it is made from."""
+    if target.exists() and any(target.samefile(path) for path in texts):
+        raise UserError(f"{typed.name('to')}: {target} holds the texts themselves; give another file")
+
+
+def _check_blessed(store: MetadataStore, version: ServedVersion) -> None:
+    model = model_of_version(store, version)
+    if model is None:
+        raise UserError(
+            f"version {version.version}, which is in service, was not pushed by a run that ML Metadata knows; "
+            f"{typed.command('pipeline')} first, or give {typed.give('out')} or {typed.give('metadata')} of the run"
+        )
+    blessings = [
+        b
+        for b in store.get_artifacts_by_type("ModelBlessing")
+        if b.state in (pb.Artifact.LIVE, pb.Artifact.UNKNOWN)
+        and b.custom_properties["current_model_id"].int_value == model
+        and b.custom_properties["blessed"].int_value == 1
+    ]
+    if not blessings:
+        raise UserError(
+            f"no evaluation in ML Metadata blessed version {version.version}, which is in service, so nothing was "
+            f"labelled; {typed.command('pipeline')} again"
+        )
 
 
 def _tell(result: NodeResult) -> None:
@@ -80,9 +130,16 @@ def _take(handle: tfx_metadata.Metadata, result: NodeResult, *, target: Path, fi
             "no evaluation in ML Metadata blessed the model in service, so nothing was labelled; "
             f"{typed.command('pipeline')} again"
         )
-    partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(labelled_table.table_path(table.uri, file_format), partial)
-    partial.replace(target)
+    partial = beside(target)
+    try:
+        shutil.copyfile(labelled_table.table_path(table.uri, file_format), partial)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(
+            f"{typed.name('to')}: {target} could not be written: {error.strerror}; the labelled texts are in "
+            f"{labelled_table.table_path(table.uri, file_format)}"
+        ) from error
     return num_rows
 
 

@@ -113,13 +113,17 @@ def lineage_of(
 
 
 def last_evaluator(history: History, model_id: int) -> Execution | None:
-    """The last execution that judged the model, cached or not, and came to an end; `monitor` judges nothing."""
+    """The last execution that judged the model, cached or not, and came to an end; `monitor` judges nothing.
+
+    One whose evaluation was removed since is taken only where there is no other.
+    """
     found = [
         e
         for e in history.consumers(model_id)
         if e.node == "Evaluator" and model_id in e.inputs.get("model", ()) and e.outputs.get("evaluation")
     ]
-    return found[-1] if found else None
+    there = [e for e in found if history.artifacts[e.outputs["evaluation"][-1]].state == "LIVE"]
+    return next(reversed(there or found), None)
 
 
 def _raw_examples(history: History, transformed: Iterable[int]) -> list[int]:

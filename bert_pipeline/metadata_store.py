@@ -74,7 +74,11 @@ def upgrade(connection: metadata_store_pb2.ConnectionConfig) -> str:
             raise UserError(f"there is no {path}; nothing to upgrade")
         _check_file(path, lock_seconds=LOCK_SECONDS, say=_say)
         backup = _free_name(path)
-        shutil.copy2(path, backup)
+        try:
+            shutil.copy2(path, backup)
+        except OSError:
+            backup.unlink(missing_ok=True)  # half a copy would pass for one
+            raise
         copy = f"; the file as it was is {backup}"
     try:
         MetadataStore(connection, enable_upgrade_migration=True)

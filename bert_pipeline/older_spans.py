@@ -10,6 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 
+from bert_pipeline import drift
 from bert_pipeline.config import LoadedTask
 from bert_pipeline.data_graph import SpanParts, ingestion, validated_data
 from bert_pipeline.encoders import Encoder
@@ -58,6 +59,7 @@ def read_older_spans(reader: Reader, *, window: SpanWindow) -> OlderSpans:
     """
     examples: list[int] = []
     statistics: dict[int, int] = {}
+    labels: set[str] = set()
     notes = list(window.notes)
     seen = _spans_seen(reader)
     for span in sorted({*window.spans[:-1], *([window.previous] if window.previous else [])}):
@@ -80,6 +82,7 @@ def read_older_spans(reader: Reader, *, window: SpanWindow) -> OlderSpans:
         statistics[span] = artifacts["statistics"].id
         if is_trained_on:
             examples.append(artifacts["examples"].id)
+            labels |= _labels_of(artifacts["statistics"].uri, reader.loaded)
         if by_id["ExampleGen"].state == "ran" and span in seen:
             notes.append(f"span {window.name(span)} was read again: its files or their split changed since")
     if window.spans:
@@ -87,6 +90,7 @@ def read_older_spans(reader: Reader, *, window: SpanWindow) -> OlderSpans:
     parts = SpanParts(
         span=window.newest,
         older_examples=tuple(examples),
+        labels_elsewhere=tuple(sorted(labels)),
         reference_statistics=tuple([statistics[window.previous]] if window.previous in statistics else []),
         report_path=_report_path(reader, window=window, span=window.newest),
     )
@@ -100,8 +104,23 @@ def _graph(reader: Reader, *, window: SpanWindow, span: int, validate: bool) -> 
         reader.loaded,
         encoder=reader.encoder,
         schema_pbtxt=reader.schema_pbtxt,
-        parts=SpanParts(span=span, report_path=_report_path(reader, window=window, span=span)),
+        parts=SpanParts(
+            span=span,
+            labels_elsewhere=reader.loaded.task.data.labels,  # the window must have each, and not each span
+            report_path=_report_path(reader, window=window, span=span),
+        ),
     ).nodes
+
+
+def _labels_of(statistics_uri: str, loaded: LoadedTask) -> set[str]:
+    """The task's labels that a span's train split has an example of."""
+    statistics = drift.read_statistics(Path(statistics_uri) / "Split-train")
+    return {
+        bucket.label
+        for feature in statistics.datasets[0].features
+        if feature.path.step[0] == loaded.task.data.label
+        for bucket in feature.string_stats.rank_histogram.buckets
+    } & set(loaded.task.data.labels)
 
 
 def _report_path(reader: Reader, *, window: SpanWindow, span: int) -> Path:

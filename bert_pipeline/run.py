@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bert_pipeline import config, notices, spans
-from bert_pipeline.errors import UserError
+from bert_pipeline.errors import UserError, sentence_of
 from bert_pipeline.paths import RunPaths, exclusive, run_paths
 from bert_pipeline.run_log import quiet_library_loggers, run_log
+from bert_pipeline.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_node import BaseNode
@@ -69,11 +70,13 @@ def run(request: Request) -> int:
         except Exception as error:
             if request.verbose:
                 raise
-            raise UserError(f"{type(error).__name__}: {error}\nthe whole log is in {log}") from error
+            said = sentence_of(error) or f"{type(error).__name__}: {error}"
+            raise UserError(f"{said}\nthe whole log is in {log}") from error
 
 
 def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, started: float) -> int:
     _say(f"task {loaded.task.name}: {loaded.task.description}")
+    encoder = _resolve_encoder(loaded)  # before the libraries: a cache that cannot be written is said at once
     with _timed("loading TensorFlow and TFX"):
         from bert_pipeline import (
             data_report,
@@ -81,8 +84,10 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             metadata_store,
             older_spans,
             pipeline,
+            recovered,
             run_record,
             summary,
+            unfinished,
         )
         from bert_pipeline.components import schema
         from bert_pipeline.report import after_run
@@ -90,8 +95,9 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
         quiet_library_loggers()
     connection = metadata.connection_config(request.metadata, sqlite_path=paths.metadata)
     store = metadata_store.open_store(connection, say=_say)
+    unsettled = unfinished.settle(store, paths)
+    recovered.complete(store, paths, connection, say=_say)
     window = spans.resolve_window(loaded)
-    encoder = _resolve_encoder(loaded)
     if not loaded.schema_path.exists():
         infer_schema(loaded, paths, connection)
     schema_pbtxt = schema.read_curated_schema(loaded.schema_path)
@@ -116,11 +122,11 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             connection=connection,
             loaded=loaded,
             paths=paths,
-            data=data_report.DataReport.of(window, notes=older.notes),
+            data=data_report.DataReport.of(window, notes=(*unsettled, *older.notes)),
             seconds=time.monotonic() - started,
         )
-        summary.write_json(report, path=paths.root / "summary.json")
-        record.summary = (paths.root / "summary.json").read_text(encoding="utf-8")
+        record.summary = summary.as_json(report)
+        write_whole(paths.root / "summary.json", record.summary)
     print(summary.as_text(report, also=reports.lines(record.run_id)), file=sys.stdout, flush=True)
     notices.send(notices.of_run(report), config=loaded.task.notices, say=_say)
     return 0 if report.in_service else 1

@@ -76,12 +76,12 @@ def recorded(
     try:
         yield record
     except BaseException as error:
-        _add(store, record.run_id, {OUTCOME: "stopped", ERROR: str(error) or type(error).__name__})
+        put(store, record.run_id, {OUTCOME: "stopped", ERROR: str(error) or type(error).__name__})
         if on_stop and isinstance(error, Exception):  # who presses Ctrl-C waits for nothing
             on_stop(record.run_id)
         raise
     outcome = json.loads(record.summary)["verdict"] if record.summary else ""
-    _add(store, record.run_id, {OUTCOME: outcome, SUMMARY: record.summary})
+    put(store, record.run_id, {OUTCOME: outcome, SUMMARY: record.summary})
 
 
 def _begin(store: MetadataStore, known: Mapping[str, str]) -> str:
@@ -98,8 +98,11 @@ def _begin(store: MetadataStore, known: Mapping[str, str]) -> str:
     return run_id
 
 
-def _add(store: MetadataStore, run_id: str, values: Mapping[str, str]) -> None:
-    context = store.get_context_by_type_and_name(RUN_TYPE, run_id)
+def put(store: MetadataStore, run_id: str, values: Mapping[str, str]) -> None:
+    """Adds to the record of a run; begins it where there is none."""
+    context = store.get_context_by_type_and_name(RUN_TYPE, run_id) or pb.Context(
+        type_id=store.put_context_type(pb.ContextType(name=RUN_TYPE)), name=run_id
+    )
     _set(context, values)
     store.put_contexts([context])
 

@@ -22,6 +22,7 @@ MODEL_ARTIFACT = "model artifact"
 PIPELINE_RUN = "pipeline run"
 COPY_OF = "copy of version"
 REASON = "reason"
+ROLLBACK_EXECUTION = "rollback execution"  # id in ML Metadata
 
 _PUSHED_MODEL = "PushedModel"
 
@@ -71,7 +72,7 @@ def model_of_version(store: MetadataStore, version: ServedVersion) -> int | None
         ids = [p.id for p in pushes if p.id in models and p.custom_properties[key].int_value == 1]
         if ids:
             return models[max(ids)]
-    return _model_of_provenance(store, version.provenance)
+    return model_of_provenance(store, version.provenance)
 
 
 def _names(push: pb.Artifact, version: ServedVersion) -> bool:
@@ -99,7 +100,8 @@ def models_of_pushes(store: MetadataStore, push_ids: Sequence[int]) -> dict[int,
     return {push: model_of[execution] for push, execution in execution_of.items() if execution in model_of}
 
 
-def _model_of_provenance(store: MetadataStore, provenance: Mapping[str, str]) -> int | None:
+def model_of_provenance(store: MetadataStore, provenance: Mapping[str, str]) -> int | None:
+    """Id of the Model that a provenance names; None: it names none that its run had in this store."""
     model, run_id = provenance.get(MODEL_ARTIFACT, ""), provenance.get(PIPELINE_RUN, "")
     run = store.get_context_by_type_and_name(RUN_TYPE, run_id) if model.isdecimal() and run_id else None
     if run is None:

@@ -19,12 +19,17 @@ from bert_pipeline.errors import UserError
 
 _EPOCH = datetime.date(1970, 1, 1)
 
-# TFX's specs, and what each of them may stand for; {SPAN:4} has leading zeros.
+# TFX's specs; {SPAN:4} stands for 4 digits, leading zeros among them, and {SPAN} for a number without.
 _SPEC = re.compile(r"\{(SPAN|VERSION)(?::(\d+))?\}|\{(YYYY|MM|DD)\}")
 _DATE_WIDTHS = {"YYYY": 4, "MM": 2, "DD": 2}
 
 # Spans that a message lists.
 _NUM_NAMED = 8
+# Stray folders that a note lists.
+_NUM_STRAYS = 3
+
+# Folders of spans that `new-task` looks for: span-1, span-2, ...
+_FOLDER = re.compile(r"span-([0-9]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +75,10 @@ def resolve_window(loaded: LoadedTask) -> SpanWindow:
             )
         return SpanWindow()
     by_date = any("{YYYY}" in pattern for pattern in data.files.values())
-    found = _spans_of_all_splits(loaded, by_date=by_date)
+    scans = {split: _scan(loaded.data_dir, pattern, split=split) for split, pattern in data.files.items()}
+    found = _spans_of_all_splits(
+        loaded, {split: sorted(scan.spans) for split, scan in scans.items()}, by_date=by_date
+    )
     newest = data.span or found[-1]
     if newest not in found:
         raise UserError(
@@ -83,7 +91,7 @@ def resolve_window(loaded: LoadedTask) -> SpanWindow:
         spans=spans,
         previous=until[-2] if len(until) > 1 else 0,
         by_date=by_date,
-        notes=tuple(_notes(spans, by_date=by_date)),
+        notes=(*_notes(spans, by_date=by_date), *_strays(scans)),
     )
 
 
@@ -106,12 +114,15 @@ def parse_span(text: str) -> int:
     """A span as it is typed: `2`, or a date `2025-07-01`, which is 20270.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither, or 0.
     """
     try:
-        return int(text) if text.isdigit() else (datetime.date.fromisoformat(text) - _EPOCH).days
+        span = int(text) if text.isdigit() else (datetime.date.fromisoformat(text) - _EPOCH).days
     except ValueError:
         raise UserError(f"{text!r} is not a span; give a number (2), or a date (2025-07-01)") from None
+    if span == 0:
+        raise UserError(f"{text!r} is not a span: they are numbered from 1; leave it out for the newest")
+    return span
 
 
 def list_spans(data_dir: Path, pattern: str) -> list[int]:
@@ -120,25 +131,113 @@ def list_spans(data_dir: Path, pattern: str) -> list[int]:
     Args:
         data_dir: folder of the data.
         pattern: with {SPAN} or {YYYY}, {MM}, {DD}; may hold {VERSION}, * and ?.
+
+    Raises:
+        UserError: a file is of span 0, or its number has other digits than the pattern.
     """
-    expression = re.compile(_regex(pattern))
-    spans = set()
-    for path in data_dir.glob(as_glob(pattern)):
-        match = expression.fullmatch(path.relative_to(data_dir).as_posix())
-        if match and (span := _number(match.groupdict())) is not None:
+    return sorted(_scan(data_dir, pattern).spans)
+
+
+def span_folders(folder: Path) -> tuple[list[Path], str]:
+    """The folders `span-1`, `span-2`, ... of a data set, the lowest first, and the pattern that finds them.
+
+    Args:
+        folder: of the data set; other folders in it are left out.
+
+    Example:
+        >>> span_folders(Path("data"))  # span-01, span-02, span-notes
+        ([PosixPath('data/span-01'), PosixPath('data/span-02')], 'span-{SPAN:2}')
+
+    Raises:
+        UserError: one is `span-0`, or some of the numbers have leading zeros and are not all of one length.
+    """
+    found = {p: m[1] for p in folder.glob("span-*") if p.is_dir() and (m := _FOLDER.fullmatch(p.name))}
+    folders = sorted(found, key=lambda path: int(found[path]))
+    is_padded = any(len(digits) > 1 and digits.startswith("0") for digits in found.values())
+    pattern = f"span-{{SPAN:{len(found[folders[0]])}}}" if is_padded else "span-{SPAN}"
+    for path in folders:
+        _check_number(int(found[path]), path.name, setting=str(folder))
+        if not re.fullmatch(_regex(pattern), path.name):
+            raise UserError(f"{folder}: {_misfit(path.name, pattern)}")
+    return folders, pattern
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scan:
+    """What the files of one pattern are."""
+
+    spans: frozenset[int]
+    strays: tuple[str, ...]
+    """What looks like a span and has something else where its number would be."""
+
+
+def _scan(data_dir: Path, pattern: str, *, split: str = "all") -> _Scan:
+    setting = f"data.files.{split}"
+    exact, digits = re.compile(_regex(pattern)), re.compile(_regex(pattern, any_width=True))
+    # Of `span-{SPAN}/train.csv` the part with the number is what people see.
+    depth = 1 + next((i for i, part in enumerate(pattern.split("/")) if has_span(part)), 0)
+    spans: set[int] = set()
+    strays: dict[str, None] = {}
+    for path in sorted(data_dir.glob(as_glob(pattern))):
+        name = path.relative_to(data_dir).as_posix()
+        match = exact.fullmatch(name)
+        if match is None and "{SPAN" in pattern and digits.fullmatch(name):
+            raise UserError(f"{setting}: {_misfit(name, pattern)}")
+        span = _number(match.groupdict()) if match else None
+        if span is None:
+            strays["/".join(name.split("/")[:depth])] = None
+        else:
+            _check_number(span, name, setting=setting)
             spans.add(span)
-    return sorted(spans)
+    return _Scan(frozenset(spans), tuple(strays))
 
 
-def _regex(pattern: str) -> str:
-    """`{SPAN}/a?csv` -> `(?P<SPAN>[0-9]+)/a[^/]csv`."""
+def _check_number(span: int, name: str, *, setting: str) -> None:
+    if span == 0:
+        raise UserError(
+            f"{setting}: {name} is span 0, and data.span = 0 stands for the newest; number the spans from 1 "
+            "(rename all of them, the highest first)"
+        )
+
+
+def _misfit(name: str, pattern: str) -> str:
+    """Why the digits in a name are not those that a pattern stands for, and how to write it."""
+    match = re.fullmatch(_regex(pattern, any_width=True), name)
+    number = match["SPAN"] if match else ""
+    spec = next(m for m in _SPEC.finditer(pattern) if m[1] == "SPAN")
+    if len(number) > 1 and number.startswith("0"):
+        fix = f"write {_SPEC.sub(lambda m: f'{{SPAN:{len(number)}}}' if m[1] == 'SPAN' else m[0], pattern)}"
+        fix += ", with as many digits in each name" if len(number) > 1 else ""
+    else:
+        fix = "rename it, or all of them to one number of digits, and write that into the pattern"
+    stands_for = f"exactly {spec[2]} digits" if spec[2] else "a number without leading zeros"
+    return f"{name} is not found by {pattern}, where {spec[0]} stands for {stands_for}; {fix}"
+
+
+def _strays(scans: dict[str, _Scan]) -> list[str]:
+    names = list(dict.fromkeys(name for scan in scans.values() for name in scan.strays))
+    if not names:
+        return []
+    more = f" and {len(names) - _NUM_STRAYS} more" if len(names) > _NUM_STRAYS else ""
+    are = "are not spans and are" if len(names) > 1 else "is not a span and is"
+    return [f"{', '.join(names[:_NUM_STRAYS])}{more} {are} left alone"]
+
+
+def _regex(pattern: str, *, any_width: bool = False) -> str:
+    """`{SPAN:2}/a?csv` -> `(?P<SPAN>[0-9]{2})/a[^/]csv`; with `any_width`, any digits do."""
     parts, at = [], 0
     for match in _SPEC.finditer(pattern):
         parts.append(_escape(pattern[at : match.start()]))
-        width = match[2] or _DATE_WIDTHS.get(match[3] or "")
-        parts.append(f"(?P<{match[1] or match[3]}>[0-9]{f'{{{width}}}' if width else '+'})")
+        parts.append(f"(?P<{match[1] or match[3]}>{'[0-9]+' if any_width else _digits(match)})")
         at = match.end()
     return "".join([*parts, _escape(pattern[at:])])
+
+
+def _digits(spec: re.Match[str]) -> str:
+    width = spec[2] or _DATE_WIDTHS.get(spec[3] or "")
+    if width:
+        return f"[0-9]{{{width}}}"
+    return "0|[1-9][0-9]*" if spec[1] == "SPAN" else "[0-9]+"  # TFX looks for a span by its bare number
 
 
 def _escape(literal: str) -> str:
@@ -155,14 +254,13 @@ def _number(groups: dict[str, str]) -> int | None:
         return None
 
 
-def _spans_of_all_splits(loaded: LoadedTask, *, by_date: bool) -> list[int]:
+def _spans_of_all_splits(loaded: LoadedTask, found: dict[str, list[int]], *, by_date: bool) -> list[int]:
     """Spans that every split has.
 
     Raises:
         UserError: there is none, or the newest of one split is lacking in another.
     """
     patterns = loaded.task.data.files
-    found = {split: list_spans(loaded.data_dir, pattern) for split, pattern in patterns.items()}
     for split, spans in found.items():
         if not spans:
             raise UserError(f"data.files.{split}: no file matches {loaded.data_dir / patterns[split]}")

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
@@ -128,8 +127,8 @@ def _number(artifact: metadata_store_pb2.Artifact, key: str) -> int:
     return artifact.custom_properties[key].int_value if key in artifact.custom_properties else 0
 
 
-def write_json(report: RunReport, *, path: Path) -> None:
-    """Writes the summary for programs; NaN becomes null."""
+def as_json(report: RunReport) -> str:
+    """The summary for programs; NaN becomes null."""
     overall = report.evaluation.overall
     values = {
         "task": report.task,
@@ -158,9 +157,7 @@ def write_json(report: RunReport, *, path: Path) -> None:
         "components": {r.node_id: {"state": r.state, "seconds": round(r.seconds, 3)} for r in report.results},
         "wall_seconds": round(report.wall_seconds, 3),
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def _without_nan(values: dict[str, float]) -> dict[str, float | None]:

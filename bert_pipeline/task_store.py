@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline import metadata, metadata_store
+from bert_pipeline import metadata, metadata_store, unfinished
 from bert_pipeline.config import task_name
 from bert_pipeline.paths import RunPaths, run_paths
 
@@ -23,4 +24,10 @@ def task_store(arguments: argparse.Namespace) -> tuple[MetadataStore, RunPaths]:
     """
     paths = run_paths(task_name(arguments.task), out=Path(arguments.out))
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
-    return metadata_store.open_store(connection, must_exist=True), paths
+    store = metadata_store.open_store(connection, must_exist=True)
+    unfinished.settle_if_free(store, paths)
+    if unfinished.without_summary(store):
+        from bert_pipeline import recovered  # TensorFlow: loaded only where it is needed
+
+        recovered.complete(store, paths, connection, say=lambda line: print(line, file=sys.stderr))
+    return store, paths

@@ -19,6 +19,7 @@ from bert_pipeline.board.trainings import REPORT_FILE, Setting, Training
 # What the folder of a training was made from; where it is the same, the folder stays as it is.
 _MADE_FROM = "made_from.json"
 _PARTIAL = ".partial"
+_EVENTS = "events.out.tfevents."  # TensorFlow's name for files of events
 
 # The Trainer's folders of curves; see modules/bert_callbacks.py.
 _CURVES = ("train", "eval")
@@ -34,15 +35,15 @@ def collect(folder: Path, trainings: Sequence[Training], *, say: Callable[[str],
     """Brings the folder up to date: a training that is gone goes, a new one comes, the others stay.
 
     Args:
-        folder: `out/<task>/tensorboard`; nothing else may lie in it.
+        folder: `out/<task>/tensorboard`; what else lies in it is left alone, and shown.
         trainings: to show.
         say: given a line for each one that is added.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {training.name: _made_from(training) for training in trainings}
     for path in folder.iterdir():
-        if wanted.get(path.name) != _read(path):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if _is_ours(path) and wanted.get(path.name) != _read(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for training in trainings:
         if not (folder / training.name).exists():
             partial = folder / (_PARTIAL + training.name)
@@ -51,6 +52,15 @@ def collect(folder: Path, trainings: Sequence[Training], *, say: Callable[[str],
             (partial / _MADE_FROM).write_text(wanted[training.name], encoding="utf-8")
             partial.rename(folder / training.name)
     _write_columns(folder, trainings)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this file wrote it: a training, half a one, or the columns of the HPARAMS page."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return path.name.startswith(_PARTIAL) or (path / _MADE_FROM).is_file()
+    return path.name.startswith(_EVENTS)
 
 
 def _made_from(training: Training) -> str:

@@ -33,20 +33,37 @@ def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None =
 
     Returns:
         The version: seconds since 1970, or one more than the newest where the clock went back.
+
+    Raises:
+        OSError: the disk is full, say; nothing is left of it.
     """
     base_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in base_dir.glob(f".*{_INCOMPLETE}"):
-        shutil.rmtree(leftover)
+    remove_leftovers(base_dir)
     version = max(int(time.time()), (newest_version(base_dir) or 0) + 1)
     incomplete = base_dir / f".{version}{_INCOMPLETE}"
-    shutil.copytree(source, incomplete, copy_function=_copy_file)
-    if provenance:
-        _write_provenance(incomplete / EXTRA_DIR, provenance)
-    for folder in (incomplete, *(path for path in incomplete.rglob("*") if path.is_dir())):
-        _sync_folder(folder)
-    os.rename(incomplete, base_dir / str(version))
+    try:
+        shutil.copytree(source, incomplete, copy_function=_copy_file)
+        if provenance:
+            _write_provenance(incomplete / EXTRA_DIR, provenance)
+        for folder in (incomplete, *(path for path in incomplete.rglob("*") if path.is_dir())):
+            _sync_folder(folder)
+        os.rename(incomplete, base_dir / str(version))
+    except shutil.Error as error:  # holds a list of (source, destination, reason: two paths)
+        shutil.rmtree(incomplete, ignore_errors=True)
+        raise OSError(error.args[0][0][-1].partition(": '")[0]) from error
+    except BaseException:
+        shutil.rmtree(incomplete, ignore_errors=True)
+        raise
     _sync_folder(base_dir)
     return version
+
+
+def remove_leftovers(base_dir: Path) -> None:
+    """Removes what killed pushes and a killed `gc` left: `.<number>.incomplete`, a name that only they give."""
+    for leftover in base_dir.glob(f".*{_INCOMPLETE}"):
+        is_ours = leftover.name[1 : -len(_INCOMPLETE)].isdecimal()
+        if is_ours and leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
 
 
 def hide(version_dir: Path) -> Path:

@@ -73,7 +73,15 @@ def model_in_service(
 
 
 def _pushed_model_ids(store: MetadataStore, pushes: Sequence[types.Artifact]) -> list[int]:
-    """Ids of the models that were really pushed, the latest last; by ids, because clocks may go back."""
-    real = sorted(p.id for p in pushes if p.get_int_custom_property("pushed") == 1)
+    """Ids of the models that were really pushed, the latest last.
+
+    By version, which always rises: a push may have been recorded long after it was made.
+    """
+    versions = {
+        p.id: int(p.get_string_custom_property("pushed_version") or 0)
+        for p in pushes
+        if p.get_int_custom_property("pushed") == 1
+    }
+    real = sorted(versions, key=lambda push: (versions[push], push))
     models = served.models_of_pushes(store, real)
     return [models[push] for push in real if push in models]

@@ -35,7 +35,7 @@ def to_example(row: Mapping[str, bytes], *, key: str = "") -> tf.train.Example:
 
     Args:
         row: cells by column.
-        key: the column whose hash decides the split; an empty cell there is an empty list, since TFX hashes nothing else.
+        key: the column whose hash decides the split; an empty cell there is an empty list, which TFX can hash.
     """
     example = tf.train.Example()
     for name, cell in row.items():

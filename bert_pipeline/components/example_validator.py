@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,9 @@ from bert_pipeline.errors import UserError
 
 # Custom property of the ExampleAnomalies: the notes, one a line; the summary prints them.
 NOTES = "notes"
+
+# The split that is trained on.
+_TRAIN = "train"
 
 # The report, also in the artifact's folder.
 REPORT_FILE = "anomalies.txt"
@@ -52,12 +55,17 @@ class Executor(stock.Executor):
             limits=limits,
         )
         data = bert_task.from_json(bert_task.DataConfig, exec_properties["data"])
+        elsewhere = json.loads(exec_properties["labels_elsewhere"])
         [anomalies] = output_dict["anomalies"]
         for split in artifact_utils.decode_split_names(anomalies.split_names):
             examples_uri = artifact_utils.get_split_uri(input_dict["examples"], split)
             report.add_split(
                 split,
-                findings=text_checks.check_examples(_read_records(examples_uri), data=data),
+                findings=text_checks.check_examples(
+                    _read_records(examples_uri),
+                    data=data,
+                    must_have=set(data.labels) - set(elsewhere) if split == _TRAIN else (),
+                ),
                 anomalies=_read_anomalies(artifact_utils.get_split_uri([anomalies], split)),
             )
             _add_drifts(report, split, input_dict=input_dict)
@@ -97,6 +105,7 @@ class TextExampleValidatorSpec(types.ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "data": ExecutionParameter(type=str),
+        "labels_elsewhere": ExecutionParameter(type=str),
         "limits": ExecutionParameter(type=str),
         "task_file": ExecutionParameter(type=str),
         "schema_file": ExecutionParameter(type=str),
@@ -127,6 +136,7 @@ class TextExampleValidator(base_component.BaseComponent):
         schema: types.BaseChannel,
         reference_statistics: types.BaseChannel | None,
         data: bert_task.DataConfig,
+        labels_elsewhere: Collection[str],
         limits: Mapping[str, Threshold],
         task_file: Path,
         schema_file: Path,
@@ -140,6 +150,7 @@ class TextExampleValidator(base_component.BaseComponent):
             schema: channel of the curated Schema.
             reference_statistics: channel of the ExampleStatistics of the span before; None: no drift is measured.
             data: section [data] of the task.
+            labels_elsewhere: labels that the train split may lack, for other spans have them.
             limits: column to the limits of its drift.
             task_file: where the task stands, for messages.
             schema_file: where the curated schema stands, for messages.
@@ -151,6 +162,7 @@ class TextExampleValidator(base_component.BaseComponent):
             schema=schema,
             reference_statistics=reference_statistics,
             data=bert_task.to_json(data),
+            labels_elsewhere=json.dumps(sorted(labels_elsewhere)),
             limits=json.dumps(as_json(limits)),
             task_file=str(task_file),
             schema_file=str(schema_file),

@@ -10,6 +10,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from bert_pipeline.errors import UserError
+from bert_pipeline.whole_file import write_whole
 
 SCHEMA_FILE = "schema.pbtxt"
 
@@ -124,9 +125,7 @@ def write_schema(schema: schema_pb2.Schema, *, path: Path, header: str) -> None:
         path: the file.
         header: comment lines with which it begins.
     """
-    partial = path.with_suffix(".partial")
-    partial.write_text(header + text_format.MessageToString(schema, as_utf8=True), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, header + text_format.MessageToString(schema, as_utf8=True))
 
 
 def read_curated_schema(path: Path) -> str:

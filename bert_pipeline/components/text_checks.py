@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import bert_task
 import tensorflow as tf
@@ -44,12 +44,15 @@ class _Tally:
         return f"{self.count} of {total} examples ({self.count / total:.1%}), for example {samples}"
 
 
-def check_examples(records: Iterable[bytes], *, data: bert_task.DataConfig) -> list[Finding]:
+def check_examples(
+    records: Iterable[bytes], *, data: bert_task.DataConfig, must_have: Collection[str] = ()
+) -> list[Finding]:
     """Looks at every example of a split.
 
     Args:
         records: serialized raw tf.Examples.
         data: section [data] of the task.
+        must_have: labels of which there must be an example: those that training learns from this split alone.
 
     Returns:
         What is wrong; empty where nothing is. A column that no example has is left to the schema.
@@ -78,6 +81,7 @@ def check_examples(records: Iterable[bytes], *, data: bert_task.DataConfig) -> l
     ]
     if data.label in seen:
         findings += _label_findings(label_counts, data=data, total=total)
+        findings += _lacking(label_counts, must_have, data=data, total=total)
     return findings
 
 
@@ -114,6 +118,23 @@ def _label_findings(
             )
         )
     return findings + _share_findings(counts, data=data, total=total)
+
+
+def _lacking(
+    counts: collections.Counter[bytes], must_have: Collection[str], *, data: bert_task.DataConfig, total: int
+) -> list[Finding]:
+    lacking = [label for label in data.labels if label in must_have and not counts[label.encode()]]
+    if not lacking:
+        return []
+    names = ", ".join(map(repr, lacking))
+    return [
+        Finding(
+            data.label,
+            f"none of {total} examples has the label {names}, so that nothing could be learned of it",
+            "data.labels",
+            "add rows with it (of older spans: a wider window), or take the label out there",
+        )
+    ]
 
 
 def _share_findings(

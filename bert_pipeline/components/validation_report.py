@@ -15,6 +15,7 @@ from bert_pipeline.components.text_checks import Finding
 from bert_pipeline.drift import Drift
 from bert_pipeline.drift_limits import Threshold
 from bert_pipeline.text_features import DERIVED
+from bert_pipeline.whole_file import write_whole
 
 # A new column harms nothing: no component reads a column that the task does not name.
 _HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}
@@ -92,10 +93,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Writes the report atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(self.as_text(), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, self.as_text())
 
     def _note(self, split: str, note: str) -> None:
         if split == _NOTED_SPLIT:

@@ -2,14 +2,15 @@
 
 A rollback leaves the task as it was, so the next run finds the same model in the cache, blessed, and not in
 service. The list lies beside the versions, where the Pusher of any runner sees it; servers look at numbers only.
-Standard library only.
+No package is needed for it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+
+from bert_pipeline.whole_file import write_whole
 
 WITHDRAWN_FILE = ".withdrawn.json"
 
@@ -29,7 +30,9 @@ def withdrawn(base_dir: Path) -> dict[str, dict[str, str]]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); mend it, or remove it to forget rollbacks") from error
+        raise ValueError(
+            f"{path} is not JSON ({error}); correct it, or remove it to forget rollbacks"
+        ) from error
     if not isinstance(values, dict) or not all(isinstance(value, dict) for value in values.values()):
         raise ValueError(f"{path} must hold an object of objects")
     return values
@@ -49,9 +52,4 @@ def reinstate(base_dir: Path, *, fingerprint: str) -> None:
 
 
 def _write(base_dir: Path, listed: dict[str, dict[str, str]]) -> None:
-    partial = base_dir / f"{WITHDRAWN_FILE}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(listed, file, indent=2, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(base_dir / WITHDRAWN_FILE)
+    write_whole(base_dir / WITHDRAWN_FILE, json.dumps(listed, indent=2, ensure_ascii=False) + "\n")

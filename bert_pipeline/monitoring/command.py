@@ -21,6 +21,7 @@ from bert_pipeline import (
     metadata_store,
     notices,
     text_statistics,
+    unfinished,
 )
 from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring import late_labels, live_evaluation, report, request_logs, weak_labels
@@ -28,7 +29,7 @@ from bert_pipeline.monitoring.late_labels import Join
 from bert_pipeline.monitoring.request_logs import LoggedText
 from bert_pipeline.monitoring.served_model import ServedModel, find_served
 from bert_pipeline.monitoring.verdict import EXIT_STATUS, Change, changes, judge
-from bert_pipeline.paths import RunPaths, run_paths
+from bert_pipeline.paths import RunPaths, one_monitor, run_paths
 from bert_pipeline.slice_metrics import read_slices
 from bert_pipeline.text_features import TextFeatures
 
@@ -43,9 +44,15 @@ def main(arguments: argparse.Namespace) -> int:
         UserError: no traffic, no model in service, or a file that cannot be used.
     """
     loaded = config.load_task(arguments.task, data=arguments.data, overrides=arguments.overrides)
-    task, paths = loaded.task, run_paths(loaded.task.name, out=arguments.out)
+    paths = run_paths(loaded.task.name, out=arguments.out)
+    with one_monitor(paths):
+        return _monitor(arguments, loaded.task, paths)
+
+
+def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -> int:
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
     store = metadata_store.open_store(connection, must_exist=True)
+    unfinished.settle_if_free(store, paths)
     served = find_served(store, paths, version=arguments.version)
     logs = request_logs.read_folder(Path(arguments.logs) if arguments.logs else paths.root / "requests")
     texts, told = _of_version(logs, served=served, task=task)

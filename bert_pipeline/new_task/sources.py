@@ -10,6 +10,7 @@ from pathlib import Path
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task import hub_datasets
 from bert_pipeline.new_task.tables import AS_FOUND, SUFFIXES, Reading, Table, read_table
+from bert_pipeline.spans import span_folders
 
 HUB_PREFIX = "hf:"
 
@@ -89,7 +90,7 @@ def _of_folder(folder: Path, *, reading: Reading) -> Source:
 
 def _of_spans(folder: Path, *, reading: Reading) -> Source:
     """Folders `span-1`, `span-2`, ... with a file of the same name in each; the first span is looked at."""
-    spans = sorted((p for p in folder.glob("span-*") if p.is_dir()), key=lambda p: (len(p.name), p.name))
+    spans, pattern = span_folders(folder)
     names = [{f.name for f in span.iterdir() if f.suffix.lower() in (".csv", ".parquet")} for span in spans]
     common = set.intersection(*names) if names else set()
     if len(common) != 1:
@@ -110,7 +111,7 @@ def _of_spans(folder: Path, *, reading: Reading) -> Source:
         if [span.name for span in spans] == ["span-1"]
         else f"{len(spans)} spans, {spans[0].name} to {spans[-1].name}; {spans[0].name} was looked at",
     )
-    return dataclasses.replace(source, files={"all": f"span-{{SPAN}}/{name}"}, told=told)
+    return dataclasses.replace(source, files={"all": f"{pattern}/{name}"}, told=told)
 
 
 def _of_files(paths: dict[str, Path], *, folder: Path, reading: Reading) -> Source:

@@ -12,11 +12,12 @@ from bert_pipeline import config, typed
 from bert_pipeline.compare import choose
 from bert_pipeline.errors import UserError
 from bert_pipeline.history import read_history
-from bert_pipeline.paths import RunPaths, run_paths
+from bert_pipeline.paths import RunPaths, in_use, run_paths
 from bert_pipeline.report import writing
 from bert_pipeline.report.source import Source
 from bert_pipeline.run_log import quiet_library_loggers, run_log
 from bert_pipeline.task_store import task_store
+from bert_pipeline.whole_file import write_whole
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -50,10 +51,10 @@ def _written_anew(arguments: argparse.Namespace, wanted: str) -> Path:
         )
     source = Source(store, history, runs[-1], paths, num_examples=_num_examples(arguments.task))
     newest = _newest_before(paths)
-    with run_log(paths.logs / "report.log", verbose=False):
+    with in_use(paths), run_log(paths.logs / "report.log", verbose=False):
         page = _write_quietly(source)
     if newest is not None and source.run != history.runs[-1]:
-        paths.newest_report.write_bytes(newest)  # an older run's report is not the newest
+        write_whole(paths.newest_report, newest)  # an older run's report is not the newest
     return page
 
 
@@ -62,8 +63,8 @@ def _write_quietly(source: Source) -> Path:
     return writing.write_report(source).page
 
 
-def _newest_before(paths: RunPaths) -> bytes | None:
-    return paths.newest_report.read_bytes() if paths.newest_report.is_file() else None
+def _newest_before(paths: RunPaths) -> str | None:
+    return paths.newest_report.read_text(encoding="utf-8") if paths.newest_report.is_file() else None
 
 
 def _num_examples(task: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bert_pipeline.errors import UserError
 from bert_pipeline.history import RUN_TYPE, History, Run, read_history
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.report.source import Source
+from bert_pipeline.whole_file import write_whole
 
 CARD_FILE = "model_card.md"
 _UNCHANGED = "in service already"
@@ -53,31 +53,21 @@ def write_report(source: Source) -> Written:
     )
     answers = read_answers(evaluation) if evaluation and source.summary else None
     folder = source.paths.report_dir(source.run.name)
-    written = _write(folder / "index.html", page.as_html(source, slices, answers))
+    written = write_whole(folder / "index.html", page.as_html(source, slices, answers))
     card = None
     if slices:
         text = model_card.as_markdown(source, slices)
-        card = _write(folder / CARD_FILE, text)
+        card = write_whole(folder / CARD_FILE, text)
         version = source.paths.push_destination / str(source.summary.get("version") or "-")
         if source.outcome == "pushed" and version.is_dir():
-            _write(version / EXTRA_DIR / CARD_FILE, text)
+            write_whole(version / EXTRA_DIR / CARD_FILE, text)
     make_newest(source.paths, written)
     return Written(written, card)
 
 
 def make_newest(paths: RunPaths, page: Path) -> None:
     """Lets `report.html` be a copy of a run's page."""
-    partial = paths.newest_report.with_suffix(".partial")
-    shutil.copyfile(page, partial)
-    partial.replace(paths.newest_report)
-
-
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+    write_whole(paths.newest_report, page.read_text(encoding="utf-8"))
 
 
 def source_of(store: MetadataStore, *, paths: RunPaths, run_name: str, num_examples: int) -> Source:

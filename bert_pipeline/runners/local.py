@@ -19,7 +19,9 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.proto.orchestration import pipeline_pb2
 
-from bert_pipeline.errors import UserError
+from bert_pipeline import run_record
+from bert_pipeline.errors import UserError, is_full_disk, sentence_of
+from bert_pipeline.history import PIPELINE_ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +102,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )
+        _record_root(pipeline, run_id)
         results: list[NodeResult] = []
         for node in pipeline.nodes:
             pipeline_node = node.pipeline_node
@@ -120,8 +123,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
 
     def _run_node(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> NodeResult:
         deployment = runner_utils.extract_local_deployment_config(pipeline)
-        wrapped = deployment.metadata_connection_config
-        connection = getattr(wrapped, wrapped.WhichOneof("connection_config"))
+        connection = _connection(pipeline)
         node_id = node.node_info.id
         started = time.monotonic()
         try:
@@ -139,6 +141,18 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         execution_id = info.execution_id if info else 0
         state, error_text = _state(connection, execution_id)
         return NodeResult(node_id, state, time.monotonic() - started, execution_id, error=error_text)
+
+
+def _connection(pipeline: pipeline_pb2.Pipeline) -> metadata_store_pb2.ConnectionConfig:
+    wrapped = runner_utils.extract_local_deployment_config(pipeline).metadata_connection_config
+    return getattr(wrapped, wrapped.WhichOneof("connection_config"))
+
+
+def _record_root(pipeline: pipeline_pb2.Pipeline, run_id: str) -> None:
+    """Writes on the run's context, before TFX does, in which output folder it runs: see `unfinished.py`."""
+    root = pipeline.runtime_spec.pipeline_root.field_value.string_value
+    with metadata.Metadata(_connection(pipeline)) as handle:
+        run_record.put(handle.store, run_id, {PIPELINE_ROOT: root})
 
 
 def _state(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> tuple[str, str]:
@@ -167,4 +181,6 @@ def _message(error: BaseException) -> str:
     )
     if inner:
         return str(inner[-1])
-    return f"{type(error).__name__}: {error}"
+    return (
+        is_full_disk(error) and sentence_of(RuntimeError(str(error)))
+    ) or f"{type(error).__name__}: {error}"

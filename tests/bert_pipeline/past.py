@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from bert_pipeline import metadata, run_record
 from bert_pipeline.components import atomic_push
+from bert_pipeline.history import PIPELINE_ROOT
 from bert_pipeline.paths import RunPaths, run_paths
 
 Ids = Mapping[str, Sequence[int]]
@@ -25,7 +31,6 @@ class Past:
         self.paths.root.mkdir(parents=True)
         self.store = MetadataStore(metadata.connection_config("", sqlite_path=self.paths.metadata))
         self.schema = 0
-        self._executions = 0
         self._config = ""
         self._types: dict[tuple[str, str], int] = {}
 
@@ -52,6 +57,7 @@ class Past:
             run_record.CODE_SHA256: "c0de",
         }
         with run_record.recorded(self.store, known) as record:
+            run_record.put(self.store, record.run_id, {PIPELINE_ROOT: str(self.paths.pipeline_root)})
             model, version = self._components(
                 record.run_id,
                 span,
@@ -87,6 +93,7 @@ class Past:
         retrain_of: int,
     ) -> tuple[int, int]:
         examples = self.execute(run, "ExampleGen", {}, {"examples": "Examples"}, span=span)["examples"]
+        self.execute(run, "StatisticsGen", {"examples": [examples]}, {"statistics": "ExampleStatistics"})
         if not self.schema:
             self.schema = self.execute(run, "Schema", {}, {"schema": "Schema"})["schema"]
         given = {"examples": [examples], "schema": [self.schema]}
@@ -132,28 +139,41 @@ class Past:
         return folder
 
     def push(self, run: str, model: int, weights: str, *, blessing: int, record: bool = True) -> int:
-        """Pushes a model; `record=False`: as if the process had been killed before it was recorded."""
+        """Pushes a model (`blessing`: 0 for none); `record=False`: as if it were killed before it was recorded."""
         base_dir = self.paths.push_destination
         provenance = {"model artifact": str(model), "pipeline run": run}
+        blessings = {"model_blessing": [blessing]} if blessing else {}
+        begun = self._begin(run, "Pusher", {"model": [model], **blessings})
         version = atomic_push.push(self.write(model, weights), base_dir=base_dir, provenance=provenance)
         if record:
-            pushed = self.execute(
-                run, "Pusher", {"model": [model], "model_blessing": [blessing]}, {"pushed_model": "PushedModel"},
+            self._end(
+                run, "Pusher", begun, {"pushed_model": "PushedModel"},
                 pushed=1, pushed_version=str(version), pushed_destination=str(base_dir / str(version)),
             )  # fmt: skip
-            assert pushed
         return version
 
     def execute(
         self, run: str, node: str, inputs: Ids, outputs: Mapping[str, str], **properties: str | int | bool
     ) -> dict[str, int]:
         """An execution that made new artifacts; the properties are those of each. Returns ids by output key."""
-        self._executions += 1
+        return self._end(run, node, self._begin(run, node, inputs), outputs, **properties)
+
+    def _begin(self, run: str, node: str, inputs: Ids) -> int:
+        """Registers an execution as TFX does before it runs; returns its id."""
+        execution = pb.Execution(type_id=self._type("execution", node), last_known_state=pb.Execution.RUNNING)
+        if node == "Trainer" and self._config:
+            execution.custom_properties["custom_config"].string_value = self._config
+        return self._put(run, node, execution, [*self._read(inputs)])[0]
+
+    def _end(
+        self, run: str, node: str, begun: int, outputs: Mapping[str, str], **properties: str | int | bool
+    ) -> dict[str, int]:
+        """Registers what an execution wrote; returns ids by output key."""
         written = []
         for key, type_name in outputs.items():
             artifact = pb.Artifact(
                 type_id=self._type("artifact", type_name),
-                uri=str(self.paths.pipeline_root / node / key / str(self._executions)),
+                uri=str(self.paths.pipeline_root / node / key / str(begun)),
                 state=pb.Artifact.LIVE,
             )
             for name, value in properties.items():
@@ -164,33 +184,33 @@ class Past:
             Path(artifact.uri).mkdir(parents=True)
             (Path(artifact.uri) / "data").write_text("x" * 1000)
             written.append((artifact, _event(key, pb.Event.OUTPUT)))
-        ids = self._put(run, node, inputs, written, state=pb.Execution.COMPLETE)
-        return dict(zip(outputs, ids, strict=True))
+        (execution,) = self.store.get_executions_by_id([begun])
+        execution.last_known_state = pb.Execution.COMPLETE
+        return dict(zip(outputs, self._put(run, node, execution, written)[1], strict=True))
 
     def cached(self, run: str, node: str, inputs: Ids, outputs: Mapping[str, int]) -> None:
         """An execution that found its outputs in the cache."""
-        self._executions += 1
         artifacts = self.store.get_artifacts_by_id(list(outputs.values()))
         found = [(a, _event(key, pb.Event.OUTPUT)) for key, a in zip(outputs, artifacts, strict=True)]
-        self._put(run, node, inputs, found, state=pb.Execution.CACHED)
+        execution = pb.Execution(type_id=self._type("execution", node), last_known_state=pb.Execution.CACHED)
+        self._put(run, node, execution, [*self._read(inputs), *found])
 
-    def _put(
-        self, run: str, node: str, inputs: Ids, written: list[tuple[pb.Artifact, pb.Event]], *, state: int
-    ) -> list[int]:
-        execution = pb.Execution(type_id=self._type("execution", node), last_known_state=state)
-        if node == "Trainer" and self._config:
-            execution.custom_properties["custom_config"].string_value = self._config
-        read = [
+    def _read(self, inputs: Ids) -> list[tuple[pb.Artifact, pb.Event]]:
+        return [
             (self.store.get_artifacts_by_id([artifact_id])[0], _event(key, pb.Event.INPUT))
             for key, ids in inputs.items()
             for artifact_id in ids
         ]
+
+    def _put(
+        self, run: str, node: str, execution: pb.Execution, events: list[tuple[pb.Artifact, pb.Event]]
+    ) -> tuple[int, list[int]]:
         names = [("pipeline", "toy"), ("node", f"toy.{node}"), *([("pipeline_run", run)] if run else [])]
         contexts = [pb.Context(type_id=self._type("context", kind), name=name) for kind, name in names]
-        _, ids, _ = self.store.put_execution(
-            execution, [*read, *written], contexts, reuse_context_if_already_exist=True
+        execution_id, ids, _ = self.store.put_execution(
+            execution, events, contexts, reuse_context_if_already_exist=True
         )
-        return list(ids[len(read) :])
+        return execution_id, list(ids)
 
     def _type(self, kind: str, name: str) -> int:
         if (kind, name) not in self._types:
@@ -209,6 +229,30 @@ class Past:
             sorted(int(p.name) for p in base_dir.iterdir() if p.name.isdigit()) if base_dir.exists() else []
         )
 
+    def killed_at(self, step: int, action: Callable[[], object]) -> bool:
+        """Does something in a process of its own, which is killed before it writes for the `step`th time.
+
+        A write is a file that is copied, a name that is given or taken away, or a record in ML Metadata.
+
+        Returns:
+            Whether it came so far.
+        """
+        process = os.fork()
+        if not process:
+            status = 1
+            try:
+                kept = self.store  # its connection is the parent's
+                self.store = MetadataStore(metadata.connection_config("", sqlite_path=self.paths.metadata))
+                _kill_at(step)
+                action()
+                del kept
+                status = 0
+            finally:
+                os._exit(status)
+        _, ended = os.waitpid(process, 0)
+        assert ended in (0, signal.SIGKILL)
+        return ended == signal.SIGKILL
+
     def verb(self, *arguments: str) -> int:
         """Runs a verb of the command line in this process; returns its exit status."""
         from bert_pipeline.__main__ import main
@@ -220,3 +264,29 @@ class Past:
 def _event(key: str, kind: int) -> pb.Event:
     path = pb.Event.Path(steps=[pb.Event.Path.Step(key=key), pb.Event.Path.Step(index=0)])
     return pb.Event(type=kind, path=path)
+
+
+def _kill_at(step: int) -> None:
+    """Lets this process kill itself in front of its `step`th write, the first being 1."""
+    places = [
+        (atomic_push, "_copy_file"),
+        (os, "rename"),
+        (Path, "replace"),
+        (shutil, "rmtree"),
+        *(
+            (MetadataStore, name)
+            for name in ("put_execution", "put_executions", "put_artifacts", "put_contexts")
+        ),
+    ]
+    counted = itertools.count(1)
+
+    def counting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if next(counted) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **keywords)
+
+        return call
+
+    for holder, name in places:
+        setattr(holder, name, counting(getattr(holder, name)))

@@ -68,6 +68,19 @@ def test_settings_are_the_trainings_and_metrics_those_of_its_last_evaluation(pas
     assert second.metrics["accuracy"] == pytest.approx(0.6)
 
 
+def test_what_somebody_put_there_is_left(past, tmp_path):
+    folder = tmp_path / "board"
+    for name in ("mine/events.out.tfevents.1", "run-9_mine/notes"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".partialrun-1").mkdir()  # of a verb that was killed
+    lines_of(folder, found(past))
+    lines_of(folder, found(past, last=1))
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("events"))
+    assert names == ["mine", "notes.txt", found(past, last=1)[0].name, "run-9_mine"]
+
+
 def test_only_the_last_ones_are_shown_and_none_is_an_error(past):
     assert [t.settings["training.epochs"] for t in found(past, last=1)] == [3]
     for artifact in past.store.get_artifacts_by_type("ModelRun"):

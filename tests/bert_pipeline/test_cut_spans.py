@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bert_pipeline import __main__ as command_line
@@ -96,6 +98,30 @@ def test_the_command_tells_the_spans_and_the_next_step(table, tmp_path, capsys):
         "  2015-02-01        4 rows",
         f"1 span, 4 rows in {folder}",
     ]
+
+
+def test_here_is_a_folder_like_any_other(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cut([table], date_column="created", by="month", folder=Path(".")) == {"2015-02-01": 4}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2015-02-01", "all.csv"]
+
+
+def test_file_is_not_a_folder(table, tmp_path):
+    with pytest.raises(
+        UserError, match=r"--to: .*all\.csv is a file; give a folder|TO: .*all\.csv is a file"
+    ):
+        cut([table], date_column="created", by="month", folder=table)
+    assert table.read_bytes() == TABLE
+
+
+def test_folder_of_somebody_else_is_refused_and_left(table, tmp_path):
+    (tmp_path / "2015-02-01").mkdir()
+    (tmp_path / "2015-02-01" / "notes.csv").write_text("mine")
+    (tmp_path / f".{tmp_path.name}.partial").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"2015-02-01/rows\.csv is not there, but its folder is; spans that"):
+        cut([table], date_column="created", by="month", folder=tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_next_command_takes_the_folder_as_it_is_named(tmp_path, capsys, monkeypatch):

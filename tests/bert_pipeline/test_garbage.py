@@ -131,6 +131,21 @@ def test_leftovers_of_killed_executions_go_and_other_files_stay(past):
     assert alive(past)["models"] == [1]
 
 
+def test_what_somebody_put_there_stays(past):
+    """A version that no run pushed, and folders beside those of the components."""
+    past.run(span=1, weights="a")
+    for name in ("serving/toy/5", "artifacts/Mine/model/7", "artifacts/Mine/.system", "artifacts/1/2/3"):
+        (past.paths.root / name).mkdir(parents=True)
+        (past.paths.root / name / "data").write_text("mine")
+    past.run(span=2, weights="b")
+    past.run(span=3, weights="c")
+    assert past.verb("gc", "--keep", "1", "--yes") == 0
+    assert past.versions() == [5, max(past.versions())]
+    assert (past.paths.pipeline_root / "Mine/model/7/data").exists()
+    assert (past.paths.pipeline_root / "Mine/.system/data").exists()
+    assert (past.paths.pipeline_root / "1/2/3/data").exists()
+
+
 def test_examples_of_a_window_lie_in_a_folder_each_and_stay(past):
     past.run(span=1, weights="a")
     [artifact] = [a for a in past.store.get_artifacts_by_type("Examples") if "/Transform/" in a.uri]
@@ -156,9 +171,12 @@ def test_removed_artifacts_and_pushes_are_deleted_in_metadata_and_lineage_still_
 
 
 def test_gc_that_was_killed_is_finished_by_the_next_one(long_past, monkeypatch):
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    def killed(path: Path) -> None:
+        if "artifacts" in path.parts:
+            raise KeyboardInterrupt
+        rmtree(path)
 
+    rmtree = shutil.rmtree
     monkeypatch.setattr(garbage_verb.shutil, "rmtree", killed)
     assert long_past.verb("gc", "--keep", "1", "--yes") == 130
     marked = [a for a in long_past.store.get_artifacts() if a.state == pb.Artifact.MARKED_FOR_DELETION]

@@ -134,7 +134,7 @@ def test_a_model_that_answers_one_class_only_is_refused_by_the_default_gates(eva
     # F1 of positive is 2 * 20 / (20 + 60) = 0.5, of the others 0.
     assert outcome.report.refusals == ("macro_f1 on all data is 0.17, below the bound 0.38 (by 0.22)",)
     assert "the default ones hold" in outcome.report.notes[0]
-    assert "no model was in service" in outcome.report.notes[1]
+    assert "no other model that ML Metadata knows was in service" in outcome.report.notes[1]
 
 
 def test_a_metric_that_is_not_defined_and_a_slice_without_examples_never_pass(evaluate: Trial) -> None:
@@ -187,7 +187,8 @@ def test_a_first_model_is_blessed_where_only_a_baseline_bounds_it_and_the_report
 
     assert outcome.blessed_file
     assert outcome.report.notes == (
-        "no model was in service at this evaluation; bounds not checked: accuracy on all data: max_drop 0.02",
+        "no other model that ML Metadata knows was in service before this one; bounds not checked: "
+        "accuracy on all data: max_drop 0.02",
     )
 
 

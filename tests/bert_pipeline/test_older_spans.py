@@ -168,3 +168,21 @@ def test_a_span_of_the_window_with_a_missing_column_stops_with_its_name(project,
         UserError, match=r"(?s)span 4, which the window holds: .*column text: .*(dropped|missing)"
     ):
         project.read(span=5, window=2)
+
+
+def test_each_label_must_have_an_example_in_the_window_and_not_in_each_span(tmp_path, tiny_encoder):
+    text = (ROOT / "bert_pipeline/tasks/toy.toml").read_text()
+    text = text.replace('"train.csv"', '"{SPAN}/train.csv"').replace('"eval.csv"', '"{SPAN}/eval.csv"')
+    text = text.replace("label_shares = { negative = 0.5, positive = 0.5 }", "")
+    (tmp_path / "toy.toml").write_text(text)
+    shutil.copy(ROOT / "bert_pipeline/tasks/toy.schema.pbtxt", tmp_path)
+    project = Project(tmp_path, tiny_encoder)
+    project.write_span(1, rows(30, 12))
+    project.write_span(2, rows(40, 0))
+    project.write_span(3, rows(40, 0))
+    with pytest.raises(UserError) as error:
+        project.read(span=3, window=2)
+    assert "split train, column label: none of 40 examples has the label 'positive'" in str(error.value)
+    assert "split eval" not in str(error.value)
+    _, _, results = project.read(span=2, window=2)
+    assert results[-1].state == "ran"

@@ -35,13 +35,107 @@ def test_the_newest_is_the_highest_number_and_not_the_last_name(loaded):
 
 def test_a_window_ends_at_the_span_asked_for(loaded):
     window = spans.resolve_window(loaded(*NUMBERED, span=2, window=2))
-    assert (window.spans, window.previous, window.notes) == ((1, 2), 1, ())
+    assert (window.spans, window.previous) == ((1, 2), 1)
+
+
+def test_stray_folders_are_said_once_and_left_alone(loaded):
+    files = (
+        "span-2/train.csv",
+        "span-2/eval.csv",
+        "span-2-old/train.csv",
+        "span-2-old/eval.csv",
+        "span-x/train.csv",
+    )
+    patterns = {"train": "span-{SPAN}/train.csv", "eval": "span-{SPAN}/eval.csv"}
+    window = spans.resolve_window(loaded(*files, pattern=patterns))
+    assert (window.spans, window.notes) == ((2,), ("span-2-old, span-x are not spans and are left alone",))
+    assert spans.resolve_window(loaded("span-2/a.csv", pattern="span-{SPAN}/a.csv")).notes == ()
+
+
+@pytest.mark.parametrize("file", ["span-0/a.csv", "span-00/a.csv"])
+def test_span_0_is_refused_by_name(loaded, file):
+    pattern = "span-{SPAN:2}/a.csv" if "00" in file else "span-{SPAN}/a.csv"
+    task = loaded(
+        file, "span-1/a.csv" if pattern.endswith("{SPAN}/a.csv") else "span-01/a.csv", pattern=pattern
+    )
+    message = rf"data\.files\.all: {file} is span 0, and data\.span = 0 stands for the newest; number the spans from 1"
+    with pytest.raises(UserError, match=message):
+        spans.resolve_window(task)
+
+
+def test_the_first_of_january_1970_is_span_0(loaded):
+    with pytest.raises(UserError, match=r"1970-01-01/a\.csv is span 0"):
+        spans.resolve_window(loaded("1970-01-01/a.csv", pattern="{YYYY}-{MM}-{DD}/a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("files", "pattern", "message"),
+    [
+        (
+            ("span-01/a.csv", "span-02/a.csv"),
+            "span-{SPAN}/a.csv",
+            "data.files.all: span-01/a.csv is not found by span-{SPAN}/a.csv, where {SPAN} stands for a number without "
+            "leading zeros; write span-{SPAN:2}/a.csv, with as many digits in each name",
+        ),
+        (
+            ("span-1/a.csv", "span-002/a.csv"),
+            "span-{SPAN}/a.csv",
+            "data.files.all: span-002/a.csv is not found by span-{SPAN}/a.csv, where {SPAN} stands for a number "
+            "without leading zeros; write span-{SPAN:3}/a.csv, with as many digits in each name",
+        ),
+        (
+            ("s99/a.csv", "s100/a.csv"),
+            "s{SPAN:2}/a.csv",
+            "data.files.all: s100/a.csv is not found by s{SPAN:2}/a.csv, where {SPAN:2} stands for exactly 2 digits; "
+            "rename it, or all of them to one number of digits, and write that into the pattern",
+        ),
+    ],
+)
+def test_a_number_that_tfx_would_not_find_is_refused_with_the_pattern_to_write(
+    loaded, files, pattern, message
+):
+    with pytest.raises(UserError) as error:
+        spans.resolve_window(loaded(*files, pattern=pattern))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (
+            ("span-2", "span-10", "span-1", "span-x", "span-1-old"),
+            (["span-1", "span-2", "span-10"], "span-{SPAN}"),
+        ),
+        (("span-02", "span-01", "span-notes"), (["span-01", "span-02"], "span-{SPAN:2}")),
+        (("span-09", "span-10"), (["span-09", "span-10"], "span-{SPAN:2}")),
+        (("notes",), ([], "span-{SPAN}")),
+    ],
+)
+def test_folders_of_spans_with_the_pattern_that_finds_them(tmp_path, names, found):
+    for name in names:
+        (tmp_path / name).mkdir()
+    folders, pattern = spans.span_folders(tmp_path)
+    assert ([folder.name for folder in folders], pattern) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("span-0", "span-1"), "span-0 is span 0"), (("span-01", "span-2"), "span-2 is not found by")],
+)
+def test_folders_that_no_pattern_finds_are_refused(tmp_path, names, message):
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=message):
+        spans.span_folders(tmp_path)
 
 
 def test_a_hole_in_the_window_is_noted_and_passed_over(loaded):
     window = spans.resolve_window(loaded(*NUMBERED, window=2))
     assert window.spans == (2, 10)
-    assert window.notes == ("no span 3, 4, 5, 6, 7, 8, 9 between 2 and 10; trained without",)
+    assert window.notes == (
+        "no span 3, 4, 5, 6, 7, 8, 9 between 2 and 10; trained without",
+        "span-x is not a span and is left alone",
+    )
 
 
 def test_a_window_wider_than_the_data_takes_what_there_is(loaded):
@@ -68,7 +162,7 @@ def test_dates_are_spans_and_what_is_no_date_is_none(loaded):
 
 
 def test_versions_and_leading_zeros_are_part_of_a_pattern(loaded):
-    files = ("s007/v1.csv", "s007/v2.csv", "s08/v1.csv")
+    files = ("s007/v1.csv", "s007/v2.csv", "s006/v01.csv")
     assert spans.resolve_window(loaded(*files, pattern="s{SPAN:3}/v{VERSION}.csv")).spans == (7,)
 
 
@@ -78,7 +172,7 @@ def test_data_without_spans_has_no_window(loaded):
         spans.resolve_window(loaded("a.csv", pattern="a.csv", window=2))
 
 
-@pytest.mark.parametrize(("typed", "number"), [("2", 2), ("0", 0), ("2025-07-01", 20270)])
+@pytest.mark.parametrize(("typed", "number"), [("2", 2), ("10", 10), ("2025-07-01", 20270)])
 def test_a_span_is_typed_as_a_number_or_a_date(typed, number):
     assert spans.parse_span(typed) == number
 
@@ -86,4 +180,12 @@ def test_a_span_is_typed_as_a_number_or_a_date(typed, number):
 @pytest.mark.parametrize("typed", ["two", "-1", "2025-7-1", "2025-02-30"])
 def test_what_is_neither_is_refused(typed):
     with pytest.raises(UserError, match="give a number"):
+        spans.parse_span(typed)
+
+
+@pytest.mark.parametrize("typed", ["0", "00", "1970-01-01"])
+def test_span_0_is_not_the_newest_where_it_is_typed(typed):
+    with pytest.raises(
+        UserError, match=f"'{typed}' is not a span: they are numbered from 1; leave it out for the newest"
+    ):
         spans.parse_span(typed)

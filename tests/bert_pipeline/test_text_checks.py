@@ -11,8 +11,9 @@ from bert_pipeline.components.example_gen import to_example
 DATA = bert_task.DataConfig(path="", text=("text",), label="label", labels=("a", "b"), files={"all": "*"})
 
 
-def check(rows, data=DATA):
-    return text_checks.check_examples([to_example(row).SerializeToString() for row in rows], data=data)
+def check(rows, data=DATA, **must_have):
+    records = [to_example(row).SerializeToString() for row in rows]
+    return text_checks.check_examples(records, data=data, **must_have)
 
 
 def rows(*pairs):
@@ -69,3 +70,11 @@ def test_column_that_no_example_has_is_left_to_the_schema():
 def test_long_values_are_shortened():
     (finding,) = check(rows((b"x", b"l" * 100), (b"y", b"a")))
     assert "'" + "l" * 37 + "...'" in finding.problem
+
+
+def test_label_without_an_example_is_named_where_it_must_have_one():
+    (finding,) = check(rows((b"x", b"a"), (b"y", b"a")), must_have={"a", "b"})
+    assert finding.problem == ("none of 2 examples has the label 'b', so that nothing could be learned of it")
+    assert finding.setting == "data.labels"
+    assert check(rows((b"x", b"a"), (b"y", b"a")), must_have={"a"}) == []
+    assert check(rows((b"x", b"a"), (b"y", b"b")), must_have={"a", "b"}) == []
