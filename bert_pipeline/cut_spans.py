@@ -24,10 +24,9 @@ _NUM_NAMED = 3
 
 # ISO 8601, and what exports make of it: `2015-02-16 23:36:05 -0800`, `2015-02-16T23:36:05Z`. The day is the one
 # that is written, in the zone that it is written in.
-_DATE = re.compile(
-    r"(\d{4}-\d{2}-\d{2})"
-    r"(?:[T ](?:[01]\d|2[0-3]):[0-5]\d(?::(?:[0-5]\d|60)(?:[.,]\d+)?)?\s*(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-]\d{2}:?(?:\d{2})?)?)?"
-)
+_ZONE = r"\s*(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-]\d{2}:?(?:\d{2})?)?"
+_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::(?:[0-5]\d|60)(?:[.,]\d+)?)?" + _ZONE
+_DATE = re.compile(rf"(\d{{4}}-\d{{2}}-\d{{2}})(?:[T ]{_TIME})?")
 
 _FIRST_DAYS: dict[str, Callable[[datetime.date], datetime.date]] = {
     "day": lambda day: day,

@@ -7,16 +7,26 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx import v1 as tfx
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import config, labelling_graph, metadata, metadata_store, pipeline, typed, unfinished
+from bert_pipeline import (
+    config,
+    labelling_graph,
+    metadata,
+    metadata_store,
+    pipeline,
+    table_files,
+    typed,
+    unfinished,
+)
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.atomic_push import newest_version
-from bert_pipeline.components.example_gen import read_csv
+from bert_pipeline.components.example_gen import read_csv, read_parquet
 from bert_pipeline.errors import UserError
 from bert_pipeline.paths import RunPaths, in_use, run_paths
 from bert_pipeline.runners.local import LocalRunner, NodeResult
@@ -39,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     loaded = config.load_task(arguments.task, data=arguments.data, overrides=arguments.overrides)
     paths = run_paths(loaded.task.name, out=arguments.out)
     target = Path(arguments.to).resolve()
-    if target.suffix not in _SUFFIXES or not target.parent.is_dir():
+    if target.suffix.lower() not in _SUFFIXES or not target.parent.is_dir():
         raise UserError(
             f"{typed.name('to')} is {arguments.to!r}; give a file in an existing folder, named .csv or .parquet"
         )
@@ -50,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"no model was blessed and pushed to {paths.push_destination} yet; {typed.command('pipeline')} first"
         )
     _check_target(target, texts=sorted(folder.glob(pattern)))
-    file_format = target.suffix[1:]
+    file_format = target.suffix[1:].lower()
     connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
     with in_use(paths):
         store = metadata_store.open_store(connection)
@@ -61,7 +71,8 @@ def main(arguments: argparse.Namespace) -> int:
             _graph(loaded, paths, connection, folder=folder, pattern=pattern, file_format=file_format)
         )
         with tfx_metadata.Metadata(connection) as handle:
-            num_rows = _take(handle, results[-1], target=target, file_format=file_format)
+            texts = sorted(folder.glob(pattern), key=lambda path: path.name)
+            num_rows = _take(handle, results[-1], texts=texts, target=target, file_format=file_format)
     print(f"labelled  {num_rows:,} texts -> {target}")
     return 0
 
@@ -121,8 +132,18 @@ def _tell(result: NodeResult) -> None:
     print(f"  {result.node_id:<24}{took:>9}{note}", flush=True)
 
 
-def _take(handle: tfx_metadata.Metadata, result: NodeResult, *, target: Path, file_format: str) -> int:
-    """Copies the table to where it was asked for, whole or not at all; gives the number of its rows."""
+def _take(
+    handle: tfx_metadata.Metadata,
+    result: NodeResult,
+    *,
+    texts: Sequence[Path],
+    target: Path,
+    file_format: str,
+) -> int:
+    """Copies the table to where it was asked for, whole or not at all; gives the number of its rows.
+
+    From Parquet to Parquet the columns of the input keep their types: they are taken from the files again.
+    """
     table = outputs(handle.store, result)["table"]
     num_rows = table.custom_properties[labelled_table.NUM_ROWS].int_value
     if not num_rows:
@@ -132,7 +153,11 @@ def _take(handle: tfx_metadata.Metadata, result: NodeResult, *, target: Path, fi
         )
     partial = beside(target)
     try:
-        shutil.copyfile(labelled_table.table_path(table.uri, file_format), partial)
+        source = labelled_table.table_path(table.uri, file_format)
+        if file_format == "parquet" and all(map(table_files.is_parquet, texts)):
+            pq.write_table(with_types(pq.read_table(source), texts=texts), partial)
+        else:
+            shutil.copyfile(source, partial)
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -157,15 +182,16 @@ def find_texts(path: Path, *, columns: tuple[str, ...]) -> tuple[Path, str]:
         UserError: nothing to label, two kinds at once, or a table without a text column.
     """
     path = path.resolve()
+    table_files.check_name(path, key=typed.name("texts"))
     if path.is_dir():
-        found = sorted({p.suffix for p in path.iterdir() if p.suffix in _SUFFIXES})
+        found = sorted({p.suffix for p in path.iterdir() if p.suffix.lower() in _SUFFIXES})
         if len(found) != 1:
-            what = "both .csv and .parquet files" if found else "neither .csv nor .parquet files"
+            what = f"{' and '.join(found)} files" if found else "neither .csv nor .parquet files"
             raise UserError(
                 f"{typed.name('texts')}: {path} holds {what}; give a folder of one kind, or a file"
             )
         folder, pattern = path, f"*{found[0]}"
-    elif path.is_file() and path.suffix in _SUFFIXES:
+    elif path.is_file() and path.suffix.lower() in _SUFFIXES:
         folder, pattern = path.parent, path.name
     else:
         raise UserError(f"{typed.name('texts')}: {path} is no .csv or .parquet file and no folder of them")
@@ -174,9 +200,33 @@ def find_texts(path: Path, *, columns: tuple[str, ...]) -> tuple[Path, str]:
     return folder, pattern
 
 
+def with_types(labelled: pa.Table, *, texts: Sequence[Path]) -> pa.Table:
+    """The columns of some Parquet files with the types that they have there, and behind them those that were added.
+
+    Args:
+        labelled: a row for each row of the files, in their order; all columns of the files are strings.
+        texts: the files, in the order in which the table has them.
+
+    Raises:
+        UserError: a file has changed meanwhile.
+    """
+    tables = [pq.read_table(path) for path in texts]
+    source = pa.concat_tables([table.cast(pa.unify_schemas([t.schema for t in tables])) for table in tables])
+    if source.num_rows != labelled.num_rows:
+        raise UserError(
+            f"{typed.name('texts')}: {texts[0].parent} has {source.num_rows:,} rows now, and {labelled.num_rows:,} "
+            "were labelled; the same command labels them again"
+        )
+    added = [name for name in labelled.column_names if name not in source.column_names]
+    first = [name for name in added if name == labelled_table.SOURCE_COLUMN]
+    columns = {name: labelled[name] for name in first}
+    columns |= {name: source[name] for name in source.column_names}
+    return pa.table(columns | {name: labelled[name] for name in added})
+
+
 def _check_columns(table: Path, *, columns: tuple[str, ...]) -> None:
-    if table.suffix == ".parquet":
-        header = list(pq.ParquetFile(table).schema_arrow.names)
+    if table_files.is_parquet(table):
+        header = list(next(read_parquet(str(table)), {}))
     else:
         header = list(next(read_csv(str(table)), {}))
     if not header:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from bert_task import ENCODER_INPUTS, LABEL_ID
 
-from bert_pipeline import skew_sides
+from bert_pipeline import skew_sides, table_files
 from bert_pipeline.components.example_gen import read_csv, read_parquet
 from bert_pipeline.errors import UserError
 
@@ -89,7 +89,7 @@ def read_texts(paths: Iterable[Path], *, data: bert_task.DataConfig) -> Iterator
         UserError: a file lacks a text column.
     """
     for path in paths:
-        reader = read_parquet if path.suffix == ".parquet" else read_csv
+        reader = read_parquet if table_files.is_parquet(path) else read_csv
         for number, row in enumerate(reader(str(path)), start=1):
             missing = [column for column in data.text if column not in row]
             if missing:

@@ -28,7 +28,7 @@ from bert_pipeline import table_files
 from bert_pipeline.errors import UserError
 
 
-def to_example(row: Mapping[str, bytes], *, key: str = "") -> tf.train.Example:
+def to_example(row: Mapping[str, bytes], *, key: str = "", fill: bool = False) -> tf.train.Example:
     """One row as a tf.Example; an empty cell is a feature without a value.
 
     Example: {"text": b"good", "label": b""} -> text: bytes_list ["good"], label: bytes_list [].
@@ -36,11 +36,12 @@ def to_example(row: Mapping[str, bytes], *, key: str = "") -> tf.train.Example:
     Args:
         row: cells by column.
         key: the column whose hash decides the split; an empty cell there is an empty list, which TFX can hash.
+        fill: whether an empty cell is an empty text: a model that is asked answers it, as the server does.
     """
     example = tf.train.Example()
     for name, cell in row.items():
         values = example.features.feature[name].bytes_list.value
-        if cell:
+        if cell or fill:
             values.append(cell)
         elif name == key:
             example.features.feature[name].bytes_list.SetInParent()
@@ -102,7 +103,7 @@ class _ReadTable(beam.PTransform):
             pipeline
             | beam.Create(paths)
             | beam.FlatMap(_read_table, numbered=self.numbered)
-            | beam.Map(to_example, key=self._key)
+            | beam.Map(to_example, key=self._key, fill=self.numbered)
         )
 
 

@@ -24,6 +24,8 @@ from bert_pipeline.errors import UserError
 FORMATS = ("csv", "parquet")
 # Custom property of the table's artifact: rows; 0 where the model was not blessed.
 NUM_ROWS = "num_rows"
+# Column with a row's file, where the texts are of several.
+SOURCE_COLUMN = "source_file"
 
 Row = dict[str, str | float]
 
@@ -103,7 +105,7 @@ def _as_they_stood(rows: list[Row]) -> list[Row]:
     several_files = len({row.get(SOURCE_FILE) for row in rows}) > 1
     placed = []
     for row in rows:
-        first = {"source_file": row[SOURCE_FILE]} if several_files else {}
+        first = {SOURCE_COLUMN: row[SOURCE_FILE]} if several_files else {}
         ordered = {name: row[name] for name in columns if name in row}
         rest = {k: v for k, v in row.items() if k not in (SOURCE_FILE, SOURCE_ROW, SOURCE_COLUMNS)}
         placed.append({**first, **ordered, **rest})

@@ -29,6 +29,11 @@ TEXT_NAMES = (
     "text", "sentence", "review", "comment", "message", "body", "content", "tweet", "question", "utterance",
     "document", "description", "title", "headline", "premise", "query", "abstract", "sms",
 )  # fmt: skip
+# Other names that headers often have.
+_OTHER_NAMES = (
+    "id", "uid", "index", "stars", "rating", "score", "polarity", "emotion", "tag", "tags", "date", "day", "time",
+    "timestamp", "created", "user", "author", "name", "url", "lang", "language", "source", "channel", "product", "split",
+)  # fmt: skip
 # Points of evidence for a header, summed over the columns. From _SURE on it is one, from -_SURE on it is none.
 _SURE = 2.0
 _NUMBER = re.compile(r"[-+]?(\d[\d.,]*|\.\d+)(e[-+]?\d+)?%?", re.IGNORECASE)
@@ -65,7 +70,7 @@ def _points(cell: str, column: Sequence[str], *, place: int) -> float:
     if not cell:
         # What DataFrame.to_csv() writes over its index; or a column that holds nothing at all.
         return 3.0 if place == 0 and _counts_up(filled) else 0.0
-    named = 3.0 * named_like_a_role(cell)
+    named = 3.0 * is_named(cell, (*LABEL_NAMES, *TEXT_NAMES, *_OTHER_NAMES))
     if not filled:
         return named
     kind, rest_kind = _kind(cell), _kind_of_all(filled)
@@ -120,13 +125,8 @@ def named_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tupl
     return kept, told
 
 
-def named_like_a_role(name: str) -> float:
-    """1 for a name that texts or labels often have, 0.5 where one of its parts is."""
-    return max(is_named(name.strip(), LABEL_NAMES), is_named(name.strip(), TEXT_NAMES))
-
-
 def is_named(name: str, names: Sequence[str]) -> float:
     """1 for such a name, 0.5 where one of its parts is: `review_text`."""
-    name = name.lower()
+    name = name.strip().lower()
     parts = re.split(r"[^a-z]+", name)
     return 1.0 if name in names else 0.5 if set(parts) & set(names) else 0.0

@@ -40,6 +40,9 @@ def write_csv(
     return path
 
 
+AS_THEY_ARE = command.LabelChoice()
+
+
 class Project:
     """Folders for what `new-task` writes."""
 
@@ -49,10 +52,10 @@ class Project:
 
     def new_task(
         self, data: str | Path, *, text: tuple[str, ...] = (), label: str = "", slices: tuple[str, ...] = (),
-        name: str = "mine", force: bool = False,
+        name: str = "mine", force: bool = False, labels: command.LabelChoice = AS_THEY_ARE,
     ) -> config.LoadedTask:  # fmt: skip
         path = command.write_task(
-            name, data=str(data), chosen=(text, label, slices), force=force,
+            name, data=str(data), chosen=(text, label, slices), force=force, labels=labels,
             tasks_dir=self.tasks, data_dir=self.data, say=self.said.append,
         )  # fmt: skip
         return config.load_task(str(path), data=str(self.data / name) if (self.data / name).exists() else "")

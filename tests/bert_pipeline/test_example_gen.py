@@ -5,6 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+from tfx.types import standard_artifacts
 
 from bert_pipeline.components import example_gen
 from bert_pipeline.errors import UserError
@@ -76,3 +78,27 @@ def test_parquet_rows_equal_csv_rows(tmp_path):
         {"text": "é".encode(), "label": b"1"},
         {"text": b"", "label": b"2"},
     ]
+
+
+def test_copies_of_a_text_stand_on_one_side_of_a_hash_split(tmp_path):
+    """Through TFX's ExampleGen; rows with an empty text are split as well, and are for ExampleValidator to refuse."""
+    rows = [f"text number {i % 30},label {i % 2},{i}" for i in range(300)]
+    write(tmp_path, ("text,label,id\n" + "\n".join([*rows, ",label 1,300", ",label 0,301"]) + "\n").encode())
+    executor = example_gen.TableExecutor()
+    component = example_gen.text_example_gen(
+        data_dir=tmp_path, files={"all": "rows.csv"}, data_format="csv", hash_buckets={"train": 2, "eval": 1}, span=0,
+        key="text",
+    )  # fmt: skip
+    examples = standard_artifacts.Examples()
+    examples.uri = str(tmp_path / "examples")
+    properties = dict(component.exec_properties)
+    executor.Do({}, {"examples": [examples]}, properties)
+    texts = {}
+    for split in ("train", "eval"):
+        paths = list((tmp_path / "examples" / f"Split-{split}").iterdir())
+        records = tf.data.TFRecordDataset(list(map(str, paths)), "GZIP").as_numpy_iterator()
+        features = [tf.train.Example.FromString(record).features.feature for record in records]
+        texts[split] = [b"".join(feature["text"].bytes_list.value) for feature in features]
+    assert len(texts["train"]) + len(texts["eval"]) == 302
+    assert min(map(len, texts.values())) >= 30
+    assert set(texts["train"]) & set(texts["eval"]) == set()

@@ -30,7 +30,7 @@ def test_a_folder_is_all_its_tables_of_one_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "texts", "message"),
     [
-        ({"a.csv": "text\nfine\n", "b.parquet": ""}, ".", r"holds both \.csv and \.parquet files"),
+        ({"a.csv": "text\nfine\n", "b.parquet": ""}, ".", r"holds \.csv and \.parquet files"),
         ({"notes.txt": "fine"}, ".", r"holds neither \.csv nor \.parquet files"),
         ({"notes.txt": "fine"}, "notes.txt", r"is no \.csv or \.parquet file"),
         (
@@ -39,6 +39,8 @@ def test_a_folder_is_all_its_tables_of_one_kind(tmp_path: Path) -> None:
             r"no column 'text' \(it has body, id\); .* rename the column",
         ),
         ({"a.csv": "text\n"}, "a.csv", "has no row to label"),
+        ({"a.csv": "text\nfine\n", "b.CSV": "text\nfine\n"}, ".", r"holds \.CSV and \.csv files"),
+        ({"reviews [final].csv": "text\nfine\n"}, "reviews [final].csv", r"has a \[ in its name"),
     ],
 )
 def test_what_cannot_be_labelled_is_named(
@@ -108,3 +110,29 @@ def test_a_model_that_no_evaluation_blessed_labels_nothing() -> None:
     world.push(model)
     assert served(world, {model.id: [0]}) == ([model.id], [])
     assert served(World(), {}) == ([], [])
+
+
+def test_columns_of_parquet_keep_their_types_and_their_missing_values(tmp_path: Path) -> None:
+    columns = {
+        "id": pa.array([9007199254740993, 2, None], pa.int64()),
+        "ok": pa.array([True, None, False]),
+        "when": pa.array([0, None, 1], pa.timestamp("us")),
+        "text": pa.array(["fine", "", None]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    answers = {name: ["x"] * 3 for name in columns} | {
+        "predicted_label": ["a", "b", "a"],
+        "probability_a": [0.9, 0.2, 0.8],
+    }
+    table = label.with_types(pa.table(answers), texts=[tmp_path / "in.parquet"])
+    assert table.column_names == [*columns, "predicted_label", "probability_a"]
+    assert table["id"].to_pylist() == [9007199254740993, 2, None]
+    assert table.schema.field("when").type == pa.timestamp("us")
+    assert table["ok"].to_pylist() == [True, None, False]
+    with pytest.raises(UserError, match="has 3 rows now, and 2 were labelled"):
+        label.with_types(pa.table({"predicted_label": ["a", "b"]}), texts=[tmp_path / "in.parquet"])
+
+
+def test_an_empty_text_is_asked_as_an_empty_text() -> None:
+    example = example_gen.to_example({"text": b"", "id": b"7"}, fill=True)
+    assert list(example.features.feature["text"].bytes_list.value) == [b""]

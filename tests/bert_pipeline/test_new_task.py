@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import csv
 import json
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bert_pipeline.errors import UserError
-from bert_pipeline.new_task import profile, roles, settings, sources, tables
+from bert_pipeline.new_task import command, hub_datasets, profile, roles, settings, sources, tables
 from bert_pipeline.new_task.tables import Table
 from tests.bert_pipeline.new_tasks import TEXTS, Project, reviews, write_csv
 
@@ -223,7 +225,7 @@ def test_data_that_is_not_there_points_to_the_hub(project: Project) -> None:
         project.new_task("glue/sst2")
 
 
-def test_a_folder_in_the_hubs_form_is_streamed_by_datasets(project: Project, tmp_path: Path) -> None:
+def test_a_folder_in_the_hubs_form_is_read_split_by_split(project: Project, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     for split, rows in {"train": reviews(), "validation": reviews(20)}.items():
         (tmp_path / "set" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -236,3 +238,162 @@ def test_without_network_the_hub_says_what_to_do(project: Project, monkeypatch: 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"hub cannot be reached .* give the folder: DATA=folder"):
         project.new_task("hf:glue/sst2")
+
+
+def hub_folder(folder: Path, suffix: str, rows: dict[str, list[dict[str, str]]]) -> str:
+    """A data set in the hub's form, whose cells are what a reader with types changes."""
+    (folder / "set").mkdir()
+    for split, records in rows.items():
+        path = folder / "set" / f"{split}{suffix}"
+        if suffix == ".csv":
+            write_csv(path, records)
+        else:
+            path.write_text("\n".join(map(json.dumps, records)))
+    return f"hf:{folder / 'set'}"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_cells_of_the_hub_are_as_they_stand_in_the_files(
+    project: Project, tmp_path: Path, suffix: str
+) -> None:
+    """More rows than a chunk of `datasets`, whose labels all read as numbers; the next one has a word among them."""
+    labels = ["01", "1", "NA"]
+    rows = [
+        {
+            "text": f"{TEXTS[i % 5]} {i}",
+            "label": labels[i % 2],
+            "code": "007",
+            "when": "2025-03-01T10:00:00+05:00",
+        }
+        for i in range(10_001)
+    ]
+    rows += [{"text": f"{TEXTS[0]} again {i}", "label": "NA", "code": "1,,0", "when": ""} for i in range(500)]
+    data = hub_folder(tmp_path, suffix, {"train": rows, "test": rows[-600:]})
+    loaded = project.new_task(data, label="label", text=("text",))
+    assert loaded.task.data.labels == ("01", "1", "NA") or set(loaded.task.data.labels) == {"01", "1", "NA"}
+    table = sources.read_source(str(loaded.data_dir), say=print).tables["train"]
+    assert {row[table.columns.index("code")] for row in table.rows} == {"007", "1,,0"}
+    assert {row[table.columns.index("when")] for row in table.rows} == {"2025-03-01T10:00:00+05:00", ""}
+
+
+def test_another_class_column_that_is_unknown_in_a_row_leaves_the_row_in() -> None:
+    given = tables.Table(("text", "label", "other"), (("a", "1", "-1"), ("b", "0", "2")), "", False)
+    names = {"label": ["neg", "pos"], "other": ["x", "y", "z"]}
+    assert hub_datasets._with_names(given, names).rows == (("a", "pos", ""), ("b", "neg", "z"))
+    words = tables.Table(("label",), (("neg",), ("pos",)), "", False)
+    assert hub_datasets._with_names(words, {"label": ["pos", "neg"]}) == words
+
+
+def relabelled(labels: list[str]) -> list[dict[str, str]]:
+    return [row | {"stars": labels[i % len(labels)]} for i, row in enumerate(reviews(len(labels) * 8))]
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        (
+            ["neg", "pos", "neg", "neg "],
+            "labels that differ only in case, blanks or notation: 'neg' (16), 'neg ' (8)",
+        ),
+        (
+            ["Neg", "pos", "neg", "neg"],
+            "labels that differ only in case, blanks or notation: 'neg' (16), 'Neg' (8)",
+        ),
+        (["1", "0", "1", "1.0"], "labels that differ only in case, blanks or notation: '1' (16), '1.0' (8)"),
+        (["caf\u00e9", "no", "cafe\u0301", "no"], "labels that differ only in case, blanks or notation: "),
+        (["pos", "neg", "nan", "neg"], "label 'nan' (8) reads like a missing value"),
+        (["0", "2", "-1", "2"], "label '-1' (8) is what data sets write for a hidden label"),
+        (["new\nline", "pos"], "a label with blanks or line breaks in or around it: 'new\\nline' (8)"),
+    ],
+)
+def test_odd_labels_are_said_with_their_counts(
+    project: Project, tmp_path: Path, labels: list[str], note: str
+) -> None:
+    loaded = project.new_task(write_csv(tmp_path / "rows.csv", relabelled(labels)), label="stars")
+    assert any(note in line for line in project.said), project.said
+    assert set(loaded.task.data.labels) == set(labels)  # what is said is not changed
+
+
+def test_labels_that_are_twins_are_made_one_where_that_is_asked_for(project: Project, tmp_path: Path) -> None:
+    rows = relabelled(["neg", "pos", "neg", "Neg "])
+    loaded = project.new_task(
+        write_csv(tmp_path / "rows.csv", rows), label="stars", labels=command.LabelChoice(merge=True)
+    )
+    assert loaded.task.data.labels == ("neg", "pos")
+    [table] = sources.read_source(str(loaded.data_dir), say=print).tables.values()
+    assert collections.Counter(row[table.columns.index("stars")] for row in table.rows) == {
+        "neg": 24,
+        "pos": 8,
+    }
+
+
+def test_rows_of_a_label_are_left_out_where_that_is_asked_for(project: Project, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", relabelled(["neg", "pos", "nan", "pos"]))
+    loaded = project.new_task(path, label="stars", labels=command.LabelChoice(dropped=("nan",)))
+    assert loaded.task.data.labels == ("neg", "pos")
+    with pytest.raises(UserError, match="no row has this label"):
+        project.new_task(path, label="stars", labels=command.LabelChoice(dropped=("NaN",)), force=True)
+
+
+def test_a_label_with_one_example_is_said(project: Project, tmp_path: Path) -> None:
+    rows = [*reviews(), reviews(1)[0] | {"stars": "odd", "comment": "one of its kind and no other"}]
+    project.new_task(write_csv(tmp_path / "rows.csv", rows), label="stars")
+    assert any("1 labels have one example only ('odd')" in line for line in project.said)
+
+
+def test_a_test_set_with_hidden_labels_is_no_eval(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_csv(tmp_path / "set" / "train.csv", relabelled(["1", "-1"]))
+    write_csv(tmp_path / "set" / "test.csv", relabelled(["-1"]))
+    with pytest.raises(
+        UserError, match="every row of eval has the label '-1', as a test set with hidden labels does"
+    ):
+        project.new_task(tmp_path / "set", label="stars")
+
+
+def test_a_folder_of_the_users_is_never_replaced(project: Project, tmp_path: Path) -> None:
+    """data/mine/reviews.csv, with a blank row that makes a conversion necessary."""
+    own = project.data / "mine"
+    own.mkdir(parents=True)
+    path = write_csv(own / "reviews.csv", [*reviews(), dict.fromkeys(reviews(1)[0], "")])
+    (own / "notes.txt").write_text("mine")
+    before = {entry.name: entry.read_bytes() for entry in own.iterdir()}
+    with pytest.raises(
+        UserError, match=r"would go to .*/mine, which holds notes.txt that new-task did not write"
+    ):
+        project.new_task(path, label="stars")
+    assert {entry.name: entry.read_bytes() for entry in own.iterdir()} == before
+    assert list(project.tasks.iterdir()) == []
+
+
+def test_converted_data_is_replaced_where_it_is_ours_and_kept_where_somebody_added_to_it(
+    project: Project, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path / "rows.csv", reviews(), delimiter=";")
+    loaded = project.new_task(path, label="stars")
+    project.new_task(path, label="stars", force=True)
+    assert (project.tasks / "mine.toml.bak").exists()
+    (loaded.data_dir / "added.csv").write_text("a\n")
+    with pytest.raises(UserError, match="which holds added.csv that new-task did not write"):
+        project.new_task(path, label="stars", force=True)
+    assert (loaded.data_dir / "added.csv").exists()
+    assert (loaded.data_dir / "all.csv").exists()
+
+
+def test_a_name_with_brackets_is_read_and_its_data_converted(project: Project, tmp_path: Path) -> None:
+    loaded = project.new_task(write_csv(tmp_path / "reviews [final].csv", reviews()), label="stars")
+    assert loaded.task.data.files == {"all": "all.csv"}
+    assert loaded.data_dir == project.data / "mine"
+
+
+def test_a_column_with_a_line_break_and_quotes_does_not_break_the_task_file(
+    project: Project, tmp_path: Path
+) -> None:
+    name = 'what "you"\nthink # of it'
+    rows = [{name: row["comment"], "stars": row["stars"]} for row in reviews()]
+    path = tmp_path / "rows.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert project.new_task(path, label="stars", text=(name,)).task.data.text == (name,)
