@@ -9,7 +9,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ _MAGIC = (
 _LFS_POINTER = b"version https://git-lfs"
 # Where the data set's own library keeps the names of class labels, in a Parquet file's schema.
 _HUGGINGFACE = b"huggingface"
+# Unicode's categories of control and format characters.
+_INVISIBLE = ("Cc", "Cf")
 # Characters that a pattern of files gives a meaning: TFX looks for every file by a pattern.
 _PATTERN = re.compile(r"[*?\[\]\\]")
 
@@ -218,7 +221,7 @@ def json_records(text: str, *, path: str | Path) -> list[dict[str, Any]]:
     Raises:
         UserError: with the line that is not a JSON object.
     """
-    as_written: dict[str, Callable[[str], Any]] = {
+    as_written: dict[str, Any] = {
         "parse_int": str,
         "parse_float": str,
         "parse_constant": str,
@@ -242,6 +245,14 @@ def json_records(text: str, *, path: str | Path) -> list[dict[str, Any]]:
                 f'{path}: record {number} is no JSON object such as {{"text": ..., "label": ...}}'
             )
     return list(records)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: only blanks, line ends, control and format characters (a zero-width space).
+
+    Such a text has no token; wherever a text is said to be missing or empty, this is what is meant.
+    """
+    return all(c.isspace() or unicodedata.category(c) in _INVISIBLE for c in text)
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 import bert_task
 import tensorflow as tf
 
+from bert_pipeline import table_files
+
 # Distinct bad values that a message shows.
 _NUM_SAMPLES = 3
 
@@ -67,7 +69,7 @@ def check_examples(
         seen.update(features)
         for column in data.text:
             value = _only_value(features, column)
-            if not value.strip():
+            if table_files.is_blank(value.decode("utf-8", "replace")):
                 tallies["empty", column].add(value)
             elif not _is_utf8(value):
                 tallies["utf8", column].add(value)

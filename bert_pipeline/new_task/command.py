@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         reading=Reading({"yes": True, "no": False}.get(arguments.header), arguments.encoding),
         labels=LabelChoice(arguments.merge_labels, tuple(arguments.drop_label)),
-        say=print,
+        say=lambda line: print("".join(c if c.isprintable() else " " for c in line)),
     )
     _write_schema(name, out=arguments.out)
     print(f"\nnext      read {_short(path)}, then: {typed.command('pipeline', task=name)}")
@@ -99,38 +99,16 @@ def write_task(
     Raises:
         UserError: as `main`; nothing is written then.
     """
-    _check_name(name)
-    target = tasks_dir / f"{name}.toml"
-    if target.exists() and not force:
-        raise UserError(
-            f"NAME: there is a task {name} already ({_short(target)}); take another, or add {typed.give('force', None)}"
-        )
+    target = _target(name, tasks_dir=tasks_dir, force=force)
     source = sources.read_source(data, reading=reading, say=say)
-    main_table = source.tables.get("train") or source.tables["all"]
-    found = roles.choose(profile.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
-    tables, notes = _clean(_with_labels(source.tables, found, labels), found)
-    notes += [*findings.label_notes(tables, found.label), *findings.findings(tables, found)]
-    picked = settings.choose_settings(tables, found)
-    notes += [Note(picked.long_training)] if picked.long_training else []
-    if len(picked.labels) < 2:
-        raise UserError(
-            f"{typed.give('label', found.label)}: it has one value only, {picked.labels[0]!r}; name another column"
-        )
-    folder, converted = source.folder, data_dir / name
-    convert = folder is None or any(not table.readable for table in tables.values())
+    found, tables, notes, picked = _look(source, chosen, labels)
+    converted = data_dir / name
+    convert = source.folder is None or any(not table.readable for table in tables.values())
     if convert:
         converted_data.check_ours(converted)
-    files = {split: f"{split}.csv" for split in tables} if convert else source.files
-    place = task_file.Place(
-        path=_short(converted if convert or folder is None else folder),
-        data_format="csv" if convert else source.data_format,
-        files=files,
-        origin=source.origin,
-    )
+    place = _place(source, tables, converted=converted if convert else None)
     sentences = [note.sentence for note in notes]
-    text = task_file.task_text(
-        name, today=date.today(), place=place, roles=found, settings=picked, notes=sentences
-    )
+    text = task_file.task_text(name, today=date.today(), place=place, roles=found, settings=picked, notes=sentences)  # fmt: skip
     partial = target.with_suffix(".partial")
     try:
         partial.write_text(text, encoding="utf-8")
@@ -141,14 +119,45 @@ def write_task(
             say(
                 f"data      written to {_short(converted)} as UTF-8 CSV; it is not committed with the project"
             )
-        for old in (target, target.with_suffix(".schema.pbtxt")):  # of a task that --force replaces
-            if old.exists():
-                old.replace(old.with_name(old.name + ".bak"))
-        partial.replace(target)
+        _put(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     say(f"task      {_short(target)}")
     return target
+
+
+def _look(
+    source: sources.Source, chosen: tuple[tuple[str, ...], str, tuple[str, ...]], labels: LabelChoice
+) -> tuple[roles.Roles, dict[str, Table], list[Note], settings.Settings]:
+    """The columns' roles, the rows that stay, what was found in them, and the settings that follow."""
+    main_table = source.tables.get("train") or source.tables["all"]
+    found = roles.choose(profile.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
+    tables, notes = _clean(_with_labels(source.tables, found, labels), found)
+    notes += [*findings.label_notes(tables, found.label), *findings.findings(tables, found)]
+    picked = settings.choose_settings(tables, found)
+    notes += [Note(picked.long_training)] if picked.long_training else []
+    if len(picked.labels) < 2:
+        raise UserError(
+            f"{typed.give('label', found.label)}: it has one value only, {picked.labels[0]!r}; name another column"
+        )
+    return found, tables, notes, picked
+
+
+def _place(source: sources.Source, tables: dict[str, Table], *, converted: Path | None) -> task_file.Place:
+    """Where the pipeline finds the data: converted, or where it lies."""
+    if converted is None:
+        assert source.folder is not None
+        return task_file.Place(_short(source.folder), source.data_format, source.files, source.origin)
+    files = {split: f"{split}.csv" for split in tables}
+    return task_file.Place(_short(converted), "csv", files, source.origin)
+
+
+def _put(partial: Path, target: Path) -> None:
+    """Puts a task file in its place; one that it replaces, and its schema, stay as `.bak`."""
+    for old in (target, target.with_suffix(".schema.pbtxt")):
+        if old.exists():
+            old.replace(old.with_name(old.name + ".bak"))
+    partial.replace(target)
 
 
 def _with_labels(tables: dict[str, Table], found: roles.Roles, choice: LabelChoice) -> dict[str, Table]:
@@ -169,9 +178,16 @@ def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table
     return tables, notes
 
 
-def _check_name(name: str) -> None:
+def _target(name: str, *, tasks_dir: Path, force: bool) -> Path:
+    """The task file that is to be written."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", name):
         raise UserError(f"NAME is {name!r}; use letters, digits and _, at most 100, and begin with a letter")
+    target = tasks_dir / f"{name}.toml"
+    if target.exists() and not force:
+        raise UserError(
+            f"NAME: there is a task {name} already ({_short(target)}); take another, or add {typed.give('force', None)}"
+        )
+    return target
 
 
 def _tell(

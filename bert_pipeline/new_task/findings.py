@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from bert_pipeline import typed
+from bert_pipeline import table_files, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task import settings
 from bert_pipeline.new_task.roles import Roles
@@ -113,9 +113,10 @@ def label_notes(tables: dict[str, Table], label: str) -> Iterator[Note]:
     once = sorted(value for value, count in main.items() if count == 1)
     if once:
         listed = ", ".join(repr(value) for value in once[:6]) + (", ..." if len(once) > 6 else "")
+        have = "labels have" if len(once) > 1 else "label has"
         yield Note(
-            f"{len(once):,} labels have one example only ({listed}), from which nothing is learned; add examples, or "
-            f"leave them out with {typed.give('drop_label')}"
+            f"{len(once):,} {have} one example only ({listed}), from which nothing is learned; add examples, or leave "
+            f"out with {typed.give('drop_label')}"
         )
 
 
@@ -126,7 +127,7 @@ def _is_untidy(label: str) -> bool:
 def without_empty_rows(table: Table, roles: Roles) -> tuple[Table, int]:
     """The table without rows that lack a text or the label, which no run accepts; and how many those were."""
     needed = [table.columns.index(name) for name in (*roles.text, roles.label)]
-    rows = tuple(row for row in table.rows if all(row[i].strip() for i in needed))
+    rows = tuple(row for row in table.rows if not any(table_files.is_blank(row[i]) for i in needed))
     left_out = len(table.rows) - len(rows)
     kept = Table(table.columns, rows, table.told, table.readable and not left_out)
     return kept, left_out

@@ -32,7 +32,7 @@ TEXT_NAMES = (
 # Other names that headers often have.
 _OTHER_NAMES = (
     "id", "uid", "index", "stars", "rating", "score", "polarity", "emotion", "tag", "tags", "date", "day", "time",
-    "timestamp", "created", "user", "author", "name", "url", "lang", "language", "source", "channel", "product", "split",
+    "timestamp", "created", "user", "author", "name", "url", "lang", "language", "source", "channel", "split",
 )  # fmt: skip
 # Points of evidence for a header, summed over the columns. From _SURE on it is one, from -_SURE on it is none.
 _SURE = 2.0

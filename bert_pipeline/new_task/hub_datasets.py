@@ -113,8 +113,10 @@ def _local(path: str) -> Path:
         return Path(path)
     import huggingface_hub as hub
 
-    where = {"repo_type": "dataset", "revision": of_hub["revision"].replace("%2F", "/")}
-    return Path(hub.hf_hub_download(of_hub["repository"], of_hub["path"], **where))
+    revision = of_hub["revision"].replace("%2F", "/")
+    return Path(
+        hub.hf_hub_download(of_hub["repository"], of_hub["path"], repo_type="dataset", revision=revision)
+    )
 
 
 def _class_labels(features: Any) -> dict[str, list[str]]:

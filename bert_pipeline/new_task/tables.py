@@ -121,7 +121,7 @@ def decode(raw: bytes, *, path: Path, encoding: str = "") -> tuple[str, str]:
         return raw.decode("utf-8"), "UTF-8"
     except UnicodeDecodeError:
         legacy = _legacy_encoding(raw)
-        return raw.decode(legacy, "replace"), legacy
+        return raw.decode(legacy, "replace"), f"{legacy} (guessed; {typed.give('encoding')} says another)"
 
 
 def _without_mark(raw: bytes, *, path: Path) -> str:

@@ -104,7 +104,7 @@ def test_a_wrong_setting_place_or_span_is_refused_before_the_run(refused, verb, 
     [
         ("pipeline --window 0", "WINDOW: '0' is not a whole number of at least 1"),
         ("pipeline --window x", "WINDOW: 'x' is not a whole number"),
-        ("pipeline --server k8s", "--server: invalid choice: 'k8s' (choose from 'process', 'docker')"),
+        ("pipeline --server k8s", "--server: invalid choice: 'k8s'"),
         ("label", "the following arguments are required: --texts"),
         ("label --texts none.csv", "FILE: there is no file and no folder 'none.csv'"),
         ("label --texts F --to none/x.csv", "TO: 'none/x.csv' is not a file in an existing folder"),

@@ -338,7 +338,7 @@ def test_rows_of_a_label_are_left_out_where_that_is_asked_for(project: Project, 
 def test_a_label_with_one_example_is_said(project: Project, tmp_path: Path) -> None:
     rows = [*reviews(), reviews(1)[0] | {"stars": "odd", "comment": "one of its kind and no other"}]
     project.new_task(write_csv(tmp_path / "rows.csv", rows), label="stars")
-    assert any("1 labels have one example only ('odd')" in line for line in project.said)
+    assert any("1 label has one example only ('odd')" in line for line in project.said)
 
 
 def test_a_test_set_with_hidden_labels_is_no_eval(project: Project, tmp_path: Path) -> None:

@@ -140,3 +140,15 @@ def test_numbers_of_json_are_as_they_are_written() -> None:
 def test_a_name_that_a_pattern_reads_otherwise_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="which a pattern of files gives a meaning"):
         table_files.check_name(name, key="FILE")
+
+
+@pytest.mark.parametrize(
+    ("text", "blank"),
+    [
+        ("", True), (" \t\r\n", True), ("\u200b\u200b", True), ("\ufeff", True), ("\u00ad\u2060", True),
+        ("\u3000", True),
+        ("\0", True), ("a", False), (".", False), (" \u200bx", False), ("\u0301", False), ("\ufffd", False),
+    ],
+)  # fmt: skip
+def test_a_text_that_shows_nothing_is_blank(text: str, blank: bool) -> None:
+    assert table_files.is_blank(text) is blank
