@@ -17,7 +17,7 @@ from ml_metadata import MetadataStore, errors
 from ml_metadata.proto import metadata_store_pb2
 
 from bert_pipeline import typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.errors import UserError, is_full_disk, sentence_of
 
 # How long another process may hold the file; ML Metadata's own transactions take milliseconds.
 LOCK_SECONDS = 10.0
@@ -150,6 +150,8 @@ def _explained(error: Exception, connection: metadata_store_pb2.ConnectionConfig
             f"{where}: {versions}; it was written by a newer TFX: run this with that one, or give "
             f"{typed.give('out')} or {typed.give('metadata')} for a store of its own; nothing was changed"
         )
+    if is_full_disk(error):
+        return UserError(f"{where} cannot be written: {sentence_of(error)}")
     return UserError(f"{where} cannot be opened: {text}")
 
 

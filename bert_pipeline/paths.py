@@ -116,11 +116,11 @@ def exclusive(paths: RunPaths) -> Iterator[None]:
 @contextlib.contextmanager
 def exclusive_if_free(paths: RunPaths) -> Iterator[bool]:
     """The same for what can be left to the next one: gives whether it has the lock; makes no folder."""
-    try:
-        with _locked(paths.root / ".lock", fcntl.LOCK_EX) as is_ours:
-            yield is_ours
-    except (FileNotFoundError, PermissionError):
+    if not os.access(paths.root, os.W_OK | os.X_OK):
         yield False
+        return
+    with _locked(paths.root / ".lock", fcntl.LOCK_EX) as is_ours:
+        yield is_ours
 
 
 @contextlib.contextmanager

@@ -108,7 +108,9 @@ def write_task(
         converted_data.check_ours(converted)
     place = _place(source, tables, converted=converted if convert else None)
     sentences = [note.sentence for note in notes]
-    text = task_file.task_text(name, today=date.today(), place=place, roles=found, settings=picked, notes=sentences)  # fmt: skip
+    text = task_file.task_text(
+        name, today=date.today(), place=place, roles=found, settings=picked, notes=sentences
+    )
     partial = target.with_suffix(".partial")
     try:
         partial.write_text(text, encoding="utf-8")

@@ -8,12 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.types import standard_artifacts
 
 from bert_pipeline import label
 from bert_pipeline.components import example_gen, labelled_table
 from bert_pipeline.components.served_model_resolver import ServedModelStrategy
 from bert_pipeline.errors import UserError
+from bert_pipeline.served import served_versions
+from tests.bert_pipeline.past import Past
 from tests.bert_pipeline.test_baseline_resolver import World
 
 
@@ -136,3 +139,27 @@ def test_columns_of_parquet_keep_their_types_and_their_missing_values(tmp_path: 
 def test_an_empty_text_is_asked_as_an_empty_text() -> None:
     example = example_gen.to_example({"text": b"", "id": b"7"}, fill=True)
     assert list(example.features.feature["text"].bytes_list.value) == [b""]
+
+
+def test_texts_are_not_overwritten_by_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text\nfine\n")
+    (tmp_path / "b.csv").symlink_to(tmp_path / "a.csv")
+    for target in ("a.csv", "b.csv"):
+        with pytest.raises(UserError, match=rf"{target} holds the texts themselves; give another file"):
+            label._check_target(tmp_path / target, texts=[tmp_path / "a.csv"])
+    label._check_target(tmp_path / "c.csv", texts=[tmp_path / "a.csv"])
+
+
+def test_model_in_service_whose_blessing_is_gone_is_a_sentence(tmp_path: Path) -> None:
+    past = Past(tmp_path / "out")
+    past.run(span=1, weights="a")
+    [version] = served_versions(past.paths.push_destination)
+    label._check_blessed(past.store, version)
+    [blessing] = past.store.get_artifacts_by_type("ModelBlessing")
+    blessing.state = pb.Artifact.DELETED
+    past.store.put_artifacts([blessing])
+    with pytest.raises(UserError, match=rf"no evaluation in ML Metadata blessed version {version.version}"):
+        label._check_blessed(past.store, version)
+    (past.paths.push_destination / "9999999999").mkdir()
+    with pytest.raises(UserError, match="version 9999999999, which is in service, was not pushed by a run"):
+        label._check_blessed(past.store, served_versions(past.paths.push_destination)[-1])

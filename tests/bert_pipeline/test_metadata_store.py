@@ -35,7 +35,7 @@ def refusal(path, **arguments) -> str:
 
 
 def test_good_store_opens_with_all_that_it_holds(path):
-    assert len(metadata_store.open_store(connection(path), must_exist=True).get_executions()) == 6
+    assert len(metadata_store.open_store(connection(path), must_exist=True).get_executions()) == 7
 
 
 def test_missing_store_is_made_or_refused(tmp_path):
@@ -99,7 +99,7 @@ def test_older_version_is_refused_and_upgraded_with_a_copy(path):
     said = metadata_store.upgrade(connection(path))
     assert said.endswith(f"the file as it was is {path}.backup-1")
     assert path.with_name("metadata.sqlite.backup-1").read_bytes() == older
-    assert len(metadata_store.open_store(connection(path)).get_executions()) == 6
+    assert len(metadata_store.open_store(connection(path)).get_executions()) == 7
 
 
 def test_newer_version_is_refused(path):

@@ -69,7 +69,23 @@ def test_killed_runs_are_continued_from_the_last_finished_component(tmp_path):
     text = project.run_until("^  (InfraValidator|Evaluator) +[0-9.]+ s")
     assert re.search("^  Transform +cached", text, re.MULTILINE)
     assert project.versions() == []
+    push = "version = push(source, base_dir=base_dir, provenance=self._provenance(input_dict))"
+    kill = "; import os; os.kill(os.getpid(), 9)"  # in the copy of the project
+    project.edit("bert_pipeline/components/pusher.py", lambda text: text.replace(push, push + kill))
+    assert project.run().status == -9
+    project.edit("bert_pipeline/components/pusher.py", lambda text: text.replace(kill, ""))
+    [version] = project.versions()
+    text = project.run(verb="compare").text
+    assert f"was killed after it had pushed version {version}; its record is complete now" in text
+    assert re.search(r"^outcome +.* pushed$", text, re.MULTILINE), text
+    assert re.search(r"^accuracy, all data +.*1\.000$", text, re.MULTILINE), text
+    extra = project.folder / "out/toy/serving/toy" / version / "assets.extra"
+    card = (extra / "model_card.md").read_text()
+    assert "the run was killed after its push; what comes after a push was left out" in card
     ended = project.run()
     assert ended.status == 0, ended.text
-    assert ended.state("Trainer") == "cached"
-    assert len(ended.versions) == 1
+    assert (
+        ended.state("Evaluator") == "cached"
+    )  # it was compared with what was in service before it, as it was then
+    assert f"unchanged: version {version} in service is this very model" in ended.text
+    assert ended.versions == [version]

@@ -194,6 +194,17 @@ def test_version_that_nothing_is_known_of_is_said_and_left(past):
     assert len(past.store.get_artifacts_by_type("PushedModel")) == 1
 
 
+def test_error_in_settling_is_not_swallowed(past, monkeypatch):
+    def broken(*_: object) -> None:
+        raise FileNotFoundError("gone")
+
+    monkeypatch.setattr(unfinished, "settle", broken)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        unfinished.settle_if_free(past.store, past.paths)
+    with paths.exclusive(past.paths):
+        unfinished.settle_if_free(past.store, past.paths)  # a run is going on that does it itself
+
+
 def test_executions_of_others_are_left_running(past):
     past.run(span=1, weights="a")
     past._begin("somebody-elses-run", "Trainer", {})

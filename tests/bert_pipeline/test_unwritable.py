@@ -7,14 +7,16 @@ import errno
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as pb
 
-from bert_pipeline import encoder_cache, encoders, whole_file
+from bert_pipeline import encoder_cache, encoders, errors, label, whole_file
 from bert_pipeline.__main__ import main
-from bert_pipeline.components import atomic_push, withdrawn
+from bert_pipeline.components import atomic_push, labelled_table, withdrawn
 from bert_pipeline.errors import UserError
 from bert_pipeline.served import served_versions
 from tests.bert_pipeline.past import Past
@@ -199,3 +201,59 @@ def test_file_on_a_full_disk_is_as_it_was(full):
         whole_file.write_whole(full / "summary.json", "x" * 500_000)
     assert error.value.errno == errno.ENOSPC
     assert [(path.name, path.read_text()) for path in full.iterdir()] == [("summary.json", "{}")]
+
+
+def test_record_on_a_full_disk_is_a_sentence_and_gc_makes_room(tmp_path, capsys):
+    """gc removes what ML Metadata does not know first: it must write into its own file before it removes the rest."""
+    with mounted(tmp_path / "disk", "size=3m") as disk:
+        past = Past(disk / "out")
+        past.run(span=1, weights="a")
+        past.run(span=2, weights="b")
+        leftover = past.paths.pipeline_root / "Trainer" / "model" / "9999"
+        leftover.mkdir()
+        with (
+            open(leftover / "half", "wb", buffering=0) as file,
+            pytest.raises(OSError, match="No space left"),
+        ):
+            while True:
+                file.write(b"x" * 4096)
+        assert past.verb("rollback") == 2
+        assert capsys.readouterr().err == (
+            "\nerror: the disk is full (database or disk is full); free some room, and give the same command again\n"
+        )
+        assert past.verb("gc", "--yes") == 0
+        assert not leftover.exists()
+        assert past.verb("rollback") == 0
+
+
+def test_labels_on_a_full_disk_leave_the_old_table_and_name_where_they_are(tmp_path, full, monkeypatch):
+    table = labelled_table.write_table([{"text": "x" * 500_000}], str(tmp_path / "table"), "csv")
+    (full / "labelled.csv").write_text("old")
+    artifact = pb.Artifact(uri=str(tmp_path / "table"))
+    artifact.custom_properties[labelled_table.NUM_ROWS].int_value = 1
+    monkeypatch.setattr(label, "outputs", lambda *_: {"table": artifact})
+    handle = types.SimpleNamespace(store=None)
+    with pytest.raises(
+        UserError, match=f"could not be written: No space left on device; the labelled texts are in {table}"
+    ):
+        label._take(handle, None, target=full / "labelled.csv", file_format="csv")
+    assert [(path.name, path.read_text()) for path in full.iterdir()] == [("labelled.csv", "old")]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "the disk is full (No space left on device); free some room",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/a"), "the disk is full at /a (Disk quota exceeded)"),
+        (RuntimeError("; No space left on device [Op:SaveV2]"), "the disk is full (No space left on device)"),
+        (OSError(errno.EACCES, "Permission denied", "/a"), "/a: Permission denied"),
+        (OSError("odd"), None),
+        (ValueError("odd"), None),
+    ],
+)
+def test_errors_of_the_system_are_sentences(error, sentence):
+    found = errors.sentence_of(error)
+    assert (found is None) if sentence is None else found.startswith(sentence)
