@@ -49,3 +49,18 @@ class ServedModelStrategy(tfx.dsl.experimental.ResolverStrategy):
         ]
         newest = sorted(blessings, key=lambda blessing: blessing.id)[-1:]
         return {**input_dict, MODEL: models, MODEL_BLESSING: newest}
+
+
+class GivenModelStrategy(tfx.dsl.experimental.ResolverStrategy):
+    """A model by its id: a version that is not, or not any more, the one in service."""
+
+    def __init__(self, model_id: int = 0) -> None:
+        """Takes the id in ML Metadata."""
+        self._model_id = model_id
+
+    def resolve_artifacts(
+        self, store: MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Resolves `model`, of everything of the pipeline; none where it is gone."""
+        del store
+        return {MODEL: [model for model in input_dict[MODEL] if model.id == self._model_id]}

@@ -131,7 +131,12 @@ def _changes(
     if not joined.labelled:
         return []
     live = live_evaluation.evaluate(
-        joined.labelled, task=task, paths=paths, store=store, connection=connection
+        joined.labelled,
+        model_id=served.model_id,
+        task=task,
+        paths=paths,
+        store=store,
+        connection=connection,
     )
     before = read_slices(served.evaluation_uri, labels=task.data.labels, costs=task.evaluation.costs)
     return changes(live, before, metric=task.monitoring.metric, labels=task.data.labels)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bert_pipeline import table_files
 from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring.request_logs import LoggedText
 
@@ -55,10 +55,11 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
         path: CSV (UTF-8, header) with a column `id` or `request_id`; a column of the label's name or `label`, unless
             the file only has columns to slice by.
         label: `data.label` of the task.
-        labels: `data.labels` of the task; other labels are left out, and told.
+        labels: `data.labels` of the task; other labels are left out, with a sentence.
 
     Raises:
-        UserError: no such file or column, or nothing in it matches the log.
+        UserError: no such file or column, rows of different lengths, no label that the task knows, or nothing in it
+            matches the log.
     """
     rows = _read(path)
     id_column = next((name for name in _ID_COLUMNS if name in rows[0]), "")
@@ -66,20 +67,52 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
         raise UserError(f"{path} has no column id or request_id (it has {', '.join(rows[0])})")
     label_column = next((name for name in (label, "label") if label and name in rows[0]), "")
     by_id, told = _by_id(rows, id_column=id_column, label_column=label_column)
-    unknown = collections.Counter(
-        row[label_column] for row in by_id.values() if label_column and row[label_column] not in (*labels, "")
+    given = collections.Counter(
+        row[label_column] for row in by_id.values() if label_column and row[label_column]
     )
+    unknown = collections.Counter({name: count for name, count in given.items() if name not in labels})
+    names = ", ".join(f"{name!r} ({count})" for name, count in unknown.most_common(3))
+    if unknown and unknown.total() == given.total():
+        raise UserError(
+            f"{path}: none of its {given.total():,} labels is one of the task's: column {label_column} has {names}, "
+            f"and data.labels {', '.join(map(repr, labels))}; write them as the task has them"
+        )
     if unknown:
-        names = ", ".join(f"{name!r} ({count})" for name, count in unknown.most_common(3))
-        told.append(f"labels that the task does not know are left out: {names}")
+        told.append(f"{unknown.total():,} labels that the task does not know are left out: {names}")
+    repeated = _repeated(texts, told=told)
     joined = []
-    for text in texts:
+    for place, text in enumerate(texts):
         row = by_id.get(text.id, {})
-        known = row.get(label_column, "") if label_column else ""
+        known = row.get(label_column, "") if label_column and place not in repeated else ""
         others = {name: value for name, value in row.items() if name not in (id_column, label_column)}
         joined.append(LabelledText(text, known if known in labels else "", others))
-    _tell_matches(joined, by_id, texts=texts, path=path, told=told)
+    _tell_matches(joined, by_id, texts=texts, path=path, told=told, has_labels=bool(label_column))
     return Join(tuple(joined), tuple(told))
+
+
+def _repeated(texts: Sequence[LoggedText], *, told: list[str]) -> set[int]:
+    """The places of logged texts that a label must not be joined to, because another one has their id.
+
+    Of copies of one text the last answer counts; where the texts of an id differ, none does.
+    """
+    places: dict[str, list[int]] = collections.defaultdict(list)
+    for place, text in enumerate(texts):
+        places[text.id].append(place)
+    copies: set[int] = set()
+    different: set[int] = set()
+    for same in places.values():
+        if len(same) > 1 and all(texts[place].columns == texts[same[0]].columns for place in same):
+            copies.update(same[:-1])
+        elif len(same) > 1:
+            different.update(same)
+    if copies:
+        told.append(f"{len(copies):,} logged texts were asked again under their id; the last answer counts")
+    if different:
+        told.append(
+            f"{len(different):,} logged texts share their id with another text, for example "
+            f"{texts[min(different)].id!r}; no label is joined to them"
+        )
+    return copies | different
 
 
 def with_context(joined: Join, path: Path) -> Join:
@@ -104,12 +137,12 @@ def with_context(joined: Join, path: Path) -> Join:
 
 def _read(path: Path) -> list[dict[str, str]]:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [
-                {k: v or "" for k, v in row.items() if k is not None}
-                for row in csv.DictReader(file, strict=True)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raw = path.read_bytes()
+        rows = [
+            {name: cell.decode("utf-8") for name, cell in row.items()}
+            for row in table_files.rows_of_csv(raw, path=path)
+        ]
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
     if not rows:
         raise UserError(f"{path} has no rows")
@@ -119,19 +152,26 @@ def _read(path: Path) -> list[dict[str, str]]:
 def _by_id(
     rows: Sequence[dict[str, str]], *, id_column: str, label_column: str
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Rows by id; of several with one id the last, and none where their labels differ."""
+    """Rows by id; of several with one id the last cells that are filled, and none where their labels differ."""
     by_id: dict[str, dict[str, str]] = {}
-    twice, contradicted = 0, set()
+    twice, without_id, contradicted = 0, 0, set()
     for row in rows:
-        before = by_id.get(row[id_column])
-        if before is not None:
+        if not row[id_column].strip():
+            without_id += 1
+            continue
+        before = by_id.get(row[id_column], {})
+        if before:
             twice += 1
-            if label_column and before[label_column] != row[label_column]:
+            if label_column and before[label_column] and row[label_column] not in ("", before[label_column]):
                 contradicted.add(row[id_column])
-        by_id[row[id_column]] = row
+        by_id[row[id_column]] = before | {
+            name: cell for name, cell in row.items() if cell or name not in before
+        }
     told = []
+    if without_id:
+        told.append(f"{without_id:,} rows have no id and are left out")
     if twice:
-        told.append(f"{twice:,} rows repeat an id")
+        told.append(f"{twice:,} rows repeat an id; the last cell that is filled counts")
     if contradicted:
         told.append(
             f"{len(contradicted):,} ids have different labels, for example {min(contradicted)!r}; they are left out"
@@ -146,6 +186,7 @@ def _tell_matches(
     texts: Sequence[LoggedText],
     path: Path,
     told: list[str],
+    has_labels: bool,
 ) -> None:
     logged = {text.id for text in texts}
     matched = logged & by_id.keys()
@@ -155,7 +196,8 @@ def _tell_matches(
             f"{texts[0].id if texts else ''!r}; ids are the header x-request-id, ID/0, ID/1, ... of its rows"
         )
     num_labelled = sum(1 for row in joined if row.label)
-    told.insert(0, f"{num_labelled:,} of {len(joined):,} logged texts have a label")
+    if has_labels:
+        told.insert(0, f"{num_labelled:,} of {len(joined):,} logged texts have a label")
     if len(by_id) > len(matched):
         strays = len(by_id) - len(matched)
         told.append(

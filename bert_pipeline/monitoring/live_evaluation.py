@@ -1,4 +1,4 @@
-"""The Evaluator on live texts whose labels are known: the task's metrics by slice, for the model in service."""
+"""The Evaluator on live texts whose labels are known: the task's metrics by slice, for the version that answered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tfx import v1 as tfx
 
 from bert_pipeline import pipeline
 from bert_pipeline.components.evaluator import GatedEvaluator
-from bert_pipeline.components.served_model_resolver import ServedModelStrategy
+from bert_pipeline.components.served_model_resolver import GivenModelStrategy
+from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring.late_labels import LabelledText
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.runners.local import LocalRunner
@@ -26,6 +27,7 @@ LIVE = "live"
 def evaluate(
     rows: Sequence[LabelledText],
     *,
+    model_id: int,
     task: TaskConfig,
     paths: RunPaths,
     store: MetadataStore,
@@ -35,11 +37,16 @@ def evaluate(
 
     Args:
         rows: whose labels are known.
+        model_id: of the version that answered them, in ML Metadata.
         task: gives metrics and slices; its gates do not matter here.
         paths: of the task.
         store: of the task.
         connection: of the same.
+
+    Raises:
+        UserError: the model's artifact was removed.
     """
+    _check_there(store, model_id)
     folder = paths.root / "monitoring" / "examples"
     write_examples(rows, folder=folder, task=task)
     ungated = dataclasses.replace(task, evaluation=dataclasses.replace(task.evaluation, gates=()))
@@ -53,11 +60,9 @@ def evaluate(
         ),
     ).with_id("LiveExamples")
     served = tfx.dsl.Resolver(
-        strategy_class=ServedModelStrategy,
-        config={"push_destination": str(paths.push_destination)},
+        strategy_class=GivenModelStrategy,
+        config={"model_id": model_id},
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        pushed_model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     ).with_id("ServedModel")
     evaluator = GatedEvaluator(
         examples=example_gen.outputs["examples"],
@@ -75,6 +80,15 @@ def evaluate(
     results = LocalRunner(on_start=lambda _: None, on_end=lambda _: None).run(graph)
     [evaluation] = [a for a in _outputs(store, results[-1].execution_id) if a.uri.find("/evaluation/") >= 0]
     return read_slices(evaluation.uri, labels=task.data.labels, costs=task.evaluation.costs)
+
+
+def _check_there(store: MetadataStore, model_id: int) -> None:
+    [model] = store.get_artifacts_by_id([model_id])
+    if not Path(model.uri).is_dir():
+        raise UserError(
+            f"model {model_id} was removed ({model.uri} is not there), so that its answers cannot be evaluated; "
+            "monitor it without labels, or the version in service"
+        )
 
 
 def _outputs(store: MetadataStore, execution_id: int) -> list[metadata_store_pb2.Artifact]:

@@ -10,6 +10,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.types import standard_artifacts
 
 from bert_pipeline.components.baseline_resolver import ModelInServiceStrategy
+from bert_pipeline.components.served_model_resolver import GivenModelStrategy
 
 
 class World:
@@ -127,3 +128,14 @@ def test_clock_that_went_back_does_not_change_what_is_newest(world, tmp_path):
     world.push(second, version=tmp_path / "2001")  # pushed at 1000: a version is never lower than the newest
     assert world.baseline(third, folder=tmp_path) == [second.id]
     assert world.baseline(third) == [second.id]
+
+
+def test_a_version_that_is_named_is_its_own_model_and_not_the_one_in_service(tmp_path: Path) -> None:
+    world = World()
+    older, newer = world.model(), world.model()
+    world.push(older, version=tmp_path / "1")
+    world.push(newer, version=tmp_path / "2")
+    given = {"model": world.models}
+    found = GivenModelStrategy(model_id=older.id).resolve_artifacts(world.store, given)
+    assert found == {"model": [older]}
+    assert GivenModelStrategy(model_id=99).resolve_artifacts(world.store, given) == {"model": []}

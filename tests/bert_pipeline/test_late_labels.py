@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,9 @@ def test_labels_are_joined_by_id_and_what_does_not_fit_is_told(tmp_path: Path) -
     assert joined.rows[0].columns == {"category": "boots"}
     assert joined.told == (
         "2 of 5 logged texts have a label",
-        "2 rows repeat an id",
+        "2 rows repeat an id; the last cell that is filled counts",
         "1 ids have different labels, for example 'r4'; they are left out",
-        "labels that the task does not know are left out: 'great' (1)",
+        "1 labels that the task does not know are left out: 'great' (1)",
         "1 ids of the file are not in the log, for example 'r9'",
     )
 
@@ -42,6 +43,13 @@ def test_labels_are_joined_by_id_and_what_does_not_fit_is_told(tmp_path: Path) -
         ("id,label\nx1,bad\n", "no id of .* is in the request log: the file has 'x1', the log 'r1'"),
         ("key,label\nr1,bad\n", r"has no column id or request_id \(it has key, label\)"),
         ("id,label\n", "has no rows"),
+        (
+            "id,label\nr1,1\nr2,0\n",
+            r"none of its 2 labels is one of the task's: column label has '1' \(1\), '0'",
+        ),
+        ("id,label\nr1,BAD\n", r"data\.labels .*; write them as the task has them"),
+        ("id,label,more\nr1,bad\n", r"labels\.csv:2: 2 cells, but the header names 3 columns"),
+        ("id,label\nr1,bad,more\n", r"labels\.csv:2: 3 cells, but the header names 2 columns"),
     ],
 )
 def test_a_file_of_labels_that_cannot_be_joined_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -55,3 +63,27 @@ def test_context_brings_columns_before_there_are_labels(tmp_path: Path) -> None:
     joined = late_labels.with_context(texts, path)
     assert [(row.label, row.columns.get("category")) for row in joined.rows] == [("", "boots"), ("", None)]
     assert joined.told == ("the context of 1 of 2 logged texts is known",)
+
+
+def test_a_label_that_is_filled_in_later_contradicts_nothing(tmp_path: Path) -> None:
+    path = labels_file(tmp_path, "id,label,shop\nr1,,Bonn\nr1,bad,\nr2,good,Oslo\nr2,,Lyon\n,bad,Oslo\n")
+    joined = late_labels.join([logged("r1"), logged("r2")], path, label="label", labels=LABELS)
+    assert [(row.label, row.columns["shop"]) for row in joined.rows] == [("bad", "Bonn"), ("good", "Lyon")]
+    assert joined.told == (
+        "2 of 2 logged texts have a label",
+        "1 rows have no id and are left out",
+        "2 rows repeat an id; the last cell that is filled counts",
+    )
+
+
+def test_a_text_that_was_asked_again_under_its_id_counts_once(tmp_path: Path) -> None:
+    path = labels_file(tmp_path, "id,label\nr1,bad\nr2,good\n")
+    first, again, other = logged("r1"), logged("r1"), logged("r2")
+    different = dataclasses.replace(logged("r2"), columns=dict.fromkeys(other.columns, b"another"))
+    joined = late_labels.join([first, again, other, different], path, label="label", labels=LABELS)
+    assert [row.label for row in joined.rows] == ["", "bad", "", ""]
+    assert joined.told == (
+        "1 of 4 logged texts have a label",
+        "1 logged texts were asked again under their id; the last answer counts",
+        "2 logged texts share their id with another text, for example 'r2'; no label is joined to them",
+    )
