@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 # A slice on which an accuracy of one half is known to no better than this (95 % interval) is called thin: under
 # 16 examples. Two such slices of 0.5 and 0.9 could not be told apart.
@@ -118,7 +119,7 @@ def thin_clusters(train: Sequence[str], evaluated: Sequence[str], vectors: np.nd
 
 def chance_of_at_most(count: int, *, num_draws: int, share: float) -> float:
     """Probability that a binomial of `num_draws` and `share` (0 to 1) is at most `count`."""
-    return sum(math.comb(num_draws, i) * share**i * (1 - share) ** (num_draws - i) for i in range(count + 1))
+    return float(stats.binom.cdf(count, num_draws, share))
 
 
 def k_means(vectors: np.ndarray, *, num_clusters: int, num_rounds: int = 20) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 
 import bert_task
 
@@ -36,14 +37,46 @@ def check_evaluation(task: bert_task.TaskConfig) -> None:
                 f"{key} ({gate.metric}) has no bound and can refuse nothing; "
                 f"give {', '.join(BOUNDS[:-1])} or {BOUNDS[-1]}"
             )
-        column, equals, _ = gate.slice.partition("=")
+        column, equals, value = gate.slice.partition("=")
+        crossed = re.match(r"[^+=]*\+([^+=]+)=", value)
+        both = [
+            name for name in evaluation.slices if crossed and set(name.split("+")) == {column, crossed[1]}
+        ]
+        if equals and both:
+            raise UserError(
+                f"{key}.slice is {gate.slice!r}, one value of two columns crossed, which no gate can bound; give "
+                f"{both[0]!r}, which bounds each of their values, or one column's value such as "
+                f"{column + '=' + value.split('+')[0]!r}"
+            )
         if column and column not in evaluation.slices:
             raise UserError(
                 f"{key}.slice is {gate.slice!r}, but {column!r} is not in evaluation.slices "
                 f"{list(evaluation.slices)}; add it there"
             )
+        _check_bounds(gate, key=key)
         _check_comparison(gate, key=key, is_column=bool(column) and not equals)
         _check_confidence(gate, key=key, intervals=evaluation.intervals)
+
+
+# Metrics that lie between 0 and 1; all others have no upper end.
+_SHARES = ("accuracy", "macro_f1", "auc", "calibration_error")
+
+
+def _check_bounds(gate: bert_task.GateConfig, *, key: str) -> None:
+    """Refuses NaN, infinities, and bounds that no value can reach or break."""
+    is_share = gate.metric in _SHARES or gate.metric.startswith(("precision/", "recall/"))
+    for name in BOUNDS:
+        bound = getattr(gate, name)
+        if bound is None:
+            continue
+        if not math.isfinite(bound):
+            raise UserError(f"{key}.{name} is {bound}; it must be a finite number")
+        if name not in ("min", "max") and bound < 0:
+            raise UserError(f"{key}.{name} is {bound:g}; a distance is 0 or more")
+        if is_share and not 0 <= bound <= 1:
+            raise UserError(
+                f"{key}.{name} is {bound:g}, and {gate.metric} lies from 0 to 1; no model could hold it"
+            )
 
 
 def _check_comparison(gate: bert_task.GateConfig, *, key: str, is_column: bool) -> None:

@@ -35,6 +35,9 @@ class Terms:
     gates: tuple[bert_task.GateConfig, ...]
     """Those that TFMA does not decide."""
 
+    label_column: str = ""
+    """`data.label`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -53,7 +56,7 @@ class Verdict:
 def terms_of(task: bert_task.TaskConfig) -> Terms:
     """What `judge` needs of a task."""
     gates = tuple(g for g in evaluation.gates_of(task) if evaluation.is_beyond_thresholds(g))
-    return Terms(labels=task.data.labels, costs=task.evaluation.costs, gates=gates)
+    return Terms(task.data.labels, task.evaluation.costs, gates, label_column=task.data.label)
 
 
 def terms_to_json(terms: Terms) -> str:
@@ -65,7 +68,7 @@ def terms_from_json(text: str) -> Terms:
     """Reads what `terms_to_json` wrote."""
     values = json.loads(text)
     gates = tuple(bert_task.GateConfig(**gate) for gate in values["gates"])
-    return Terms(labels=tuple(values["labels"]), costs=values["costs"], gates=gates)
+    return Terms(tuple(values["labels"]), values["costs"], gates, label_column=values["label_column"])
 
 
 def judge(slices: Sequence[SliceMetrics], *, terms: Terms) -> Verdict:

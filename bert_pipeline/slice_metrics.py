@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
 from bert_pipeline import evaluation, metrics, scores
+from bert_pipeline.components.predictions import LABELS_FILE
 from bert_pipeline.estimates import Estimate, estimate, one_example
 
 
@@ -35,6 +38,9 @@ class SliceMetrics:
     confusion: tuple[tuple[int, ...], ...]
     """The candidate's examples by true label (row) and answered label (column)."""
 
+    labels: tuple[str, ...] = ()
+    """Those of `confusion`, in order: the task's when it was evaluated."""
+
     estimates: dict[str, Estimate] = dataclasses.field(default_factory=dict)
     """The candidate's metrics with standard errors; empty where `evaluation.intervals` is none."""
 
@@ -50,13 +56,23 @@ def read_slices(
 
     Args:
         evaluation_uri: uri of the ModelEvaluation artifact.
-        labels: `data.labels` of the task.
+        labels: `data.labels` of the task, for an evaluation that does not say its own (by an older version of this).
         costs: `evaluation.costs` of the task.
     """
-    matrix = scores.cost_matrix(costs, labels)
+    labels = evaluated_labels(evaluation_uri) or labels
+    known = {a: {b: c for b, c in row.items() if b in labels} for a, row in costs.items() if a in labels}
+    matrix = scores.cost_matrix(known, labels)
     return [
         _slice_metrics(record, labels=labels, costs=matrix) for record in tfma.load_metrics(evaluation_uri)
     ]
+
+
+def evaluated_labels(evaluation_uri: str) -> tuple[str, ...]:
+    """The labels that an evaluation is of, in order; empty where it does not say them."""
+    try:
+        return tuple(json.loads((Path(evaluation_uri) / LABELS_FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return ()
 
 
 def _slice_metrics(
@@ -91,6 +107,7 @@ def _slice_metrics(
         metrics=values["candidate"],
         baseline=values["baseline"],
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        labels=labels,
         estimates=estimates("candidate"),
         changes=estimates("change"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -58,7 +59,8 @@ def check_task(task: bert_task.TaskConfig) -> None:
             raise UserError(f"{key} is {value!r}; it must be one of {', '.join(choices)}")
     for key, (low, high) in _RANGES.items():
         value = _get(task, key)
-        if (low is not None and value < low) or (high is not None and value > high):
+        # Written so that NaN, which is neither below nor above anything, is refused.
+        if not ((low is None or value >= low) and (high is None or value <= high)) or math.isinf(value):
             bounds = f"at least {low}" if high is None else f"from {low} to {high}"
             raise UserError(f"{key} is {value}; it must be {bounds}")
     check_name(task.name)

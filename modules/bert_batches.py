@@ -101,12 +101,12 @@ def _count_ids(batch: dict[str, tf.Tensor], num_labels: int) -> tf.Tensor:
 
 
 def balanced_class_weights(size: SplitSize) -> tuple[float, ...]:
-    """num_examples / (num_labels * count), scikit-learn's `balanced`; 0 for a label never seen.
+    """num_examples / (labels seen * count), scikit-learn's `balanced`; 0 for a label never seen. Their mean is 1.
 
     >>> balanced_class_weights(SplitSize(num_examples=4, label_counts=(3, 1)))
     (0.6666666666666666, 2.0)
     """
-    num_labels = len(size.label_counts)
+    num_labels = sum(1 for count in size.label_counts if count)
     return tuple(size.num_examples / (num_labels * count) if count else 0.0 for count in size.label_counts)
 
 

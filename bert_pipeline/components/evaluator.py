@@ -42,14 +42,29 @@ class Executor(stock.Executor):
     ) -> None:
         """Evaluates, judges, and writes the verdict beside the metrics; see TFX's executor for the arguments."""
         uri = artifact_utils.get_single_uri(output_dict[specs.EVALUATION_KEY])
-        with predictions.written_to(uri):
-            super().Do(input_dict, output_dict, exec_properties | prediction_extractor.PROPERTY)
         terms = judging.terms_from_json(exec_properties[_TERMS])
+        with predictions.written_to(uri, label_column=terms.label_column, labels=terms.labels):
+            super().Do(input_dict, output_dict, exec_properties | prediction_extractor.PROPERTY)
+        predictions.write_labels(uri, terms.labels)
         verdict = judging.judge(read_slices(uri, labels=terms.labels, costs=terms.costs), terms=terms)
+        notes = [
+            _label_note(name, labels, terms.labels) for name, labels in predictions.other_labels(uri).items()
+        ]
+        verdict = dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
         text = json.dumps(dataclasses.asdict(verdict), indent=2, ensure_ascii=False)
         (Path(uri) / VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
         if verdict.refusals:
             _withdraw(artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY]))
+
+
+def _label_note(name: str, own: tuple[str, ...], labels: tuple[str, ...]) -> str:
+    """What was done about a model whose labels are not the task's."""
+    added = [label for label in labels if label not in own]
+    gone = [label for label in own if label not in labels]
+    parts = [f"it does not know {', '.join(added)}"] if added else []
+    parts += [f"the task has no {', '.join(gone)} any more"] if gone else []
+    what = "; ".join(parts) or "it has them in another order"
+    return f"the {name}'s labels are not the task's: {what}; its answers were compared by the labels' names"
 
 
 def _withdraw(blessing: types.Artifact) -> None:

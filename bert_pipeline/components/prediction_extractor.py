@@ -9,7 +9,9 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from bert_pipeline.components.predictions import WritePredictions, destination
+from bert_pipeline.components.predictions import WritePredictions, writing
+
+_SLICE_KEYS = "ExtractSliceKeys"  # tfma.extractors.slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME
 
 # An execution property of TFX's Evaluator, and what it is to hold.
 PROPERTY = {"custom_extractors": f"{__name__}.custom_extractors"}
@@ -27,8 +29,10 @@ def custom_extractors(
     # A model that is alone has no name here.
     names = {spec.name: "baseline" if spec.is_baseline else "candidate" for spec in eval_config.model_specs}
     label_key = eval_config.model_specs[0].label_key
-    writing = tfma.extractors.Extractor(
+    writer = tfma.extractors.Extractor(
         stage_name="WritePredictions",
-        ptransform=WritePredictions(destination(), names=names, label_key=label_key),
+        ptransform=WritePredictions(writing(), names=names, label_key=label_key),
     )
-    return [*defaults, writing]
+    # The metrics are computed behind TFMA's extractor of slice keys: the answers must be in order before it.
+    place = [extractor.stage_name for extractor in defaults].index(_SLICE_KEYS)
+    return [*defaults[:place], writer, *defaults[place:]]

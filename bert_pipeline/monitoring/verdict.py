@@ -109,7 +109,10 @@ def _estimate(row: SliceMetrics, metric: str, *, labels: Sequence[str]) -> Estim
     value, (kind, _, label) = value_of(row, metric), metric.partition("/")
     if metric == MACRO_F1:
         return row.estimates.get(metric, Estimate(value))
-    count = sum(row.confusion[labels.index(label)]) if kind == "recall" else row.num_examples
+    of_row = row.labels or tuple(labels)
+    if kind == "recall" and label not in of_row:  # the task has got it since that evaluation
+        return Estimate(math.nan)
+    count = sum(row.confusion[of_row.index(label)]) if kind == "recall" else row.num_examples
     if not count:
         return Estimate(value)
     return Estimate(value, max(math.sqrt(max(value * (1 - value), 0) / count), 1 / count))

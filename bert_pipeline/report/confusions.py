@@ -28,7 +28,7 @@ def section(source: Source, slices: Sequence[SliceMetrics]) -> Section:
     title = "Confusion matrix"
     if not slices or not any(map(sum, slices[0].confusion)):
         return Section("confusion", title, (Text("There are no answers to compare with labels."),))
-    matrix, labels = np.array(slices[0].confusion), source.labels
+    matrix, labels = np.array(slices[0].confusion), slices[0].labels or source.labels
     return Section("confusion", title, (matrix_figure(matrix, labels),))
 
 
@@ -120,7 +120,7 @@ def cost_section(source: Source, slices: Sequence[SliceMetrics]) -> Section:
 
 
 def _cost_blocks(source: Source, slices: Sequence[SliceMetrics], unit: str) -> list[Block]:
-    matrix, labels = np.array(slices[0].confusion), source.labels
+    matrix, labels = np.array(slices[0].confusion), slices[0].labels or source.labels
     costs = scores.cost_matrix(source.costs, labels)
     total = float((matrix * costs).sum())
     mean = slices[0].metrics.get(scores.EXPECTED_COST, math.nan)

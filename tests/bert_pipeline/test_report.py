@@ -13,7 +13,7 @@ import pytest
 import tensorflow_model_analysis as tfma
 
 from bert_pipeline import run_record
-from bert_pipeline.components.predictions import as_line
+from bert_pipeline.components.predictions import Writing, as_line
 from bert_pipeline.lineage_picture import Picture
 from bert_pipeline.report import (
     after_run,
@@ -80,7 +80,7 @@ def test_mistakes_come_with_the_most_confident_first_and_disagreements_with_the_
 
 def test_a_line_has_columns_label_and_the_probabilities_of_each_model():
     extracts = {
-        tfma.FEATURES_KEY: {"text": np.array([b"caf\xc3\xa9 \xff"]), "n": np.array([3])},
+        tfma.FEATURES_KEY: {"text": np.array([b"caf\xc3\xa9 \xff"]), "stars": np.array([b"pos"])},
         tfma.LABELS_KEY: {"candidate": {"label_id": np.array([1])}, "baseline": {"label_id": np.array([1])}},
         tfma.PREDICTIONS_KEY: {
             "candidate": {"probabilities": np.array([0.25, 0.75])},
@@ -88,8 +88,9 @@ def test_a_line_has_columns_label_and_the_probabilities_of_each_model():
         },
     }
     names = {"candidate": "candidate", "baseline": "baseline"}
-    assert json.loads(as_line(extracts, names=names, label_key="label_id")) == {
-        "columns": {"n": "3", "text": "café �"},
+    to = Writing("", "stars", ("neg", "pos"))
+    assert json.loads(as_line(extracts, names=names, label_key="label_id", to=to)) == {
+        "columns": {"stars": "pos", "text": "café �"},
         "label_id": 1,
         "probabilities": {"candidate": [0.25, 0.75], "baseline": [0.5, 0.5]},
     }
@@ -98,8 +99,15 @@ def test_a_line_has_columns_label_and_the_probabilities_of_each_model():
         tfma.LABELS_KEY: np.array([0]),
         tfma.PREDICTIONS_KEY: {"probabilities": np.array([1.0, 0.0])},
     }
-    line = json.loads(as_line(alone, names={"": "candidate"}, label_key="label_id"))
-    assert (line["label_id"], line["probabilities"]) == (0, {"candidate": [1.0, 0.0]})
+    line = json.loads(as_line(alone, names={"": "candidate"}, label_key="label_id", to=to))
+    assert (line["label_id"], line["probabilities"]) == (1, {"candidate": [1.0, 0.0]})
+    alone[tfma.PREDICTIONS_KEY] = {
+        "probabilities": np.array([0.7, 0.3]),
+        "labels": np.array([b"pos", b"new"]),
+    }
+    line = json.loads(as_line(alone, names={"": "candidate"}, label_key="label_id", to=to))
+    assert (line["label_id"], line["probabilities"]) == (1, {"candidate": [0.0, 0.7]})
+    assert line["other_labels"] == {"candidate": ["pos", "new"]}
 
 
 def test_a_plot_takes_the_colours_of_the_page_and_leaves_it_no_id_but_its_own():

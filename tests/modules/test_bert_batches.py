@@ -156,7 +156,7 @@ def test_each_replica_gets_a_part_of_each_batch_though_it_be_empty(tmp_path: pat
 
 def test_balanced_weights_are_scikit_learns() -> None:
     size = bert_batches.SplitSize(num_examples=8, label_counts=(6, 2, 0, 0))
-    assert bert_batches.balanced_class_weights(size) == (8 / 24, 1.0, 0.0, 0.0)
+    assert bert_batches.balanced_class_weights(size) == (4 / 6, 2.0, 0.0, 0.0)
 
 
 def test_a_label_that_the_task_does_not_name_is_refused(tmp_path: pathlib.Path) -> None:
