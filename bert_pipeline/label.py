@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -89,9 +90,20 @@ def _graph(
 
 
 def _check_target(target: Path, *, texts: Sequence[Path]) -> None:
-    """The table must not take the place of a file that it is made from."""
-    if target.exists() and any(target.samefile(path) for path in texts):
+    """The table may take the place of an earlier one, and of no other file, be it the texts or somebody's own labels."""
+    if not target.exists():
+        return
+    if any(target.samefile(path) for path in texts):
         raise UserError(f"{typed.name('to')}: {target} holds the texts themselves; give another file")
+    try:
+        columns = _header(target) if target.stat().st_size else [labelled_table.PREDICTED_LABEL]
+    except (UserError, pa.ArrowException):
+        columns = []
+    if labelled_table.PREDICTED_LABEL not in columns:
+        raise UserError(
+            f"{typed.name('to')}: {target} is there and was not written by this command; give another file, or move it "
+            "away"
+        )
 
 
 def _check_blessed(store: MetadataStore, version: ServedVersion) -> None:
@@ -174,11 +186,15 @@ def find_texts(path: Path, *, columns: tuple[str, ...]) -> tuple[Path, str]:
     return folder, pattern
 
 
-def _check_columns(table: Path, *, columns: tuple[str, ...]) -> None:
+def _header(table: Path) -> list[str]:
+    """Columns of a table; none where it has no row."""
     if table.suffix == ".parquet":
-        header = list(pq.ParquetFile(table).schema_arrow.names)
-    else:
-        header = list(next(read_csv(str(table)), {}))
+        return list(pq.ParquetFile(table).schema_arrow.names)
+    return list(next(read_csv(str(table)), {}))
+
+
+def _check_columns(table: Path, *, columns: tuple[str, ...]) -> None:
+    header = _header(table)
     if not header:
         raise UserError(f"{table} has no row to label")
     missing = [column for column in columns if column not in header]
