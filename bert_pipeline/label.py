@@ -90,7 +90,7 @@ def _graph(
 
 
 def _check_target(target: Path, *, texts: Sequence[Path]) -> None:
-    """The table may take the place of an earlier one, and of no other file, be it the texts or somebody's own labels."""
+    """The table may take the place of an earlier one, and of no other file: neither the texts nor own labels."""
     if not target.exists():
         return
     if any(target.samefile(path) for path in texts):
