@@ -16,7 +16,7 @@ from bert_pipeline.errors import UserError
 # Of the environment: another place for the cache.
 VARIABLE = "BERT_PIPELINE_CACHE"
 
-# Of the errors that say so: no right to write, a read-only file system, no room, a file where a folder must be.
+# Of the errors of a conversion those that are the cache's: no right to write, a read-only file system, no room.
 _UNWRITABLE = (
     errno.EACCES,
     errno.EPERM,
@@ -49,16 +49,23 @@ def publish(path: Path, build: Callable[[Path], None]) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(error) from error
+    try:
         with _lock(path.parent / f".{path.name}.lock"):
             _build(path, build)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        raise UserError(
-            f"the cache of encoders cannot be written: {where}{error.strerror}; "
-            f"set {VARIABLE} to a folder that can be written and has room"
-        ) from error
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> UserError:
+    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return UserError(
+        f"the cache of encoders cannot be written: {where}{error.strerror}; "
+        f"set {VARIABLE} to a folder that can be written and has room"
+    )
 
 
 def _build(path: Path, build: Callable[[Path], None]) -> None:

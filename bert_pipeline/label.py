@@ -100,9 +100,20 @@ def _graph(
 
 
 def _check_target(target: Path, *, texts: Sequence[Path]) -> None:
-    """The table must not take the place of a file that it is made from."""
-    if target.exists() and any(target.samefile(path) for path in texts):
+    """The table may take the place of an earlier one, and of no other file: neither the texts nor own labels."""
+    if not target.exists():
+        return
+    if any(target.samefile(path) for path in texts):
         raise UserError(f"{typed.name('to')}: {target} holds the texts themselves; give another file")
+    try:
+        columns = _header(target) if target.stat().st_size else [labelled_table.PREDICTED_LABEL]
+    except (UserError, pa.ArrowException):
+        columns = []
+    if labelled_table.PREDICTED_LABEL not in columns:
+        raise UserError(
+            f"{typed.name('to')}: {target} is there and was not written by this command; give another file, or move it "
+            "away"
+        )
 
 
 def _check_blessed(store: MetadataStore, version: ServedVersion) -> None:
@@ -224,11 +235,14 @@ def with_types(labelled: pa.Table, *, texts: Sequence[Path]) -> pa.Table:
     return pa.table(columns | {name: labelled[name] for name in added})
 
 
+def _header(table: Path) -> list[str]:
+    """Columns of a table; none where it has no row."""
+    reader = read_parquet if table_files.is_parquet(table) else read_csv
+    return list(next(reader(str(table)), {}))
+
+
 def _check_columns(table: Path, *, columns: tuple[str, ...]) -> None:
-    if table_files.is_parquet(table):
-        header = list(next(read_parquet(str(table)), {}))
-    else:
-        header = list(next(read_csv(str(table)), {}))
+    header = _header(table)
     if not header:
         raise UserError(f"{table} has no row to label")
     missing = [column for column in columns if column not in header]

@@ -152,13 +152,17 @@ def _end_executions(store: MetadataStore, paths: RunPaths) -> None:
     gone = []
     for execution in running.values():
         runs = [c for c in store.get_contexts_by_execution(execution.id) if _is_run(store, c)]
-        root = str(paths.pipeline_root)
-        is_ours = any(c.custom_properties[PIPELINE_ROOT].string_value == root for c in runs)
+        is_ours = any(_said(c, PIPELINE_ROOT) == str(paths.pipeline_root) or _is_older(c) for c in runs)
         if is_ours or push_record.WITHDRAWS in execution.custom_properties:
             execution.last_known_state = pb.Execution.FAILED
             gone.append(execution)
     if gone:
         store.put_executions(gone)
+
+
+def _is_older(run: pb.Context) -> bool:
+    """Whether a run was recorded before runs said where they write."""
+    return PIPELINE_ROOT not in run.custom_properties and run_record.SETTINGS in run.custom_properties
 
 
 def _is_run(store: MetadataStore, context: pb.Context) -> bool:

@@ -26,6 +26,8 @@ FORMATS = ("csv", "parquet")
 NUM_ROWS = "num_rows"
 # Column with a row's file, where the texts are of several.
 SOURCE_COLUMN = "source_file"
+# The column that every table has.
+PREDICTED_LABEL = "predicted_label"
 
 Row = dict[str, str | float]
 
@@ -84,7 +86,7 @@ def _row(example: tf.train.Example, *, label: bytes, shares: dict[bytes, float])
     row: Row = {}
     for name, feature in sorted(example.features.feature.items()):
         row[name] = b" ".join(feature.bytes_list.value).decode("utf-8", "replace")
-    answer: Row = {"predicted_label": label.decode()}
+    answer: Row = {PREDICTED_LABEL: label.decode()}
     answer |= {f"probability_{name.decode()}": float(share) for name, share in shares.items()}
     taken = [name for name in answer if name in row]
     if taken:

@@ -150,6 +150,28 @@ def test_texts_are_not_overwritten_by_their_labels(tmp_path: Path) -> None:
     label._check_target(tmp_path / "c.csv", texts=[tmp_path / "a.csv"])
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("labelled.csv", b"text,label\nfine,good\n"), ("labelled.csv", b"a,b\n1\n"), ("t.parquet", b"not one")],
+)
+def test_file_that_label_did_not_write_is_not_overwritten(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        UserError, match=rf"{name} is there and was not written by this command; give another file"
+    ):
+        label._check_target(tmp_path / name, texts=[])
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_earlier_table_and_an_empty_file_are_overwritten(tmp_path: Path, file_format: str) -> None:
+    table = labelled_table.write_table(
+        [{"text": "fine", "predicted_label": "good"}], str(tmp_path), file_format
+    )
+    label._check_target(table, texts=[])
+    (tmp_path / "empty.csv").touch()
+    label._check_target(tmp_path / "empty.csv", texts=[])
+
+
 def test_model_in_service_whose_blessing_is_gone_is_a_sentence(tmp_path: Path) -> None:
     past = Past(tmp_path / "out")
     past.run(span=1, weights="a")

@@ -212,6 +212,14 @@ def test_executions_of_others_are_left_running(past):
     assert [e.last_known_state for e in past.store.get_executions()][-1] == pb.Execution.RUNNING
 
 
+def test_run_that_was_killed_before_runs_said_where_they_write_has_failed(past):
+    past.run(span=1, weights="a")
+    run_record.put(past.store, "older", {run_record.SETTINGS: "{}"})
+    past._begin("older", "Trainer", {})
+    assert past.verb("compare") == 0
+    assert past.store.get_executions()[-1].last_known_state == pb.Execution.FAILED
+
+
 def test_execution_of_label_is_left_running_while_it_runs(past):
     past.run(span=1, weights="a")
     run_record.put(past.store, "label", {"pipeline_root": str(past.paths.pipeline_root)})

@@ -133,6 +133,25 @@ def test_user_without_a_home_is_told_the_variable(monkeypatch):
     assert encoders.default_cache_dir() == Path("/somewhere/bert_pipeline")
 
 
+@pytest.mark.parametrize("home", ["a file", "/proc/there-is-no-such-home"])
+def test_home_that_cannot_hold_a_folder_is_the_same(tmp_path, home):
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(
+        UserError, match=r"cache of encoders cannot be written: .*; set BERT_PIPELINE_CACHE to a folder"
+    ):
+        encoder_cache.publish(
+            tmp_path / home / ".cache/encoders/abc", lambda _: pytest.fail("nothing to build in")
+        )
+
+
+def test_file_that_a_checkpoint_lacks_is_not_the_caches_fault(tmp_path):
+    def build(folder: Path) -> None:
+        (tmp_path / "vocab.txt").read_text()
+
+    with pytest.raises(FileNotFoundError, match=r"vocab\.txt"):
+        encoder_cache.publish(tmp_path / "encoders" / "abc", build)
+
+
 def test_cached_encoder_is_used_from_a_cache_that_cannot_be_written(tmp_path):
     entry = tmp_path / "encoders" / "abc"
     entry.mkdir(parents=True)
