@@ -175,6 +175,7 @@ def _loader(flags: argparse.Namespace) -> Any:
         batching=batching,
         threads=threads,
         precision=flags.mixed_precision,
+        check_method_names=flags.enable_signature_method_name_check,
         own_batching=flags.enable_per_model_batching_parameters,
     )
 
@@ -187,6 +188,7 @@ def _load(
     batching: BatchingParameters | None,
     threads: SessionThreads,
     precision: str,
+    check_method_names: bool,
     own_batching: bool,
 ) -> Servable:
     """Loads a version; its own batching file, where those count, is in place of the server's."""
@@ -196,4 +198,12 @@ def _load(
             batching = config_files.read_batching(file, num_threads=batching.num_batch_threads)
         except config_files.ConfigError as error:
             raise LoadError(str(error)) from error
-    return Servable(path, name=name, version=version, batching=batching, threads=threads, precision=precision)
+    return Servable(
+        path,
+        name=name,
+        version=version,
+        batching=batching,
+        threads=threads,
+        precision=precision,
+        check_method_names=check_method_names,
+    )

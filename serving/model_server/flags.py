@@ -99,6 +99,12 @@ _RUNNING: list[tuple[str, Any, Any, str]] = [
         "",
         "bfloat16: compute in it where that is safe, on CPUs; answers change a little",
     ),
+    (
+        "enable_signature_method_name_check",
+        _bool,
+        False,
+        "serve Classify and Regress only by signatures that were exported for them (TensorFlow 2 exports none)",
+    ),
     ("version", _bool, False, "print the versions and stop"),
 ]
 _OURS: list[tuple[str, Any, Any, str]] = [
@@ -126,7 +132,6 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "enable_model_warmup": _bool,
     "enable_profiler": _bool,
     "enable_serialization_as_tensor_content": _bool,
-    "enable_signature_method_name_check": _bool,
     "flush_filesystem_caches": _bool,
     "grpc_max_threads": int,
     "num_request_iterations_for_warmup": int,

@@ -32,6 +32,8 @@ PageAnswer = tuple[int, str, bytes]
 Page = Callable[[], "PageAnswer | Awaitable[PageAnswer]"]
 
 _BACKLOG = 1024
+# As libevent, the HTTP server of TF Serving, writes it.
+_NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _DRAIN_LOOK_SECONDS = 0.02
 _CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -116,7 +118,7 @@ class RestServer:
         if target in self._pages:
             return await self._page(request.method, self._pages[target])
         if not target.lower().startswith("/v1/"):
-            return web.Response(status=404, text="Not Found")
+            return web.Response(status=404, text=_NOT_FOUND, content_type="text/html")
         if self._draining:
             return self._error(503, "the server is stopping; ask another one", close=True)
         request_id = request_ids.begin(request.headers.get(request_ids.HEADER))
@@ -146,7 +148,7 @@ class RestServer:
                 return self._respond(400, b"")
             return self._respond(200, (await self._run(request, route)).encode())
         except ServingError as error:
-            return self._error(error.http_status, error.message)
+            return self._error(error.http_status, error.whole_message)
         except rest_body.SlowBodyError as error:
             return self._error(408, str(error), close=True)
         except ConnectionError:

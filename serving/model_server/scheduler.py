@@ -119,8 +119,11 @@ class Scheduler:
         most = self._batching.max_batch_size if self._batching and call.batchable else rows
         if self._batching is None or rows <= most or not batches.has_rows(arrays, rows=rows):
             return [arrays]
-        if not self._batching.enable_large_batch_splitting:
-            raise errors.invalid_argument(f"Task size {rows} is larger than maximum input batch size {most}")
+        limit = (
+            self._batching.max_request_rows or rows if self._batching.enable_large_batch_splitting else most
+        )
+        if rows > limit:
+            raise errors.invalid_argument(f"Task size {rows} is larger than maximum input batch size {limit}")
         return [[array[start : start + most] for array in arrays] for start in range(0, rows, most)]
 
     def _expire(self, tasks: list[Task]) -> None:
