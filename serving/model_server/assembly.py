@@ -19,9 +19,10 @@ from serving.model_server.demo_page import demo_pages
 from serving.model_server.grpc_service import GrpcServer
 from serving.model_server.health import Health
 from serving.model_server.manager import Manager, ManagerOptions
-from serving.model_server.metrics import Metrics
-from serving.model_server.model_settings import ModelSettings, single_model
+from serving.model_server.metrics import Gauge, Metrics
+from serving.model_server.model_settings import ModelSettings, check_log_prefixes, single_model
 from serving.model_server.predictions import Models
+from serving.model_server.refusals import refusals
 from serving.model_server.request_log import RequestLog
 from serving.model_server.rest import Page, RestServer
 from serving.model_server.servable import LoadError, Servable, SessionThreads
@@ -68,12 +69,26 @@ class Assembly:
             config or _single_model(flags),
             _manager_options(flags, on_settings=self._request_log.configure),
         )
-        self.health = Health(lambda: self.manager.ready)
+        self.health = Health(lambda: self.manager.ready, has_models=lambda: bool(self.manager.settings))
         self._metrics = Metrics(
-            server_gauges(self.manager, self._request_log),
+            [
+                *server_gauges(self.manager, self._request_log),
+                Gauge(
+                    "model_server_refused",
+                    "Requests that were refused.",
+                    ("entrypoint", "code"),
+                    refusals.counts,
+                ),
+            ],
             knows=lambda name: any(settings.name == name for settings in self.manager.settings),
         )
-        self._models = Models(self.manager, request_log=self._request_log)
+        self._models = Models(
+            self.manager,
+            request_log=self._request_log,
+            check_reload=lambda config: check_log_prefixes(
+                config, folder=flags.request_log_folder, in_force=self.manager.settings
+            ),
+        )
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
 
@@ -113,6 +128,7 @@ class Assembly:
             credentials=self._credentials,
             health=flags.enable_grpc_healthcheck_service,
             metrics=self._metrics,
+            reload_from=flags.reload_from,
             options=flags.grpc_channel_arguments,
         )
         server = await front.bind()

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 EXIT_USAGE = 2
 
 _PRECISIONS = ("bfloat16",)
+_RELOAD_FROM = ("anywhere", "loopback", "nowhere")
 _TRUE, _FALSE = {"true", "1", "t", "yes"}, {"false", "0", "f", "no"}
 
 
@@ -125,6 +126,13 @@ _OURS: list[tuple[str, Any, Any, str]] = [
         "keep requests and answers in files of this name; with --model_base_path (models.config has logging_config)",
     ),
     ("request_log_sampling_rate", float, 1.0, "share of the requests that are kept, 0 to 1"),
+    (
+        "request_log_folder",
+        str,
+        "",
+        "under which the logging_config of a reload over gRPC may name files; none: only those that are written now",
+    ),
+    ("reload_from", str, "anywhere", "where a reload over gRPC may come from: anywhere, loopback or nowhere"),
     ("drain_timeout_seconds", float, 25.0, "after that, requests under way get so long to end"),
 ]
 # Flags for what the embedded server does not have: accepted, so that a command line can be carried over.
@@ -220,6 +228,8 @@ def _check(flags: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error(
             f"--request_log_sampling_rate is {flags.request_log_sampling_rate}; give a share from 0 to 1"
         )
+    if flags.reload_from not in _RELOAD_FROM:
+        parser.error(f"--reload_from is {flags.reload_from!r}; give {', '.join(_RELOAD_FROM)}")
     if flags.mixed_precision not in ("", *_PRECISIONS):
         parser.error(
             f"--mixed_precision is {flags.mixed_precision!r}; give {' or '.join(_PRECISIONS)}, or leave it out"

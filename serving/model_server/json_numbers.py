@@ -12,7 +12,7 @@ from serving.model_server.tensors import dtype_name
 
 FLOAT32, FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 BOOL = tf.bool.as_datatype_enum
-_FLOATS = {FLOAT32: np.float32, FLOAT64: np.float64}
+_FLOATS: dict[int, Any] = {FLOAT32: np.float32, FLOAT64: np.float64}
 _INTEGERS = {
     dtype.as_datatype_enum: dtype
     for dtype in (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
