@@ -12,7 +12,7 @@ from typing import Any
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.model_server import config_files
+from serving.model_server import config_files, running
 from serving.model_server.batching import BatchingParameters
 from serving.model_server.config_files import ConfigWatch, Monitoring
 from serving.model_server.demo_page import demo_pages
@@ -208,18 +208,23 @@ def _load(
     own_batching: bool,
 ) -> Servable:
     """Loads a version; its own batching file, where those count, is in place of the server's."""
+    if f"{name} {version}" in running.bad():
+        raise LoadError(
+            "it has ended the server several times; push another version, or start the server afresh"
+        )
     file = os.path.join(path, _BATCHING_FILE)
     if batching and own_batching:
         try:
             batching = config_files.read_batching(file, num_threads=batching.num_batch_threads)
         except config_files.ConfigError as error:
             raise LoadError(str(error)) from error
-    return Servable(
-        path,
-        name=name,
-        version=version,
-        batching=batching,
-        threads=threads,
-        precision=precision,
-        check_method_names=check_method_names,
-    )
+    with running.marked(f"{name} {version}"):
+        return Servable(
+            path,
+            name=name,
+            version=version,
+            batching=batching,
+            threads=threads,
+            precision=precision,
+            check_method_names=check_method_names,
+        )

@@ -117,6 +117,12 @@ _OURS: list[tuple[str, Any, Any, str]] = [
         'a port of 0 becomes any free one, and this file tells which: {"port": n, "rest_api_port": n}; it appears '
         "when the server is ready",
     ),
+    (
+        "supervise",
+        _bool,
+        False,
+        "start the server again when a signal has ended it; a model during which it ended thrice is left out",
+    ),
     ("exit_with_stdin", _bool, False, "stop when standard input ends: when the process that holds it dies"),
     ("drain_delay_seconds", float, 0.0, "after SIGTERM, answer on for so long with readiness off"),
     (

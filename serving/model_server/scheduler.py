@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 
 from serving.model_server import batching as batches
-from serving.model_server import errors
+from serving.model_server import errors, running
 from serving.model_server.batching import BatchingParameters
 from serving.model_server.errors import ServingError
 from serving.model_server.request_queue import RequestQueue
@@ -42,6 +42,7 @@ class Scheduler:
             name: of the threads.
         """
         self._batching = batching
+        self._name = name
         self._queue = RequestQueue(batching)
         self._batch_sizes: collections.Counter[int] = collections.Counter()
         self._counting = threading.Lock()
@@ -171,7 +172,8 @@ class Scheduler:
             padded = self._batching.padded_size(rows)
         arrays = batches.merge([task.arrays for task in tasks], padding=padded - rows)
         start = time.monotonic()
-        outputs = call.function(*arrays)
+        with running.marked(self._name):
+            outputs = call.function(*arrays)
         call.note(time.monotonic() - start, rows=padded)
         with self._counting:
             self._batch_sizes[rows] += 1

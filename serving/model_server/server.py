@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from serving.model_server import memory
+from serving.model_server import memory, running
 from serving.model_server.assembly import Assembly
 from serving.model_server.refusals import refusals
 from serving.model_server.version_files import QUIET_SECONDS
@@ -127,6 +127,9 @@ class Server:
                 manager.poll()
             if manager.ready:
                 manager.assign_labels()
+                break
+            if (bad := running.bad()) and manager.ready_but(bad):
+                logger.error("serving without %s", ", ".join(bad))
                 break
             if failure := manager.failed():
                 return failure
