@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,9 @@ REASON = "reason"
 ROLLBACK_EXECUTION = "rollback execution"  # id in ML Metadata
 
 _PUSHED_MODEL = "PushedModel"
+# The rule of the server (serving/version_folders.py), whose packages the pipeline does without: int64.
+_NUMBER = re.compile(r"-?[0-9]+")
+_MAX_NAME = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +45,10 @@ def served_versions(base_dir: Path) -> list[ServedVersion]:
     """The versions that a server sees, the lowest first."""
     if not base_dir.is_dir():
         return []
-    folders = [p for p in base_dir.iterdir() if p.is_dir() and p.name.isascii() and p.name.isdigit()]
-    return sorted((version_in(base_dir, p.name) for p in folders), key=lambda v: v.version)
+    names = [p.name for p in base_dir.iterdir() if p.is_dir() and _NUMBER.fullmatch(p.name)]
+    # Of 7 and 007, which are the same version, the shorter name is taken.
+    folders = {int(name): name for name in sorted(names, key=len, reverse=True) if len(name) < _MAX_NAME}
+    return [version_in(base_dir, folders[v]) for v in sorted(folders) if -(2**63) <= v < 2**63]
 
 
 def version_in(base_dir: Path, version: str) -> ServedVersion:

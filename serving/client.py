@@ -162,7 +162,8 @@ class Client:
                     if not batch:
                         break
                     rows, names = [self._row(text) for text, _ in batch], [name for _, name in batch]
-                    waiting.append(self._pool.submit(self._ask, rows, _request_id(names)))
+                    request_id = _request_id(names) if ids is not None else ""
+                    waiting.append(self._pool.submit(self._ask, rows, request_id))
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
@@ -194,14 +195,18 @@ def _request_id(names: Sequence[str]) -> str:
     """The ids of a call's rows as the id of the call.
 
     Raises:
-        ClientError: an id that a header cannot hold.
+        ClientError: a row without an id, or an id that a header cannot hold.
     """
     for name in names:
-        if name and not _ID.fullmatch(name):
+        if not name:
+            raise ClientError(
+                "a row has no id; give each row one, or none at all: the server then makes them"
+            )
+        if not _ID.fullmatch(name):
             raise ClientError(
                 f"the id {name!r} is not printable ASCII without commas and spaces, at most 100 characters"
             )
-    return ",".join(names) if all(names) else ""
+    return ",".join(names)
 
 
 def _transport(protocol: str, target: Target) -> Transport:

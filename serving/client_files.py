@@ -43,12 +43,24 @@ def classify_file(client: Client, path: str, *, out: str, id_column: str = "") -
     with _opened(path) as (file, size), _written(out) as target:
         # Rows that are asked for and not answered yet are kept between the two.
         wanted = [*client.columns, *([id_column] if id_column else [])]
-        rows, asked, named = itertools.tee(_read(file, path, columns=client.columns, wanted=wanted), 3)
+        read = _read(file, path, columns=client.columns, wanted=wanted, id_column=id_column)
+        rows, asked, named = itertools.tee(read, 3)
         ids = (row[id_column] for row in named) if id_column else None
         predictions = client.stream(_texts(asked, columns=client.columns), ids=ids)
         pairs = zip(rows, predictions, strict=False)
         answers = _with_progress(pairs, file=file, size=size)
-        return _write_csv(answers, target) if as_csv else _write_jsonl(answers, target)
+        if not as_csv:
+            return _write_jsonl(answers, target)
+        return _write_csv(answers, target, keys=_all_keys(path) if _kind(path) == ".jsonl" else [])
+
+
+def _all_keys(path: str) -> list[str]:
+    """The keys of every line of a .jsonl, in the order in which they first stand: a CSV's header comes first."""
+    with _opened(path) as (file, _):
+        try:
+            return list(dict.fromkeys(key for row in _read_jsonl(file, []) for key in row))
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            return []  # reading the rows says where
 
 
 def _kind(path: str) -> str:
@@ -92,7 +104,7 @@ def _written(out: str) -> Iterator[TextIO]:
             os.remove(partial)
 
 
-def _read(file: TextIO, path: str, *, columns: list[str], wanted: list[str]) -> Iterator[Row]:
+def _read(file: TextIO, path: str, *, columns: list[str], wanted: list[str], id_column: str) -> Iterator[Row]:
     """The rows of a file, each with the wanted columns, the model's among them, as strings."""
     kind = _kind(path)
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_lines, "": _read_lines}
@@ -102,7 +114,12 @@ def _read(file: TextIO, path: str, *, columns: list[str], wanted: list[str]) -> 
         raise ClientError(f"{path}: the model takes the columns {', '.join(columns)}; give a .csv or .jsonl")
     try:
         for number, row in enumerate(readers[kind](file, columns), start=1):
-            _check(row, f"{path}, row {number}", columns=wanted)
+            where = f"{path}, row {number}"
+            _check(row, where, columns=wanted)
+            if id_column and not row[id_column]:
+                raise ClientError(
+                    f"{where}: no id in the column {id_column}; give each row one, or leave the option out"
+                )
             yield row
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise ClientError(f"{path} cannot be read as {kind or 'text'} in UTF-8: {error}") from error
@@ -180,13 +197,14 @@ def _columns_of(prediction: Prediction) -> Row:
     return {_LABEL: prediction.label, **shares}
 
 
-def _write_csv(answers: Iterable[tuple[Row, Prediction]], target: TextIO) -> int:
+def _write_csv(answers: Iterable[tuple[Row, Prediction]], target: TextIO, *, keys: list[str]) -> int:
     count, writer = 0, None
     for row, prediction in answers:
         count += 1
         row = {**row, **_columns_of(prediction)}
         if writer is None:
-            writer = csv.DictWriter(target, list(row), extrasaction="ignore", lineterminator="\n")
+            fields = list(dict.fromkeys([*keys, *row]))
+            writer = csv.DictWriter(target, fields, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
         writer.writerow(row)
     return count

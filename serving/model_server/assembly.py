@@ -12,16 +12,17 @@ from typing import Any
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.model_server import config_files
+from serving.model_server import config_files, running
 from serving.model_server.batching import BatchingParameters
 from serving.model_server.config_files import ConfigWatch, Monitoring
 from serving.model_server.demo_page import demo_pages
 from serving.model_server.grpc_service import GrpcServer
 from serving.model_server.health import Health
 from serving.model_server.manager import Manager, ManagerOptions
-from serving.model_server.metrics import Metrics
-from serving.model_server.model_settings import ModelSettings, single_model
+from serving.model_server.metrics import Gauge, Metrics
+from serving.model_server.model_settings import ModelSettings, check_log_prefixes, single_model
 from serving.model_server.predictions import Models
+from serving.model_server.refusals import refusals
 from serving.model_server.request_log import RequestLog
 from serving.model_server.rest import Page, RestServer
 from serving.model_server.servable import LoadError, Servable, SessionThreads
@@ -68,12 +69,26 @@ class Assembly:
             config or _single_model(flags),
             _manager_options(flags, on_settings=self._request_log.configure),
         )
-        self.health = Health(lambda: self.manager.ready)
+        self.health = Health(lambda: self.manager.ready, has_models=lambda: bool(self.manager.settings))
         self._metrics = Metrics(
-            server_gauges(self.manager, self._request_log),
+            [
+                *server_gauges(self.manager, self._request_log),
+                Gauge(
+                    "model_server_refused",
+                    "Requests that were refused.",
+                    ("entrypoint", "code"),
+                    refusals.counts,
+                ),
+            ],
             knows=lambda name: any(settings.name == name for settings in self.manager.settings),
         )
-        self._models = Models(self.manager, request_log=self._request_log)
+        self._models = Models(
+            self.manager,
+            request_log=self._request_log,
+            check_reload=lambda config: check_log_prefixes(
+                config, folder=flags.request_log_folder, in_force=self.manager.settings
+            ),
+        )
         self._grpc: GrpcServer | None = None
         self._rest: RestServer | None = None
 
@@ -113,6 +128,7 @@ class Assembly:
             credentials=self._credentials,
             health=flags.enable_grpc_healthcheck_service,
             metrics=self._metrics,
+            reload_from=flags.reload_from,
             options=flags.grpc_channel_arguments,
         )
         server = await front.bind()
@@ -175,6 +191,7 @@ def _loader(flags: argparse.Namespace) -> Any:
         batching=batching,
         threads=threads,
         precision=flags.mixed_precision,
+        check_method_names=flags.enable_signature_method_name_check,
         own_batching=flags.enable_per_model_batching_parameters,
     )
 
@@ -187,13 +204,27 @@ def _load(
     batching: BatchingParameters | None,
     threads: SessionThreads,
     precision: str,
+    check_method_names: bool,
     own_batching: bool,
 ) -> Servable:
     """Loads a version; its own batching file, where those count, is in place of the server's."""
+    if f"{name} {version}" in running.bad():
+        raise LoadError(
+            "it has ended the server several times; push another version, or start the server afresh"
+        )
     file = os.path.join(path, _BATCHING_FILE)
     if batching and own_batching:
         try:
             batching = config_files.read_batching(file, num_threads=batching.num_batch_threads)
         except config_files.ConfigError as error:
             raise LoadError(str(error)) from error
-    return Servable(path, name=name, version=version, batching=batching, threads=threads, precision=precision)
+    with running.marked(f"{name} {version}"):
+        return Servable(
+            path,
+            name=name,
+            version=version,
+            batching=batching,
+            threads=threads,
+            precision=precision,
+            check_method_names=check_method_names,
+        )

@@ -14,9 +14,15 @@ import numpy as np
 _MAX_THREADS = 4
 
 
+def usable_processors() -> int:
+    """Those that this process may use, where the system tells (Linux does, macOS does not)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def default_num_batch_threads() -> int:
     """One a processor, four at most."""
-    return min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+    return min(_MAX_THREADS, usable_processors())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +53,9 @@ class BatchingParameters:
 
     enable_large_batch_splitting: bool = True
     """Whether a request of more than max_batch_size rows runs in pieces, or is refused."""
+
+    max_request_rows: int = 0
+    """Rows of one request at most, where requests run in pieces: a file's max_batch_size; 0: any number."""
 
     def __post_init__(self) -> None:
         """Checks every value.

@@ -72,10 +72,11 @@ def read_batching(path: str, *, num_threads: int = 0) -> BatchingParameters:
         values["num_batch_threads"] = num_threads
     if message.allowed_batch_sizes:
         values["allowed_batch_sizes"] = tuple(message.allowed_batch_sizes)
+    if message.HasField("max_batch_size"):
+        values["max_request_rows"] = message.max_batch_size.value
     if message.HasField("enable_large_batch_splitting"):
         values["enable_large_batch_splitting"] = message.enable_large_batch_splitting.value
         if message.enable_large_batch_splitting.value and message.HasField("max_execution_batch_size"):
-            # There, max_batch_size bounds a request and this its pieces; here, a request is not bounded.
             values["max_batch_size"] = message.max_execution_batch_size.value
     ignored = [field.name for field, _ in message.ListFields() if field.name in _BATCHING_WITHOUT_EFFECT]
     if ignored:

@@ -32,15 +32,19 @@ _CODE_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 class ServingError(Exception):
     """A request that is answered with an error."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, *, reason: str = "") -> None:
         """Makes the error.
 
         Args:
             code: canonical code; REST translates it with `http_status`.
-            message: TF Serving's words where it has some; cut as TF Serving cuts it.
+            message: TF Serving's words where it has some; `message` is cut as TF Serving cuts it for gRPC,
+                and `whole_message` is not.
+            reason: what the log says beyond the message; nothing of what a client sent.
         """
         super().__init__(message)
         self.code = code
+        self.whole_message = message
+        self.reason = reason
         cut = len(message) > _MAX_MESSAGE_CHARS
         self.message = message[:_MAX_MESSAGE_CHARS] + "...TRUNCATED" if cut else message
 
@@ -50,9 +54,9 @@ class ServingError(Exception):
         return _HTTP_STATUS[self.code]
 
 
-def invalid_argument(message: str) -> ServingError:
+def invalid_argument(message: str, *, reason: str = "") -> ServingError:
     """The client sent what cannot be served."""
-    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message, reason=reason)
 
 
 def failed_precondition(message: str) -> ServingError:

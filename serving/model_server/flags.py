@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 EXIT_USAGE = 2
 
 _PRECISIONS = ("bfloat16",)
+_RELOAD_FROM = ("anywhere", "loopback", "nowhere")
 _TRUE, _FALSE = {"true", "1", "t", "yes"}, {"false", "0", "f", "no"}
 
 
@@ -99,6 +100,12 @@ _RUNNING: list[tuple[str, Any, Any, str]] = [
         "",
         "bfloat16: compute in it where that is safe, on CPUs; answers change a little",
     ),
+    (
+        "enable_signature_method_name_check",
+        _bool,
+        False,
+        "serve Classify and Regress only by signatures that were exported for them (TensorFlow 2 exports none)",
+    ),
     ("version", _bool, False, "print the versions and stop"),
 ]
 _OURS: list[tuple[str, Any, Any, str]] = [
@@ -110,6 +117,12 @@ _OURS: list[tuple[str, Any, Any, str]] = [
         'a port of 0 becomes any free one, and this file tells which: {"port": n, "rest_api_port": n}; it appears '
         "when the server is ready",
     ),
+    (
+        "supervise",
+        _bool,
+        False,
+        "start the server again when a signal has ended it; a model during which it ended thrice is left out",
+    ),
     ("exit_with_stdin", _bool, False, "stop when standard input ends: when the process that holds it dies"),
     ("drain_delay_seconds", float, 0.0, "after SIGTERM, answer on for so long with readiness off"),
     (
@@ -119,6 +132,13 @@ _OURS: list[tuple[str, Any, Any, str]] = [
         "keep requests and answers in files of this name; with --model_base_path (models.config has logging_config)",
     ),
     ("request_log_sampling_rate", float, 1.0, "share of the requests that are kept, 0 to 1"),
+    (
+        "request_log_folder",
+        str,
+        "",
+        "under which the logging_config of a reload over gRPC may name files; none: only those that are written now",
+    ),
+    ("reload_from", str, "anywhere", "where a reload over gRPC may come from: anywhere, loopback or nowhere"),
     ("drain_timeout_seconds", float, 25.0, "after that, requests under way get so long to end"),
 ]
 # Flags for what the embedded server does not have: accepted, so that a command line can be carried over.
@@ -126,7 +146,6 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "enable_model_warmup": _bool,
     "enable_profiler": _bool,
     "enable_serialization_as_tensor_content": _bool,
-    "enable_signature_method_name_check": _bool,
     "flush_filesystem_caches": _bool,
     "grpc_max_threads": int,
     "num_request_iterations_for_warmup": int,
@@ -215,6 +234,8 @@ def _check(flags: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error(
             f"--request_log_sampling_rate is {flags.request_log_sampling_rate}; give a share from 0 to 1"
         )
+    if flags.reload_from not in _RELOAD_FROM:
+        parser.error(f"--reload_from is {flags.reload_from!r}; give {', '.join(_RELOAD_FROM)}")
     if flags.mixed_precision not in ("", *_PRECISIONS):
         parser.error(
             f"--mixed_precision is {flags.mixed_precision!r}; give {' or '.join(_PRECISIONS)}, or leave it out"

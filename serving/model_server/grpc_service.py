@@ -18,11 +18,14 @@ from serving.model_server import request_ids
 from serving.model_server.errors import ServingError
 from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
+from serving.model_server.refusals import refusals
 
 logger = logging.getLogger(__name__)
 
 # TF Serving's bound; gRPC's own default of 4 MB is less than a batch of images.
 _MAX_MESSAGE_BYTES = 2**31 - 1
+_LOOPBACK = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
+_TELL_SECONDS = 0.1
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
@@ -66,6 +69,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         code = grpc.StatusCode.OK
         try:
             if remaining is not None and remaining <= 0:
+                refusals.note("GRPC", "DEADLINE_EXCEEDED", "expired before the server looked at it")
                 raise asyncio.CancelledError  # its client has given up: under overload, one of many
             async with _errors_told(context):
                 return await infer(request, deadline=deadline)
@@ -85,9 +89,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """Both calls."""
 
-    def __init__(self, models: Models) -> None:
-        """Serves `models`."""
+    def __init__(self, models: Models, *, reload_from: str = "anywhere") -> None:
+        """Serves `models`.
+
+        Args:
+            models: what is served.
+            reload_from: where another configuration may come from: anywhere, loopback or nowhere.
+        """
         self._models = models
+        self._reload_from = reload_from
 
     async def GetModelStatus(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The states of a model's versions."""
@@ -97,7 +107,36 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     async def HandleReloadConfigRequest(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """Another set of models; answers when it is available."""
         async with _errors_told(context):
+            peer = context.peer()
+            local = peer.startswith(_LOOPBACK)
+            if self._reload_from == "nowhere" or (self._reload_from == "loopback" and not local):
+                message = f"--reload_from={self._reload_from}: this server takes no configuration from here"
+                raise ServingError(grpc.StatusCode.PERMISSION_DENIED, message, reason=f"a reload from {peer}")
             return await self._models.reload(request)
+
+
+class _HealthServicer(health_aio.HealthServicer):
+    """As grpc's own, but that its watches end when the server stops, which otherwise waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ending = asyncio.Event()
+
+    async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> None:
+        """Tells the state and each change of it."""
+        watch = asyncio.ensure_future(super().Watch(request, context))
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait([watch, ending], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
+            watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+    def end_watches(self) -> None:
+        """Ends those under way."""
+        self._ending.set()
 
 
 @contextlib.asynccontextmanager
@@ -106,6 +145,7 @@ async def _errors_told(context: grpc.aio.ServicerContext) -> AsyncIterator[None]
     try:
         yield
     except ServingError as error:
+        refusals.note_error("GRPC", error)
         await _abort(context, error.code, error.message)
     except Exception as error:
         logger.exception("a call failed in an unforeseen way")
@@ -144,6 +184,7 @@ class GrpcServer:
         credentials: grpc.ServerCredentials | None = None,
         health: bool | None = None,
         metrics: Metrics | None = None,
+        reload_from: str = "anywhere",
         options: Sequence[tuple[str, int | str]] = (),
     ) -> None:
         """Binds nothing yet.
@@ -155,6 +196,7 @@ class GrpcServer:
             credentials: for TLS; None is plain text.
             health: whether to answer grpc.health.v1 as well.
             metrics: counts the calls of PredictionService.
+            reload_from: as for `ModelService`.
             options: gRPC's channel arguments, which win over the server's own.
         """
         self.port = port
@@ -162,8 +204,9 @@ class GrpcServer:
         self._host = host
         self._credentials = credentials
         self._metrics = metrics
+        self._reload_from = reload_from
         self._options = options
-        self._health = health_aio.HealthServicer() if health else None
+        self._health = _HealthServicer() if health else None
         self._server: grpc.aio.Server | None = None
 
     async def bind(self) -> grpc.aio.Server:
@@ -182,7 +225,9 @@ class GrpcServer:
         server = grpc.aio.server(options=options)
         prediction_service = PredictionService(self._models, metrics=self._metrics)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction_service, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._models), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self._models, reload_from=self._reload_from), server
+        )
         if self._health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             await self.set_ready(False)
@@ -220,5 +265,8 @@ class GrpcServer:
     async def stop(self, grace_seconds: float) -> None:
         """Takes no new requests (UNAVAILABLE) and waits for those under way, at most so long."""
         await self.set_ready(False)
+        if self._health:
+            await asyncio.sleep(_TELL_SECONDS)  # the watches tell the change first
+            self._health.end_watches()
         if self._server:
             await self._server.stop(grace_seconds)

@@ -25,8 +25,8 @@ def classify_call(servable: Servable, signature_name: str) -> SignatureCall:
     """What computes the classes and scores of a signature.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, there is no such signature or it is not one of Classify;
-            FAILED_PRECONDITION, it has other inputs or outputs than such a signature needs.
+        ServingError: INVALID_ARGUMENT, there is no such signature, or it is not one of Classify and method names
+            are checked; FAILED_PRECONDITION, it has other inputs or outputs than such a signature needs.
     """
     signature = _signature(servable, signature_name, wanted="classification", method=CLASSIFY)
     if len(signature.outputs) not in (1, 2):
@@ -161,7 +161,7 @@ def _signature(servable: Servable, name: str, *, wanted: str, method: str) -> me
     if key not in servable.signatures:
         raise errors.invalid_argument(f"No signature was found with the name: {key}")
     signature = servable.signatures[key]
-    if signature.method_name != method:
+    if servable.check_method_names and signature.method_name != method:
         raise errors.invalid_argument(
             f"Expected {wanted} signature method_name to be {method}. Was: {signature.method_name}"
         )

@@ -78,10 +78,12 @@ def decode_base64(value: dict[str, str]) -> bytes:
         ServingError: INVALID_ARGUMENT; another alphabet than the standard one, or another length.
     """
     text = "".join(value["b64"].split())
-    if "=" not in text:
-        text += "=" * (-len(text) % 4)
+    bare = text.rstrip("=")
+    padding = "=" * (-len(bare) % 4)
     try:
-        return base64.b64decode(text, validate=True)
+        if text not in (bare, bare + padding):
+            raise ValueError("wrong padding")
+        return base64.b64decode(bare + padding, validate=True)
     except ValueError as error:  # binascii.Error is one
         raise errors.invalid_argument("Unable to base64 decode") from error
 

@@ -70,7 +70,7 @@ def _kind_and_value(value: Any, *, name: str) -> tuple[str, Any]:
         return "int64", int(value)
     if isinstance(value, int) and json_numbers.is_64_bit(value):
         if value >= 2**63:
-            raise errors.invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise errors.invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         return "int64", value
     if isinstance(value, (int, float)):
         return "float", json_numbers.read_float(value, dtype=json_numbers.FLOAT32)

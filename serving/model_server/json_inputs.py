@@ -57,7 +57,7 @@ def _checked_rows(document: dict[str, Any]) -> list[Any]:
     if "inputs" in document:
         problem = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
     elif not isinstance(rows, list):
-        problem = "Excepting 'instances' to be an list/array"
+        problem = "Expecting 'instances' to be an list/array"
     elif not rows:
         problem = "No values in 'instances' array"
     if problem:
@@ -154,7 +154,7 @@ def _add(value: Any, *, alias: str, where: str, dtype: int, columns: dict[str, l
 
 def _bad_element(where: str, error: errors.ServingError) -> errors.ServingError:
     return errors.invalid_argument(
-        f"Failed to process {where} of 'instances' list. Error: {error.code.name}: {error.message}"
+        f"Failed to process {where} of 'instances' list. Error: {error.code.name}: {error.whole_message}"
     )
 
 

@@ -1,8 +1,7 @@
-"""Numbers of a JSON request to those of a tensor: strict types, nothing lost."""
+"""Numbers of a JSON request to those of a tensor: strict types; floats round as C++ rounds them."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,13 @@ import tensorflow as tf
 from serving.model_server import errors, json_text
 from serving.model_server.tensors import dtype_name
 
-# What `Infinity` is read as. Another infinite float is what Python makes of a number like 1e999.
-INFINITY = float("inf")
-MINUS_INFINITY = float("-inf")
-
 FLOAT32, FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 BOOL = tf.bool.as_datatype_enum
-# Largest integer up to which each one has a float of its own.
-_MAX_EXACT = {FLOAT32: 2**24 - 1, FLOAT64: 2**53 - 1}
-_MAX_FLOAT = {FLOAT32: float(np.finfo(np.float32).max), FLOAT64: math.inf}
+_FLOATS: dict[int, Any] = {FLOAT32: np.float32, FLOAT64: np.float64}
 _INTEGERS = {
     dtype.as_datatype_enum: dtype
     for dtype in (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
 }
-_NAMES = {FLOAT32: "float", FLOAT64: "double"}
 
 
 def read(value: Any, *, dtype: int) -> Any:
@@ -38,7 +30,7 @@ def read(value: Any, *, dtype: int) -> Any:
         ServingError: INVALID_ARGUMENT, it has another type or does not fit; UNIMPLEMENTED, no JSON value
             has this type (half, complex).
     """
-    if dtype in _MAX_EXACT:
+    if dtype in _FLOATS:
         if type(value) not in (int, float):
             raise type_error(value, dtype=dtype)
         return read_float(value, dtype=dtype)
@@ -57,30 +49,19 @@ def read(value: Any, *, dtype: int) -> Any:
 
 
 def read_float(value: float, *, dtype: int) -> float:
-    """A number as a float; an integer must have a float of its own, and nothing but `Infinity` is infinite.
+    """A number as a float; what the type cannot hold is rounded, too large is infinite, a denormal is 0.
 
     Args:
         value: int or float.
         dtype: FLOAT32 or FLOAT64.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it would be another number.
+        ServingError: INVALID_ARGUMENT; the number is beyond float64.
     """
-    if type(value) is int:
-        if is_64_bit(value):
-            lossy = abs(value) > _MAX_EXACT[dtype]
-        else:  # RapidJSON reads it as a double, and so do we
-            lossy = abs(value) > _MAX_FLOAT[dtype]
-            value = float(value) if abs(value) < 10**308 else math.inf
-    else:
-        lossy = math.isfinite(value) and abs(value) > _MAX_FLOAT[dtype]
-    if math.isinf(value) and value is not INFINITY and value is not MINUS_INFINITY:
+    array = _read_floats([value], dtype=dtype)
+    if array is None:
         raise errors.invalid_argument("JSON Parse error: Number too big to be stored in double.")
-    if lossy:
-        raise errors.invalid_argument(
-            f"Cannot convert JSON value: {json_text.shown(value)} to {_NAMES[dtype]} without loss of precision."
-        )
-    return value
+    return float(array[0])
 
 
 def is_64_bit(value: int) -> bool:
@@ -107,8 +88,8 @@ def read_all(values: list[Any], *, dtype: int) -> np.ndarray | None:
         [number of values] of the type; None where `read` must look at each one.
     """
     types = set(map(type, values))
-    if dtype in _MAX_EXACT:
-        return _read_floats(values, dtype=dtype, types=types)
+    if dtype in _FLOATS:
+        return _read_floats(values, dtype=dtype) if types <= {int, float} else None
     if dtype == BOOL:
         return np.array(values, dtype=np.bool_) if types <= {bool} else None
     if dtype not in _INTEGERS or not types <= {int}:
@@ -123,15 +104,15 @@ def read_all(values: list[Any], *, dtype: int) -> np.ndarray | None:
     return array.astype(limits.as_numpy_dtype)
 
 
-def _read_floats(values: list[Any], *, dtype: int, types: set[type]) -> np.ndarray | None:
-    if not types <= {int, float}:
-        return None
+def _read_floats(values: list[Any], *, dtype: int) -> np.ndarray | None:
+    """None: an integer is beyond float64."""
     try:
         array = np.array(values, dtype=np.float64)
     except OverflowError:
         return None
-    limit = _MAX_EXACT[dtype] if int in types else min(_MAX_FLOAT[dtype], np.finfo(np.float64).max)
-    # False where it is not a number, which is right as it is.
-    if (np.abs(array) > limit).any():
-        return None
-    return array.astype(tf.dtypes.as_dtype(dtype).as_numpy_dtype)
+    kind = _FLOATS[dtype]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        array = array.astype(kind, copy=False)
+        # TensorFlow's threads flush denormal numbers, and so TF Serving answers 0.0.
+        array[np.abs(array) < np.finfo(kind).tiny] *= 0  # the sign stays
+    return array

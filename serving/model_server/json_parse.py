@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.model_server import errors, json_numbers, json_text
+from serving.model_server import errors, json_errors, json_text
 
 # No tensor has half as many dimensions; a parser that recurses needs far more to run out of stack.
 MAX_DEPTH = 100
@@ -24,33 +24,57 @@ _STEPS = bytes(1 if c in b"[{" else 255 if c in b"]}" else 0 for c in range(256)
 _NO_BRACKETS = bytes(c for c in range(256) if c not in _BRACKETS)
 
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_LONE_SURROGATE = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
+_LONE_HIGH, _LONE_LOW = re.compile(rf"{_HIGH}(?!{_LOW})"), re.compile(rf"(?<!{_HIGH}){_LOW}")
 _CONSTANT_OR_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?(?:NaN|Inf(?:inity)?)', re.DOTALL)
+
+_INFINITE = (float("inf"), float("-inf"))
+_MAX_DIGITS = 309
+_LONG_INTEGER = re.compile(rf"[0-9]{{{_MAX_DIGITS}}}")
 
 _CONSTANTS = {
     "NaN": float("nan"),
-    "Infinity": json_numbers.INFINITY,
-    "-Infinity": json_numbers.MINUS_INFINITY,
+    "Infinity": float("inf"),
+    "-Infinity": float("-inf"),
 }
-_small = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__)
+
+
+class _TooBigError(ValueError):
+    """A number beyond float64."""
+
+
+def _read_float(text: str) -> float:
+    value = float(text)
+    if value in _INFINITE:
+        raise _TooBigError(text)
+    return value
+
+
+def _read_int(text: str) -> int:
+    if len(text) >= _MAX_DIGITS and not _is_finite(text):
+        raise _TooBigError(text)
+    return int(text)
+
+
+def _is_finite(number: str) -> bool:
+    return float(number) not in _INFINITE
+
+
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that stands twice RapidJSON finds the first, and Python the last."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else dict(reversed(pairs))
+
+
+# Small bodies have their integers read by C code; those of so many digits are looked for besides.
+_small = json.JSONDecoder(
+    parse_constant=_CONSTANTS.__getitem__, parse_float=_read_float, object_pairs_hook=_first_wins
+)
 _large = json.JSONDecoder(
     parse_constant=_CONSTANTS.__getitem__,
-    parse_float=lambda text: float(text),
-    parse_int=lambda text: int(text),
+    parse_float=_read_float,
+    parse_int=_read_int,
+    object_pairs_hook=_first_wins,
 )
-
-# RapidJSON's words, which TF Serving's clients know, for those of Python.
-_MESSAGES = {
-    "Expecting value": "Invalid value.",
-    "Expecting ',' delimiter": "Missing a comma or a closing bracket after an element.",
-    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
-    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
-    "Unterminated string starting at": "Missing a closing quotation mark in string.",
-    "Invalid \\escape": "Invalid escape character in string.",
-    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
-    "Invalid control character at": "Invalid encoding in string.",
-    "Extra data": "The document root must not be followed by other values.",
-}
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -60,7 +84,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     {'instances': [1, -inf]}
 
     Returns:
-        The object; infinite numbers are those of `json_numbers`, unless a number was too big for a double.
+        The object; of a key that stands twice, the first.
 
     Raises:
         ServingError: INVALID_ARGUMENT; it is no JSON object, or beyond a limit.
@@ -81,7 +105,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 def _parse(text: str, *, offset: Callable[[int], int]) -> Any:
     """The document; `offset` makes the position of a character one of a byte."""
-    decoder = _large if len(text) > LARGE_BODY_BYTES else _small
+    has_long = len(text) >= _MAX_DIGITS and _LONG_INTEGER.search(text)
+    decoder = _large if len(text) > LARGE_BODY_BYTES or has_long else _small
     try:
         try:
             document = decoder.decode(text)
@@ -90,12 +115,16 @@ def _parse(text: str, *, offset: Callable[[int], int]) -> Any:
                 raise
             document = _parse_with_constants(text)
     except json.JSONDecodeError as error:
-        raise _parse_error(_MESSAGES.get(error.msg, error.msg), offset(error.pos)) from error
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits
-        raise _parse_error("Number too big to be stored in double.", 0) from error
+        message, position = json_errors.translate(error, text)
+        raise _parse_error(message, offset(position)) from error
+    except (ValueError, RecursionError) as error:
+        position = json_errors.find_number(text, lambda number: not _is_finite(number))
+        raise _parse_error("Number too big to be stored in double.", offset(position)) from error
     may_be_lone = "\\ud" in text or "\\uD" in text  # far faster than the expression
-    if may_be_lone and (lone := _LONE_SURROGATE.search(text.replace("\\\\", "__"))):
-        raise _parse_error("The surrogate pair in string is invalid.", offset(lone.start()))
+    if may_be_lone:
+        plain = text.replace("\\\\", "__")
+        if lone := _LONE_HIGH.search(plain) or _LONE_LOW.search(plain):
+            raise _parse_error("The surrogate pair in string is invalid.", offset(lone.start()))
     return document
 
 
@@ -113,7 +142,13 @@ def _parse_with_constants(text: str) -> Any:
 
     replaced = _CONSTANT_OR_STRING.sub(replace, text)
     remaining = iter(values)
-    return json.JSONDecoder(parse_constant=lambda _: next(remaining)).decode(replaced)
+    decoder = json.JSONDecoder(
+        parse_constant=lambda _: next(remaining),
+        parse_float=_read_float,
+        parse_int=_read_int,
+        object_pairs_hook=_first_wins,
+    )
+    return decoder.decode(replaced)
 
 
 def _check_nesting(body: bytes) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-# An error's message is cut at 1,024 characters: more of a body of megabytes need not be written.
-_MAX_CHARS = 2048
+# REST does not cut messages, but of a body of megabytes this much is enough to find the place.
+_MAX_CHARS = 2**20
+_LONG_INTEGER = re.compile(r"(\D*?)(-?[0-9]{19,})")
 
 _encoder = json.JSONEncoder(indent=4, ensure_ascii=False)
 
@@ -21,11 +23,18 @@ def shown(value: Any) -> str:
     parts: list[str] = []
     length = 0
     for part in _encoder.iterencode(value):
+        if long := _LONG_INTEGER.fullmatch(part):
+            part = long[1] + _integer(long[2])
         parts.append(part[:_MAX_CHARS])
         length += len(part)
         if length > _MAX_CHARS:
             break
     return "".join(parts)
+
+
+def _integer(digits: str) -> str:
+    """RapidJSON reads an integer beyond 64 bits as a double."""
+    return digits if -(2**63) <= int(digits) < 2**64 else format(float(digits), ".9g")
 
 
 def type_name(value: Any) -> str:

@@ -81,6 +81,11 @@ class Manager:
         """Whether every model has a version that can be called."""
         return all(model.available for model in self._serving.models.values())
 
+    def ready_but(self, bad: Iterable[str]) -> bool:
+        """Whether every model has a version that can be called, but for those of which one is bad (`NAME NUMBER`)."""
+        names = {what.rpartition(" ")[0] for what in bad}
+        return all(model.available or name in names for name, model in self._serving.models.items())
+
     @property
     def unsettled(self) -> bool:
         """Whether a version waits until its folder is quiet: the next look should be soon."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 
 import grpc
 from tensorflow_serving.config import logging_config_pb2, model_server_config_pb2
@@ -65,6 +66,34 @@ def single_model(
         model.logging_config.log_collector_config.type = _LOG_TYPE
         model.logging_config.log_collector_config.filename_prefix = os.path.abspath(log_prefix)
     return config
+
+
+def check_log_prefixes(
+    config: model_server_config_pb2.ModelServerConfig, *, folder: str, in_force: Iterable[ModelSettings]
+) -> None:
+    """Refuses a client's configuration that would write files elsewhere than the operator said.
+
+    Args:
+        config: from a client, not from a file of the operator.
+        folder: under which request logs may lie; "": nowhere but where they lie now.
+        in_force: what is served now.
+
+    Raises:
+        ServingError: PERMISSION_DENIED; names the model and the path.
+    """
+    known = {s.logging.log_collector_config.filename_prefix for s in in_force if s.logging}
+    for model in config.model_config_list.config:
+        prefix = model.logging_config.log_collector_config.filename_prefix
+        if not prefix or prefix in known:
+            continue
+        root, real = os.path.realpath(folder), os.path.realpath(prefix)
+        if not folder or not os.path.isabs(prefix) or not real.startswith(os.path.join(root, "")):
+            where = f"under {folder}" if folder else "nowhere: --request_log_folder is not given"
+            raise ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"Model {model.name}: logging_config names {prefix}; a reload may log {where}",
+                reason="a reload that names a log file elsewhere than --request_log_folder",
+            )
 
 
 def read_settings(config: model_server_config_pb2.ModelServerConfig) -> list[ModelSettings]:

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
     regression_pb2,
 )
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.model_server import errors, examples, inference, signatures, tensors
 from serving.model_server.interfaces import Manager, RequestLog
@@ -33,13 +34,21 @@ _OK, _UNKNOWN = 0, 2
 class Models:
     """The models of one server."""
 
-    def __init__(self, manager: Manager, *, request_log: RequestLog | None = None) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        *,
+        request_log: RequestLog | None = None,
+        check_reload: Callable[[ModelServerConfig], None] = lambda config: None,
+    ) -> None:
         """Answers from what `manager` holds.
 
         Args:
             manager: the models.
             request_log: is offered every inference that succeeded.
+            check_reload: refuses a configuration of a client with ServingError.
         """
+        self._check_reload = check_reload
         self._manager = manager
         self._request_log = request_log
 
@@ -209,6 +218,7 @@ class Models:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
+        self._check_reload(request.config)
         if inspect.iscoroutinefunction(self._manager.reload):
             await self._manager.reload(request.config)
         else:

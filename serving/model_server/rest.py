@@ -22,6 +22,7 @@ from serving.model_server import json_outputs, request_ids, rest_body
 from serving.model_server.errors import ServingError
 from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
+from serving.model_server.refusals import refusals
 from serving.model_server.rest_answers import RestAnswers
 from serving.model_server.rest_routes import Route, find_route
 
@@ -32,6 +33,9 @@ PageAnswer = tuple[int, str, bytes]
 Page = Callable[[], "PageAnswer | Awaitable[PageAnswer]"]
 
 _BACKLOG = 1024
+_IDLE_SECONDS = 90.0  # longer than aiohttp keeps a connection alive between requests
+# As libevent, the HTTP server of TF Serving, writes it.
+_NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _DRAIN_LOOK_SECONDS = 0.02
 _CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -54,6 +58,7 @@ class RestServer:
         cors: bool = False,
         metrics: Metrics | None = None,
         timeout_seconds: float = 30.0,
+        idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
         """Binds nothing yet.
 
@@ -65,6 +70,7 @@ class RestServer:
             cors: whether browsers may call from other sites.
             metrics: counts inference.
             timeout_seconds: for reading a body, and then for answering.
+            idle_seconds: after which a connection on which no request is complete is closed.
         """
         self._answers = RestAnswers(models)
         self._address = (host, port)
@@ -73,6 +79,8 @@ class RestServer:
         self._headers = _CORS_HEADERS if cors else {}
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
+        self._idle_seconds = idle_seconds
+        self._idle_watch: asyncio.Task[None] | None = None
         self._under_way = 0
         self._draining = False
         self._runner: web.ServerRunner | None = None
@@ -95,10 +103,13 @@ class RestServer:
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._address, backlog=_BACKLOG).start()
         self.port = self._runner.addresses[0][1]
+        self._idle_watch = asyncio.create_task(self._close_idle(server))
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuses new requests with 503, waits for those under way, and closes the port."""
         self._draining = True
+        if self._idle_watch:
+            self._idle_watch.cancel()
         deadline = time.monotonic() + grace_seconds
         while self._under_way and time.monotonic() < deadline:
             await asyncio.sleep(_DRAIN_LOOK_SECONDS)
@@ -106,6 +117,24 @@ class RestServer:
             self._runner._shutdown_timeout = max(1.0, deadline - time.monotonic())  # known only when stopping
             await self._runner.cleanup()
         self._answers.close()
+
+    async def _close_idle(self, server: web.Server) -> None:
+        """Closes connections whose headers do not end: aiohttp waits for ever for those of the first request."""
+        idle_since: dict[object, tuple[int, float]] = {}
+        while True:
+            await asyncio.sleep(self._idle_seconds / 4)
+            now, seen = time.monotonic(), idle_since
+            idle_since = {}
+            for connection in server.connections:
+                if connection._current_request is not None:
+                    continue
+                requests, since = seen.get(connection, (-1, now))
+                if requests != connection._request_count:
+                    requests, since = connection._request_count, now
+                idle_since[connection] = requests, since
+                if now - since >= self._idle_seconds:
+                    refusals.note("REST", "SLOW_HEADERS", f"no complete request in {self._idle_seconds:g} s")
+                    connection.force_close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         # As it came: aiohttp's own path is decoded, and a name may hold an encoded slash.
@@ -116,8 +145,9 @@ class RestServer:
         if target in self._pages:
             return await self._page(request.method, self._pages[target])
         if not target.lower().startswith("/v1/"):
-            return web.Response(status=404, text="Not Found")
+            return web.Response(status=404, text=_NOT_FOUND, content_type="text/html")
         if self._draining:
+            refusals.note("REST", "UNAVAILABLE", "the server is stopping")
             return self._error(503, "the server is stopping; ask another one", close=True)
         request_id = request_ids.begin(request.headers.get(request_ids.HEADER))
         self._under_way += 1
@@ -146,8 +176,10 @@ class RestServer:
                 return self._respond(400, b"")
             return self._respond(200, (await self._run(request, route)).encode())
         except ServingError as error:
-            return self._error(error.http_status, error.message)
+            refusals.note_error("REST", error)
+            return self._error(error.http_status, error.whole_message)
         except rest_body.SlowBodyError as error:
+            refusals.note("REST", "SLOW_BODY", str(error))
             return self._error(408, str(error), close=True)
         except ConnectionError:
             return self._error(499, "the client is gone", close=True)  # nobody reads it
@@ -201,7 +233,10 @@ def _http_logger() -> logging.Logger:
 
 
 def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    if not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)):
+        return True
+    refusals.note("REST", "MALFORMED_HTTP", type(record.exc_info[1]).__name__)
+    return False
 
 
 def _bounded_request(

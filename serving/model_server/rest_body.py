@@ -36,8 +36,6 @@ async def read_body(request: web.BaseRequest, *, timeout_seconds: float, in_thre
         SlowBodyError: it did not come in time.
     """
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in (*_GZIP, "identity", ""):
-        raise invalid_argument(f"Content-Encoding {encoding} is not supported; send gzip, or none")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large("")
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
@@ -58,27 +56,28 @@ async def read_body(request: web.BaseRequest, *, timeout_seconds: float, in_thre
 
 
 def gunzip(packed: bytes) -> bytes:
-    """Unpacks gzip, of one member or several.
+    """Unpacks gzip of one member; TF Serving reads no second one, nor anything else that follows.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it is corrupt, ends too early, or unpacks to more than MAX_BODY_BYTES.
+        ServingError: INVALID_ARGUMENT; it is corrupt, ends too early, goes on after its end, or unpacks to more than
+            MAX_BODY_BYTES.
     """
-    parts: list[bytes] = []
-    size = 0
-    while packed:
-        member = zlib.decompressobj(_WITH_GZIP_HEADER)
-        try:
-            part = member.decompress(packed, MAX_BODY_BYTES - size + 1)
-        except zlib.error as error:
-            raise invalid_argument(f"the gzip body is corrupt: {error}") from error
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise _too_large(" when unpacked")
-        if not member.eof:
-            raise invalid_argument("the gzip body ends too early")
-        parts.append(part)
-        packed = member.unused_data
-    return b"".join(parts)
+    member = zlib.decompressobj(_WITH_GZIP_HEADER)
+    try:
+        unpacked = member.decompress(packed, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise _not_gzip(f"it is corrupt: {error}") from error
+    if len(unpacked) > MAX_BODY_BYTES:
+        raise _too_large(" when unpacked")
+    if not member.eof:
+        raise _not_gzip("it ends too early")
+    if member.unused_data:
+        raise _not_gzip(f"{len(member.unused_data)} bytes follow the end of its first member")
+    return unpacked
+
+
+def _not_gzip(reason: str) -> ServingError:
+    return invalid_argument("JSON Parse error: The document is empty", reason=f"the gzip body: {reason}")
 
 
 def _too_large(when: str) -> ServingError:

@@ -50,8 +50,8 @@ def find_route(method: str, path: str) -> Route | None:
     Raises:
         ServingError: INVALID_ARGUMENT; there is no such route, or it names no model.
     """
-    target = path.partition("?")[0]
-    match = _PATTERNS[method].fullmatch(target) if method in _PATTERNS else None
+    # With its query, which no route has: TF Serving refuses one, too.
+    match = _PATTERNS[method].fullmatch(path) if method in _PATTERNS else None
     if match is None or (method == "POST" and match[4] not in _VERBS):
         raise invalid_argument(f"Malformed request: {method} {path}")
     name, version, label, word = match.groups()

@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 
 from serving.model_server import batching as batches
-from serving.model_server import errors
+from serving.model_server import errors, running
 from serving.model_server.batching import BatchingParameters
 from serving.model_server.errors import ServingError
 from serving.model_server.request_queue import RequestQueue
@@ -42,6 +42,7 @@ class Scheduler:
             name: of the threads.
         """
         self._batching = batching
+        self._name = name
         self._queue = RequestQueue(batching)
         self._batch_sizes: collections.Counter[int] = collections.Counter()
         self._counting = threading.Lock()
@@ -119,8 +120,11 @@ class Scheduler:
         most = self._batching.max_batch_size if self._batching and call.batchable else rows
         if self._batching is None or rows <= most or not batches.has_rows(arrays, rows=rows):
             return [arrays]
-        if not self._batching.enable_large_batch_splitting:
-            raise errors.invalid_argument(f"Task size {rows} is larger than maximum input batch size {most}")
+        limit = (
+            self._batching.max_request_rows or rows if self._batching.enable_large_batch_splitting else most
+        )
+        if rows > limit:
+            raise errors.invalid_argument(f"Task size {rows} is larger than maximum input batch size {limit}")
         return [[array[start : start + most] for array in arrays] for start in range(0, rows, most)]
 
     def _expire(self, tasks: list[Task]) -> None:
@@ -168,7 +172,8 @@ class Scheduler:
             padded = self._batching.padded_size(rows)
         arrays = batches.merge([task.arrays for task in tasks], padding=padded - rows)
         start = time.monotonic()
-        outputs = call.function(*arrays)
+        with running.marked(self._name):
+            outputs = call.function(*arrays)
         call.note(time.monotonic() - start, rows=padded)
         with self._counting:
             self._batch_sizes[rows] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +24,7 @@ from serving.model_server import (
     signatures,
     warmup,
 )
-from serving.model_server.batching import BatchingParameters, default_num_batch_threads
+from serving.model_server.batching import BatchingParameters, default_num_batch_threads, usable_processors
 from serving.model_server.scheduler import Scheduler
 from serving.model_server.signatures import DEFAULT_SIGNATURE
 from serving.model_server.tasks import Call
@@ -83,6 +82,7 @@ class Servable:
         batching: BatchingParameters | None = None,
         threads: SessionThreads | None = None,
         precision: str = "",
+        check_method_names: bool = False,
     ) -> None:
         """Loads the SavedModel tagged `serve` and replays its warm-up requests.
 
@@ -93,6 +93,8 @@ class Servable:
             batching: None runs each request alone.
             threads: of TensorFlow.
             precision: "bfloat16"; "" computes as the graph says.
+            check_method_names: whether a signature serves only the method that it was exported for; TensorFlow 2
+                exports all of them for Predict.
 
         Raises:
             LoadError: the files, the graph or a warm-up request failed; says which and how.
@@ -100,6 +102,7 @@ class Servable:
         self.name = name
         self.version = version
         self.path = path
+        self.check_method_names = check_method_names
         self._calls: dict[tuple[str, tuple[str, ...]], SignatureCall] = {}
         graph = tf.Graph()
         config = _session_config(threads or SessionThreads(), batching=batching)
@@ -197,7 +200,9 @@ class Servable:
             ServingError: the request does not fit the signature, or the graph failed on it.
         """
         call = self.call(signature_name, output_filter)
-        outputs = call.function(*signatures.read_inputs(inputs, signature=call.signature))
+        arrays = signatures.read_inputs(inputs, signature=call.signature)
+        signatures.check_ranks(arrays, signature=call.signature)
+        outputs = call.function(*arrays)
         return dict(zip(call.outputs, outputs, strict=True))
 
     async def run(
@@ -216,6 +221,7 @@ class Servable:
         Raises:
             ServingError: as `Scheduler.run`.
         """
+        signatures.check_ranks(arrays, signature=call.signature)
         outputs = await self.scheduler.run(call, arrays, deadline=deadline)
         return dict(zip(call.outputs, outputs, strict=True))
 
@@ -228,7 +234,7 @@ def _session_config(
     threads: SessionThreads, *, batching: BatchingParameters | None
 ) -> config_pb2.ConfigProto:
     calls = batching.num_batch_threads if batching else default_num_batch_threads()
-    intra_op = threads.intra_op or max(1, len(os.sched_getaffinity(0)) // calls)
+    intra_op = threads.intra_op or max(1, usable_processors() // calls)
     return config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op,
         inter_op_parallelism_threads=threads.inter_op or _IN_THE_CALLING_THREAD,

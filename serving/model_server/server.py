@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -17,8 +18,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from serving.model_server import memory
+from serving.model_server import memory, running
 from serving.model_server.assembly import Assembly
+from serving.model_server.refusals import refusals
 from serving.model_server.version_files import QUIET_SECONDS
 
 logger = logging.getLogger("serving.model_server")
@@ -65,6 +67,8 @@ class Server:
             loop.add_signal_handler(number, self._on_signal, number)
         if self._flags.exit_with_stdin:
             threading.Thread(target=_watch_stdin, name="stdin", daemon=True).start()
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        loop.set_exception_handler(_on_loop_error)
         self._check_ports()
         status = await self._load()
         if status is not None:
@@ -81,6 +85,12 @@ class Server:
             os._exit(128 + number)
         self._stop.set()
         self._stopped.set()
+
+    def _on_hangup(self) -> None:
+        """SIGHUP: looks at models.config now; unhandled, it would end the process."""
+        logger.info("SIGHUP: looking at models.config")
+        if self._parts.config_watch:
+            threading.Thread(target=self._parts.config_watch.look, name="SIGHUP", daemon=True).start()
 
     def _check_ports(self) -> None:
         """A port that is taken is told now, and not after minutes of loading, when the ports open."""
@@ -117,6 +127,9 @@ class Server:
                 manager.poll()
             if manager.ready:
                 manager.assign_labels()
+                break
+            if (bad := running.bad()) and manager.ready_but(bad):
+                logger.error("serving without %s", ", ".join(bad))
                 break
             if failure := manager.failed():
                 return failure
@@ -163,6 +176,16 @@ class Server:
         logger.info("stopping: no new requests, those under way are finished")
         await self._parts.close(self._flags.drain_timeout_seconds)
         logger.info("stopped")
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Out of file descriptors, asyncio writes a traceback each second for each port, and says nothing of clients."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        reason = f"{os.strerror(error.errno)}: new connections wait; raise the limit (ulimit -n)"
+        refusals.note("REST", "NO_FILE_DESCRIPTOR", reason)
+    else:
+        loop.default_exception_handler(context)
 
 
 def _pause(interval: float, *, unsettled: bool) -> float:

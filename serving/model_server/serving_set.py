@@ -69,7 +69,9 @@ def check_available(staged: Staged) -> None:
         f"version {n}: {errors_by_version.get(n) or 'there is no such folder'}"
         for n in sorted(missing or errors_by_version)
     ]
-    reason = "; ".join(reasons) or f"there is no version under {staged.settings.base_path}"
+    reason = (
+        staged.model.problem or "; ".join(reasons) or f"there is no version under {staged.settings.base_path}"
+    )
     message = f"model {staged.settings.name} did not become available, and nothing has been changed: {reason}"
     raise ServingError(grpc.StatusCode.UNKNOWN, message)
 

@@ -106,6 +106,22 @@ def check_dtypes(dtypes: Sequence[int], *, signature: meta_graph_pb2.SignatureDe
             )
 
 
+def check_ranks(arrays: Sequence[np.ndarray], *, signature: meta_graph_pb2.SignatureDef) -> None:
+    """Checks arrays in the order of the sorted aliases: a kernel that gets another rank may end the process.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; names the first that has another rank than the signature says.
+    """
+    for alias, array in zip(sorted(signature.inputs), arrays, strict=True):
+        shape = signature.inputs[alias].tensor_shape
+        if not shape.unknown_rank and len(shape.dim) != array.ndim:
+            sizes = ",".join(str(dim.size) for dim in shape.dim)
+            raise errors.invalid_argument(
+                f"input {alias} has shape [{','.join(map(str, array.shape))}], of rank {array.ndim}; "
+                f"the signature's [{sizes}] has rank {len(shape.dim)}"
+            )
+
+
 def check_outputs(wanted: Sequence[str], *, signature: meta_graph_pb2.SignatureDef) -> tuple[str, ...]:
     """The outputs that an `output_filter` asks for, sorted; an empty one asks for all.
 

@@ -62,7 +62,9 @@ def new_message(name: str) -> Any:
                 field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
     pool.Add(file)
     descriptor = pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")
-    if hasattr(message_factory, "GetMessageClass"):  # since protobuf 4.22; the one before went with protobuf 5
+    if hasattr(
+        message_factory, "GetMessageClass"
+    ):  # since protobuf 4.22; the one before went with protobuf 5
         return message_factory.GetMessageClass(descriptor)()
     return message_factory.MessageFactory(pool).GetPrototype(descriptor)()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from tensorflow.core.protobuf import saved_model_pb2, tensor_bundle_pb2
 # A copy that pauses for less than this is taken for one that goes on.
 QUIET_SECONDS = 2.0
 
-_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+GRAPHS = frozenset({"saved_model.pb", "saved_model.pbtxt"})
+_BINARY_GRAPH = "saved_model.pb"
 _VARIABLES = "variables/variables"
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 # LevelDB's table format, in which TensorFlow writes the index:
@@ -54,11 +56,22 @@ def snapshot(path: str) -> Snapshot:
     files = []
     for folder, folders, names in os.walk(path):
         for name in folders + names:
-            status = os.stat(os.path.join(folder, name))
+            status = _status(os.path.join(folder, name))
             relative = os.path.relpath(os.path.join(folder, name), path)
             files.append((relative, status.st_size if name in names else 0, status.st_ctime_ns))
     own = os.stat(path)
     return Snapshot(time.time(), tuple(sorted(files)), (own.st_mtime_ns, own.st_ctime_ns))
+
+
+def _status(path: str) -> os.stat_result:
+    """Of the file that a link points at; of the link itself where that is not there, which is no file on its way."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        status = os.lstat(path)
+        if not stat.S_ISLNK(status.st_mode):
+            raise
+        return status
 
 
 def is_settled(now: Snapshot, before: Snapshot | None = None) -> bool:
@@ -86,8 +99,8 @@ def missing_part(path: str) -> str:
 
     Damage within files is TensorFlow's to find: it checks the sums of all variables when it reads them.
     """
-    if not any(os.path.isfile(os.path.join(path, name)) for name in _GRAPHS):
-        return f"{_GRAPHS[0]} is missing in {path}"
+    if not any(os.path.isfile(os.path.join(path, name)) for name in GRAPHS):
+        return f"{_BINARY_GRAPH} is missing in {path}"
     index = os.path.join(path, f"{_VARIABLES}.index")
     if not os.path.isfile(index):
         return f"{_VARIABLES}.index is missing in {path}" if _has_variables(path) else ""
@@ -107,7 +120,7 @@ def missing_part(path: str) -> str:
 
 def _has_variables(path: str) -> bool:
     """Whether the graph needs variables; TensorFlow itself loads a graph without them and says nothing."""
-    graph = os.path.join(path, _GRAPHS[0])
+    graph = os.path.join(path, _BINARY_GRAPH)
     if not os.path.isfile(graph):
         return False
     with open(graph, "rb") as file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 import threading
 from collections.abc import Callable, Iterable
 
@@ -13,6 +12,8 @@ from serving.model_server import errors
 from serving.model_server.model_settings import ModelSettings, VersionPolicy
 from serving.model_server.servable import Servable
 from serving.model_server.version import LoadPolicy, State, Version, VersionStatus
+from serving.model_server.version_files import GRAPHS
+from serving.version_folders import version_numbers
 
 __all__ = ["LoadPolicy", "ServedModel", "State", "VersionStatus", "Work", "scan"]
 
@@ -20,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[], None]
 
-_NUMBER = re.compile(r"-?[0-9]+")
-_MAX_INT64 = 2**63 - 1
 # Ended versions that stay listed: a server that gets a new version each hour must not grow for it.
 _MAX_ENDED = 100
 
@@ -37,15 +36,21 @@ def scan(base_path: str) -> dict[int, str] | None:
     """
     try:
         names = os.listdir(base_path)
-    except OSError as error:
-        logger.warning("cannot read base path %s: %s", base_path, error)
+    except OSError:
         return None
-    # Of 7 and 007, which are the same version, the shorter name is taken.
-    names = sorted(filter(_NUMBER.fullmatch, names), key=len, reverse=True)
-    paths = {int(name): os.path.join(base_path, name) for name in names}
-    return {
-        v: path for v, path in paths.items() if -_MAX_INT64 - 1 <= v <= _MAX_INT64 and os.path.isdir(path)
-    }
+    folders = [name for name in names if os.path.isdir(os.path.join(base_path, name))]
+    return {v: os.path.join(base_path, name) for v, name in version_numbers(folders).items()}
+
+
+def base_path_problem(base_path: str) -> str:
+    """Why there can be no version under a base path; "" where only none has come yet."""
+    try:
+        names = os.listdir(base_path)
+    except OSError as error:
+        return f"cannot read base path {base_path}: {error.strerror}"
+    if GRAPHS & set(names):
+        return f"base path {base_path} is itself the folder of a version: it holds a SavedModel; give its parent folder"
+    return ""
 
 
 class ServedModel:
@@ -78,6 +83,7 @@ class ServedModel:
         self._serving: dict[int, Version] = {}
         self._lock = threading.Lock()
         self._on_disk: dict[int, str] | None = None
+        self.problem = ""
         self._aspired: dict[int, str] = {}
 
     @property
@@ -139,6 +145,7 @@ class ServedModel:
             The loads that are due, the highest version first; each may run in a thread of its own.
         """
         self._on_disk = scan(self.base_path)
+        self._note_problem()
         if self._on_disk is None:
             return []
         self._aspired = (version_policy or self.version_policy).choose(self._on_disk)
@@ -153,6 +160,13 @@ class ServedModel:
             if number not in self._serving and self._versions[number].is_due(path, self._policy)
         ]
         return [functools.partial(self._load_version, number, self._aspired[number]) for number in due]
+
+    def _note_problem(self) -> None:
+        """Says once why there is no version."""
+        problem = "" if self._on_disk else base_path_problem(self.base_path)
+        if problem and problem != self.problem:
+            logger.warning("model %s: %s", self.name, problem)
+        self.problem = problem
 
     def retire(self) -> list[Work]:
         """Takes old versions out of service; call it when the loads are done.

@@ -141,3 +141,24 @@ def test_many_rows_stay_in_order_and_are_counted(
     assert [row["n"] for row in rows] == [str(n) for n in range(1000)]
     assert all(row["predicted_label"] == ("long" if len(row["text"]) > 5 else "short") for row in rows)
     assert capsys.readouterr().err.startswith("1000 rows in ")
+
+
+def test_a_row_without_an_id_is_refused_and_named(
+    server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("id,text\nr-1,hi\n,ho\nr-3,hello\n")
+    assert run(server, "--file", str(source), "--out", str(out), "--id_column", "id") == 1
+    assert f"{source}, row 2: no id in the column id; give each row one" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_keys_of_later_lines_are_columns_of_the_csv(server: RunningServer, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_text('{"text": "hi"}\n{"text": "ho", "source": "mail"}\n')
+    assert run(server, "--file", str(source), "--out", str(out)) == 0
+    assert out.read_text().splitlines() == [
+        "text,source,predicted_label,probability_short,probability_long",
+        "hi,,short,0.8,0.2",
+        "ho,mail,short,0.8,0.2",
+    ]

@@ -68,6 +68,7 @@ def test_b1_batching_file(write: Callable[[str], str]) -> None:
         num_batch_threads=2,
         allowed_batch_sizes=(8, 64),
         enable_large_batch_splitting=True,
+        max_request_rows=64,
     )
     assert config_files.read_batching(write("")) == BatchingParameters()
 
@@ -77,7 +78,8 @@ def test_b1_pieces_of_a_large_batch_have_the_size_that_the_file_says(write: Call
         "max_batch_size { value: 100 } enable_large_batch_splitting { value: true } "
         "max_execution_batch_size { value: 16 } allowed_batch_sizes: [4, 16]"
     )
-    assert config_files.read_batching(write(text)).max_batch_size == 16
+    parameters = config_files.read_batching(write(text))
+    assert (parameters.max_batch_size, parameters.max_request_rows) == (16, 100)
 
 
 def test_fields_without_effect_are_named_once(

@@ -115,8 +115,8 @@ def test_v9_reload_to_no_model_unloads_all_and_an_empty_config_changes_nothing(
         (
             ['name: "new"'],
             "UNKNOWN",
-            "model new did not become available, and nothing has been changed: there is no version under "
-            "{tmp_path}/new",
+            "model new did not become available, and nothing has been changed: cannot read base path "
+            "{tmp_path}/new: No such file or directory",
         ),
         (
             ['name: "a" model_version_policy { specific { versions: 2 versions: 9 } }'],

@@ -39,6 +39,11 @@ def test_large_requests_run_in_pieces_where_splitting_is_on_and_are_refused_wher
     splitting, recorder = make_scheduler(max_batch_size=2, enable_large_batch_splitting=True), Recorder()
     assert answers(run(splitting.run(recorder.call, arrays(1, 2, 3, 4, 5)))) == [[2, 4, 6, 8, 10]]
     assert recorder.batches == [[1, 2], [3, 4], [5]]
+    capped = make_scheduler(max_batch_size=2, max_request_rows=4)
+    assert answers(run(capped.run(recorder.call, arrays(1, 2, 3, 4)))) == [[2, 4, 6, 8]]
+    with pytest.raises(ServingError) as too_many:
+        run(capped.run(recorder.call, arrays(1, 2, 3, 4, 5)))
+    assert too_many.value.message == "Task size 5 is larger than maximum input batch size 4"
     refusing = make_scheduler(max_batch_size=2, enable_large_batch_splitting=False)
     with pytest.raises(ServingError) as error:
         run(refusing.run(recorder.call, arrays(1, 2, 3)))

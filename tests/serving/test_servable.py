@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.model_server import signatures
+from serving.model_server import inference, signatures
 from serving.model_server.errors import ServingError
 from serving.model_server.servable import LoadError, Servable
+from serving.model_server.signatures import PREDICT
 from tests.serving.toys import load
 
 
@@ -38,8 +40,35 @@ def test_graph_errors_keep_their_code(toy: Servable) -> None:
     # C++ sessions do not check declared shapes: two columns to an input of [-1, 1] are answered.
     assert toy.predict(inputs, signature_name="arithmetic")["y"].tolist() == [[1.5, 2.0]]
     with pytest.raises(ServingError) as error:
-        toy.predict({"text": tf.make_tensor_proto("a scalar")})
+        toy.predict({"text": tf.make_tensor_proto(["no number"])}, signature_name="to_number")
     assert error.value.code.name == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs", "message"),
+    [
+        ("", {"text": "a"}, "input text has shape [], of rank 0; the signature's [-1] has rank 1"),
+        ("total", {"x": [[1.0]]}, "input x has shape [1,1], of rank 2; the signature's [-1] has rank 1"),
+        ("busy", {"turns": [1]}, "input turns has shape [1], of rank 1; the signature's [] has rank 0"),
+    ],
+)
+def test_another_rank_is_refused_before_anything_runs(
+    toy: Servable, signature: str, inputs: dict[str, Any], message: str
+) -> None:
+    call = toy.call(signature)
+    arrays = [np.array(value, dtype=object if value == "a" else None) for value in inputs.values()]
+    with pytest.raises(ServingError) as error:
+        asyncio.run(toy.run(call, arrays))
+    assert (error.value.code.name, error.value.message) == ("INVALID_ARGUMENT", message)
+    protos = {alias: tf.make_tensor_proto(value) for alias, value in inputs.items()}
+    with pytest.raises(ServingError, match="of rank"):
+        toy.predict(protos, signature_name=signature)
+
+
+def test_any_rank_goes_where_the_signature_says_none(toy: Servable) -> None:
+    for value in (1.0, [1.0], [[1.0]]):
+        inputs = {"x": tf.make_tensor_proto(value)}
+        assert toy.predict(inputs, signature_name="any_shape")["x"].tolist() == value
 
 
 def test_signatures_that_cannot_be_called_are_there_but_not_for_predict(toy: Servable) -> None:
@@ -86,3 +115,17 @@ def test_an_input_with_a_default_may_be_missing() -> None:
     ):
         with pytest.raises(ServingError, match=message):
             read(**inputs)
+
+
+def test_method_names_count_only_where_they_are_checked(toy_path: Path) -> None:
+    lenient, strict = (
+        Servable(str(toy_path), name="toy", version=1, check_method_names=checked)
+        for checked in (False, True)
+    )
+    assert inference.classify_call(lenient, "classify").outputs == ("classes", "scores")
+    lenient.signatures["classify"].method_name = strict.signatures["classify"].method_name = PREDICT
+    assert inference.classify_call(lenient, "classify").outputs == ("classes", "scores")
+    with pytest.raises(ServingError, match="to be tensorflow/serving/classify. Was"):
+        inference.classify_call(strict, "classify")
+    lenient.close()
+    strict.close()

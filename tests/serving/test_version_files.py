@@ -129,3 +129,10 @@ def test_real_copies_are_told_apart(toy_path: Path, tmp_path: Path) -> None:
     time.sleep(0.05)
     copied.rename(tmp_path / "renamed")
     assert is_settled(snapshot(str(tmp_path / "renamed")))
+
+
+def test_a_link_to_nothing_beside_the_model_does_not_keep_it_waiting(toy_copy: Path) -> None:
+    (toy_copy / "README").symlink_to(toy_copy / "gone")
+    files = [name for name, _, _ in version_files.snapshot(str(toy_copy)).files]
+    assert "README" in files
+    assert version_files.missing_part(str(toy_copy)) == ""

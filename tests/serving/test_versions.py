@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bert_pipeline.served import served_versions
 from serving.model_server.errors import ServingError
 from serving.model_server.model_settings import ModelSettings
+from serving.model_server.serving_set import Staged, check_available
 from serving.model_server.versions import LoadPolicy, ServedModel, scan
+from serving.version_folders import version_numbers
 from tests.serving.fakes import LOAD_AT_ONCE, FakeServable, add_version, poll, states
 
 
@@ -183,3 +186,45 @@ def test_renamed_folder_is_loaded_at_the_first_look(
     folder.rename(base / "1")
     poll(model)
     assert events == ["load 1"]
+
+
+def test_a_base_path_that_is_a_version_is_named(
+    base: Path, make_model: Callable[..., ServedModel], caplog: pytest.LogCaptureFixture
+) -> None:
+    base.mkdir()
+    (base / "saved_model.pb").touch()
+    model = make_model()
+    model.look()
+    model.look()
+    assert caplog.text.count(f"base path {base} is itself the folder of a version") == 1
+
+
+def test_a_reload_says_that_the_base_path_cannot_be_read(
+    base: Path, make_model: Callable[..., ServedModel]
+) -> None:
+    model = make_model()
+    model.look()
+    with pytest.raises(ServingError, match="cannot read base path .*: No such file or directory"):
+        check_available(Staged(ModelSettings("m", str(base)), model, is_new=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["1", "007", "7", "x", "1.5", "-3"], {1: "1", 7: "7", -3: "-3"}),
+        (["9223372036854775807", "9223372036854775808", "1" * 5000], {2**63 - 1: "9223372036854775807"}),
+        (["-9223372036854775808", "-9223372036854775809"], {-(2**63): "-9223372036854775808"}),
+        (["1_0", " 1", "+1", "\u0661"], {}),
+    ],
+)
+def test_v1_names_of_versions(names: list[str], numbers: dict[int, str]) -> None:
+    assert version_numbers(names) == numbers
+
+
+def test_the_pipeline_sees_the_versions_that_the_server_sees(tmp_path: Path) -> None:
+    names = ["1", "007", "7", "-3", "9223372036854775807", "9223372036854775808", "1_0", "0" * 30 + "8", "x"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    seen = {v.version: v.folder.name for v in served_versions(tmp_path)}
+    assert seen == version_numbers(names)
+    assert list(seen) == [-3, 1, 7, 8, 2**63 - 1]

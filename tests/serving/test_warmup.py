@@ -89,8 +89,8 @@ def test_w1_requests_of_all_four_kinds_are_replayed_before_the_model_is_there(
         ),
         (
             classify_log("regress"),
-            "warm-up request 1 failed: INVALID_ARGUMENT: Expected classification signature method_name to be "
-            "tensorflow/serving/classify. Was: tensorflow/serving/regress",
+            "warm-up request 1 failed: FAILED_PRECONDITION: Expected classification signature outputs to contain at "
+            'least one of "classes" or "scores". Signature was: inputs {',
         ),
         (regress_log("regress", rows=0), "warm-up request 1 failed: INVALID_ARGUMENT: Input is empty."),
         (

@@ -107,8 +107,8 @@ def test_j8_an_unknown_signature(rest: Rest) -> None:
             {"inputs": ["hi"], "instances": ["hi"]},
             "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
         ),
-        ({"instances": "hi"}, "Excepting 'instances' to be an list/array"),
-        ({"instances": {"text": "hi"}}, "Excepting 'instances' to be an list/array"),
+        ({"instances": "hi"}, "Expecting 'instances' to be an list/array"),
+        ({"instances": {"text": "hi"}}, "Expecting 'instances' to be an list/array"),
         ({"instances": []}, "No values in 'instances' array"),
     ],
 )

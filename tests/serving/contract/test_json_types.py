@@ -76,16 +76,6 @@ def test_j14_small_integers_are_refused_where_they_do_not_fit(rest: Rest, alias:
     assert error.startswith(f"JSON Value: {text} Type: Number is not of expected type: ")
 
 
-@pytest.mark.parametrize(
-    ("alias", "text"),
-    [("f32", "16777217"), ("f32", "1e39"), ("f64", "9007199254740993")],
-)
-def test_j14_a_float_that_would_be_another_number_is_refused(rest: Rest, alias: str, text: str) -> None:
-    status, error, _ = types_answer(rest, **{alias: text})
-    assert status == 400
-    assert error.endswith(f" to {'float' if alias == 'f32' else 'double'} without loss of precision.")
-
-
 def test_j14_half_has_no_json(rest: Rest) -> None:
     answer = rest.predict("half", inputs=[1.5])
     assert (answer.status, answer.error) == (501, "Conversion of JSON Value: 1.5 to type: half")
@@ -104,7 +94,6 @@ def test_j14_half_has_no_json(rest: Rest) -> None:
     ],
 )
 def test_j15_base64_is_accepted_for_any_string(rest: Rest, value: Any, text: str) -> None:
-    assert rest.predict("strings", inputs=value).json["outputs"]["s"] == text
     assert rest.predict("strings", inputs=[value]).json["outputs"]["s"] == [text]
     assert rest.predict("strings", instances=[value]).json["predictions"][0]["s"] == text
     assert rest.predict("strings", instances=[{"s": value}]).json["predictions"][0]["s"] == text

@@ -1,0 +1,84 @@
+"""A server that a signal has ended comes back by itself; what ended it thrice is left out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.model_server import running, supervisor
+from tests.serving.calls import rest
+from tests.serving.processes import RunningServer, read_ports, wait_until
+
+
+def child_of(server: RunningServer) -> int:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True, check=True
+    )
+    (pid,) = listed.stdout.split()
+    return int(pid)
+
+
+def kill_and_wait(server: RunningServer) -> float:
+    """Kills the child; the seconds until the next one serves."""
+    ports = server.log.parent / "ports.json"
+    ports.unlink()
+    start = time.monotonic()
+    os.kill(child_of(server), signal.SIGKILL)
+    wait_until(ports.exists)
+    read_ports(server)
+    return time.monotonic() - start
+
+
+def test_a_killed_server_comes_back_and_sigterm_ends_both(
+    start_server: Callable[..., RunningServer], models_on_disk: Any
+) -> None:
+    server = start_server(f"--model_config_file={models_on_disk.config}", "--supervise")
+    hi = {"instances": ["hi"]}
+    assert rest(server, "/v1/models/toy:predict", hi)[0] == 200
+    gap = kill_and_wait(server)
+    print(f"gap of {gap:.1f} s")
+    assert rest(server, "/v1/models/toy:predict", hi)[0] == 200
+    assert "the server was ended by SIGKILL; it starts again in 1 s" in server.log.read_text()
+    os.kill(server.process.pid, signal.SIGTERM)
+    assert server.process.wait(30) == 0
+
+
+def test_a_version_that_is_marked_bad_is_left_out_and_the_others_serve(
+    start_server: Callable[..., RunningServer], models_on_disk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(running.BAD_VARIABLE, "plain 1")
+    server = start_server(f"--model_config_file={models_on_disk.config}")
+    assert rest(server, "/v1/models/other:predict", {"instances": ["hi"]})[0] == 200
+    assert rest(server, "/v1/models/plain:predict", {"instances": ["1"]})[0] == 404
+    assert rest(server, "/readyz")[0] == 503
+    assert "plain version 1 did not load: it has ended the server several times" in server.log.read_text()
+
+
+def test_what_ran_at_the_end_is_blamed_and_left_out_after_three_times(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "running"
+    running.create(file)
+    monkeypatch.setenv(running.FILE_VARIABLE, str(file))
+    assert running.read(file) == []
+    one = supervisor._Supervisor([], file)
+    with running.marked("toy 7"):
+        assert running.read(file) == ["toy 7"]
+        for _ in range(3):
+            one._blame(-signal.SIGSEGV, pause=1.0)
+    assert running.read(file) == []
+    assert caplog.messages[-1] == "toy 7 has ended the server 3 times: it is not loaded again"
+    assert (
+        caplog.messages[0] == "the server was ended by SIGSEGV while it was at toy 7; it starts again in 1 s"
+    )
+
+
+def test_pauses_grow() -> None:
+    assert [supervisor.pause_after(ends) for ends in (1, 2, 3, 7, 500)] == [1.0, 2.0, 4.0, 60.0, 60.0]
