@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_stacks --other "chroot /srv/trixie /project/.venv/bin/python"
 
-Both load the same SavedModel, whose path must lead to it on both sides. They take turns call by
-call, each the first in every second round, so that a busy machine harms them equally; medians are printed, in milliseconds a call. Rows are
+Both load the same SavedModel, whose path must lead to it on both sides. They take turns call by call, each the first in
+every second round, so that a busy machine harms them equally; medians are printed, in milliseconds a call. Rows are
 `--length` tokens long, without padding.
 """
 
