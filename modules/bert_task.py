@@ -180,8 +180,9 @@ class TrainingConfig:
 class ServingConfig:
     """Section [serving]: what the pushed model must run on."""
 
-    tf_serving_version: str = "2.16.1"
-    """TensorFlow Serving release whose op list the exported graph is audited against."""
+    tf_serving_version: str = ""
+    """TensorFlow Serving release whose op list the exported graph is audited against; empty: the newest one known
+    that is not newer than the installed TensorFlow (2.16.1 with TFX 1.16, 2.20.0 with TFX 1.21)."""
 
     num_warmup_requests: int = 8
     """Real requests that the candidate must answer, and that travel with it as warm-up (at most 1000)."""

@@ -68,7 +68,7 @@ def infra_validator(
     Raises:
         UserError: unknown release or server.
     """
-    op_audit.check_version(serving.tf_serving_version)
+    release = op_audit.release_to_audit(serving.tf_serving_version)
     if server not in ("process", "docker"):
         raise UserError(f"server: {server!r} is unknown; use 'process' or 'docker'")
     platform = {"local_docker": infra_validator_pb2.LocalDockerConfig()} if server == "docker" else {}
@@ -78,9 +78,7 @@ def infra_validator(
         blessing=types.Channel(type=standard_artifacts.InfraBlessing),
         serving_spec=infra_validator_pb2.ServingSpec(
             model_name=_MODEL_NAME,
-            tensorflow_serving=infra_validator_pb2.TensorFlowServing(
-                image_name=_IMAGE, tags=[serving.tf_serving_version]
-            ),
+            tensorflow_serving=infra_validator_pb2.TensorFlowServing(image_name=_IMAGE, tags=[release]),
             **platform,
         ),
         validation_spec=infra_validator_pb2.ValidationSpec(

@@ -7,6 +7,8 @@ by tf_serving_ops/list_ops.py.
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,8 +61,31 @@ def used_ops(saved_model_dir: str | Path) -> set[str]:
 
 
 def known_versions() -> list[str]:
-    """The TF Serving releases with a list."""
-    return sorted(path.name for path in _LISTS.iterdir() if (path / "core.txt").exists())
+    """The TF Serving releases with a list, oldest first."""
+    return sorted((path.name for path in _LISTS.iterdir() if (path / "core.txt").exists()), key=_numbers)
+
+
+def release_to_audit(version: str, *, tensorflow: str | None = None) -> str:
+    """The release that `serving.tf_serving_version` names.
+
+    Args:
+        version: the setting; empty: the newest known release that is not newer than TensorFlow.
+        tensorflow: TensorFlow's version; None: of the one that is installed.
+
+    Raises:
+        UserError: the release has no list, or TensorFlow is older than all that have one.
+    """
+    if version:
+        check_version(version)
+        return version
+    installed = importlib.metadata.version("tensorflow") if tensorflow is None else tensorflow
+    releases = [known for known in known_versions() if _numbers(known)[:2] <= _numbers(installed)[:2]]
+    if not releases:
+        raise UserError(
+            f"serving.tf_serving_version: no op list is as old as TensorFlow {installed}; "
+            f"set one of {', '.join(known_versions())}"
+        )
+    return releases[-1]
 
 
 def check_version(version: str) -> None:
@@ -79,6 +104,11 @@ def check_version(version: str) -> None:
 def _read_lists(version: str) -> set[str]:
     check_version(version)
     return {op for path in sorted((_LISTS / version).glob("*.txt")) for op in _lines(path)}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """2.16.1 -> (2, 16, 1); a part such as 0rc1 or 0+cpu is cut behind its digits."""
+    return tuple(int(part) for part in re.findall(r"(?:^|\.)(\d+)", version))
 
 
 def _lines(path: Path) -> Iterator[str]:

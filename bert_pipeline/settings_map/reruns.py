@@ -8,6 +8,7 @@ from typing import Any
 
 import bert_task
 
+from bert_pipeline.components import op_audit
 from bert_pipeline.settings_map import graphs
 from bert_pipeline.settings_map.settings import Setting
 
@@ -51,10 +52,11 @@ _OTHER_VALUES: Mapping[str, Any] = {
     "notices.on": ("pushed",),
     "notices.email_to": ("a@example.org",),
     "monitoring.weak_labels": (),
+    # Another one that has an op list.
+    "serving.tf_serving_version": next(
+        known for known in op_audit.known_versions() if known != op_audit.release_to_audit("")
+    ),
 }
-
-# The graph is refused for any other release than those it has an op list of, so there is nothing to compare.
-_KNOWN = {"serving.tf_serving_version": ["InfraValidator"]}
 
 
 def rerun_by(setting: Setting) -> list[str]:
@@ -63,8 +65,6 @@ def rerun_by(setting: Setting) -> list[str]:
     Args:
         setting: of `all_settings`.
     """
-    if setting.key in _KNOWN:
-        return _KNOWN[setting.key]
     changed = _with(TASK, setting.key.split("."), _other_value(setting))
     return graphs.changed(graphs.graph_of(TASK), graphs.graph_of(changed))
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_hub as hub
 from bert_task import ENCODER_INPUTS
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.eager import context
 
 from bert_pipeline import encoders, hf_bert, hf_checkpoint
 from bert_pipeline.bert_graph import PADDED, REAL_TOKENS
@@ -159,3 +160,25 @@ def test_without_a_pooler_position_zero_is_pooled(tiny_checkpoint: Path, referen
     module = hf_bert.build_module(headless, computation=REAL_TOKENS, vocab_path=tiny_checkpoint / "vocab.txt")
     outputs = module.__call__(_inputs(reference), training=False)
     np.testing.assert_array_equal(outputs["pooled_output"], outputs["sequence_output"][:, 0])
+
+
+def test_gelu_is_fused_into_the_product_before_it(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """On the TensorFlow that is installed; tf.nn.gelu is not, from TensorFlow 2.17 on."""
+    checkpoint = hf_checkpoint.read_checkpoint(tiny_checkpoint)
+    module = hf_bert.build_module(
+        checkpoint, computation=REAL_TOKENS, vocab_path=tiny_checkpoint / "vocab.txt"
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    signature = [{name: tf.TensorSpec([None, None], tf.int32) for name in ENCODER_INPUTS}]
+    run = tf.function(lambda x: loaded(x, training=False)["pooled_output"], input_signature=signature)
+    context.context().enable_graph_collection()
+    run(_filled(2, 8, mask=1))
+    metadata = context.context().export_run_metadata()
+    context.context().disable_graph_collection()
+    graphs = [graph for function in metadata.function_graphs for graph in function.partition_graphs]
+    ops = {node.op for graph in graphs for node in graph.node}
+    if not any(op.startswith("_Mkl") for op in ops):
+        pytest.skip("oneDNN is off on this processor")
+    assert "_MklNativeFusedMatMul" in ops
+    assert not {"Erf", "Erfc"} & ops

@@ -120,7 +120,8 @@ def test_op_that_tf_serving_lacks_is_refused_before_a_server_starts(
 ) -> None:
     monkeypatch.setattr(op_audit, "missing_ops", lambda *_, **__: ["TFText>RoundRobinTrim"])
     assert reason(validate(save_toy(tmp_path / "model"), examples, tmp_path / "out")) == (
-        "refused: the exported graph uses TFText>RoundRobinTrim, which TensorFlow Serving 2.16.1 does not have"
+        "refused: the exported graph uses TFText>RoundRobinTrim, "
+        f"which TensorFlow Serving {op_audit.release_to_audit('')} does not have"
     )
 
 
@@ -170,7 +171,7 @@ def test_docker_without_an_engine_is_refused_by_name(
 
 
 def test_unknown_tf_serving_release_is_refused_when_the_graph_is_built() -> None:
-    with pytest.raises(UserError, match=r"no op list for '1\.0'; known: 2\.16\.1"):
+    with pytest.raises(UserError, match=r"no op list for '1\.0'; known: 2\.16\.1, 2\.20\.0"):
         infra_validator(
             model=channel_utils.as_channel([standard_artifacts.Model()]),
             examples=channel_utils.as_channel([standard_artifacts.Examples()]),
@@ -184,5 +185,5 @@ def test_docker_setting_names_the_image_of_the_release() -> None:
     assert json.loads(spec) == {
         "model_name": "candidate",
         "local_docker": {},
-        "tensorflow_serving": {"image_name": "tensorflow/serving", "tags": ["2.16.1"]},
+        "tensorflow_serving": {"image_name": "tensorflow/serving", "tags": [op_audit.release_to_audit("")]},
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.__main__ import main
+from bert_pipeline.components import op_audit
 from bert_pipeline.settings_map import graphs, page, readers, reruns
 from bert_pipeline.settings_map.settings import Setting, all_settings
 
@@ -64,7 +65,7 @@ def test_no_setting_but_of_data_text_encoder_and_training_retrains(each: Setting
 
 def test_the_release_of_tf_serving_is_given_to_infra_validator() -> None:
     [node] = [n for n in graphs.graph_of(reruns.TASK) if n.id == "InfraValidator"]
-    assert "2.16.1" in node.given
+    assert op_audit.release_to_audit("") in node.given
 
 
 def test_defaults_stand_as_in_a_task_file() -> None:

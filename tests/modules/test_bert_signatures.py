@@ -15,6 +15,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from bert_pipeline.components import op_audit
+
 # `toy` and `trained` come from conftest.py, and so do their types.
 
 LABELS = [b"bad", b"good", b"so so"]
@@ -145,6 +147,11 @@ def test_model_holds_nothing_but_what_the_signatures_need(trained: Any) -> None:
     ops = [node.op for function in functions for node in function.node_def]
     assert ops.count("Erf") == 2  # gelu, one a layer
     assert ops.count("FastWordpieceTokenizeWithOffsets") == 1
+
+
+@pytest.mark.parametrize("release", op_audit.known_versions())
+def test_model_runs_on_each_known_release_of_tf_serving(trained: Any, release: str) -> None:
+    assert op_audit.missing_ops(trained.fn_args.serving_model_dir, tf_serving_version=release) == []
 
 
 def test_export_that_fails_leaves_no_model(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import bert_task
-
 from bert_pipeline.components import op_audit
 from serving.model_server import config_files, model_settings
 from tests.serving.processes import ROOT
@@ -17,12 +15,12 @@ except ModuleNotFoundError:  # Python 3.10
 from tests.serving.tf_serving_files import CONFIG, HERE, SERVER, TASK, compose, containers, flags, manifest
 
 
-def test_all_name_the_release_that_models_are_audited_against() -> None:
-    version = bert_task.ServingConfig().tf_serving_version
-    assert version in op_audit.known_versions()
+def test_all_name_the_newest_release_that_models_are_audited_against() -> None:
+    """A model of either stack runs on it; see test_op_audit for what the older release has and it has not."""
+    version = op_audit.known_versions()[-1]
     for path in sorted((ROOT / "bert_pipeline" / "tasks").glob("*.toml")):
         section = tomllib.loads(path.read_text(encoding="utf-8")).get("serving", {})
-        assert section.get("tf_serving_version", version) == version, path.name
+        assert "tf_serving_version" not in section, path.name
     image = f"tensorflow/serving:{version}"
     inference = manifest("inference-service.yaml", "kserve/base")["spec"]["predictor"]["model"]
     patch = manifest("inference-service-patch.yaml", "kserve/gpu")["spec"]["predictor"]["model"]

@@ -8,6 +8,11 @@ tensorflow_serving/workspace.bzl say which). To add release X, in a throwaway en
     pip install tensorflow-text==<its TensorFlow Text>      # brings the TensorFlow that it was built for
     python list_ops.py text > <X>/text.txt
 
+The list may lack an op that the release has (a model is refused that would run), never the other way round: where
+the sources of a release could not be read, take the older of the TensorFlow Texts in question, and say so in a
+comment (`#`) below the first line of text.txt. Releases up to 2.19 embed TensorFlow Text 2.12.1; the main branch took
+2.20.0 in 2026.
+
 TensorFlow only; the rest of the project need not be there.
 """
 

@@ -1,7 +1,7 @@
 """The models that the contract suite asks, and the models.config that serves them.
 
     python -m tests.serving.contract.models /tmp/models --mount /models
-    docker run -p 8500:8500 -p 8501:8501 -v /tmp/models:/models tensorflow/serving:2.16.1 \
+    docker run -p 8500:8500 -p 8501:8501 -v /tmp/models:/models tensorflow/serving:2.20.0 \
         --model_config_file=/models/models.config --allow_version_labels_for_unavailable_models=true
     make test-serving ADDRESS=localhost:8500,localhost:8501
 """
