@@ -57,7 +57,8 @@ class DataConfig:
     """`csv` (RFC 4180, UTF-8, header), `parquet`, or `tfrecord` (serialized tf.Examples)."""
 
     hash_buckets: dict[str, int] = dataclasses.field(default_factory=lambda: {"train": 4, "eval": 1})
-    """Share of each split where `files` has only `all`: buckets of a hash of the whole row."""
+    """Share of each split where `files` has only `all`: buckets of a hash of the first text column, so that copies of a
+    text are all on one side (of tfrecord: of the whole record)."""
 
     span: int = 0
     """Number of the span that is evaluated where the pattern holds {SPAN}, or days since 1970-01-01 where it holds
