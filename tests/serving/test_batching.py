@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,18 @@ import pytest
 
 from serving.model_server import batching
 from serving.model_server.batching import BatchingParameters
+
+
+def test_where_the_system_does_not_tell_which_processors_are_ours_all_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """macOS has no sched_getaffinity."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert batching.usable_processors() == 3
+    assert batching.default_num_batch_threads() == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert batching.default_num_batch_threads() == 1
 
 
 @pytest.mark.parametrize(
