@@ -38,15 +38,15 @@ class SliceMetrics:
     confusion: tuple[tuple[int, ...], ...]
     """The candidate's examples by true label (row) and answered label (column)."""
 
-    labels: tuple[str, ...] = ()
-    """Those of `confusion`, in order: the task's when it was evaluated."""
-
     estimates: dict[str, Estimate] = dataclasses.field(default_factory=dict)
     """The candidate's metrics with standard errors; empty where `evaluation.intervals` is none."""
 
     changes: dict[str, Estimate] = dataclasses.field(default_factory=dict)
     """Candidate minus baseline, from the same examples of both: where two models err alike, the difference is
     surer than either of them."""
+
+    labels: tuple[str, ...] = ()
+    """Those of `confusion`, in order: the task's when it was evaluated."""
 
 
 def read_slices(

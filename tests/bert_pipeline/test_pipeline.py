@@ -37,10 +37,10 @@ def second(project: Project, first: Ended) -> Ended:
 @pytest.fixture(scope="module")
 def stricter(project: Project, second: Ended) -> Ended:
     """The same model under a bound that it cannot keep, with unlabelled texts that cannot be read."""
-    project.edit("bert_pipeline/tasks/toy.toml", lambda text: text.replace("min = 0.8\n", "min = 1.1\n"))
+    project.edit("bert_pipeline/tasks/toy.toml", lambda text: text.replace("min = 0.8\n", "max = 0.1\n"))
     project.edit("data/toy/unlabelled.csv", lambda text: text + "one,two,three\n")
     ended = project.run()
-    project.edit("bert_pipeline/tasks/toy.toml", lambda text: text.replace("min = 1.1\n", "min = 0.8\n"))
+    project.edit("bert_pipeline/tasks/toy.toml", lambda text: text.replace("max = 0.1\n", "min = 0.8\n"))
     return ended
 
 
@@ -91,7 +91,7 @@ def test_refused_model_leaves_what_is_in_service_and_names_the_bound(first, stri
     assert stricter.status == 1, stricter.text
     assert stricter.versions == first.versions
     assert "verdict   REFUSED" in stricter.text
-    assert re.search(r"accuracy on all data is \d\.\d+, below the bound 1\.10 \(by 0\.\d+\)", stricter.text)
+    assert re.search(r"accuracy on all data is \d\.\d+, above the bound 0\.10 \(by 0\.\d+\)", stricter.text)
 
 
 def test_bulk_inference_that_fails_is_told_and_stops_nothing(stricter):
@@ -149,7 +149,7 @@ def test_refused_run_has_a_report_with_its_reasons_and_it_is_the_newest(project,
     page = stricter.report
     assert page.problems == []
     assert "<title>Refused: toy, run 3</title>" in page.text
-    assert "below the bound 1.10" in page.text
+    assert "above the bound 0.10" in page.text
     assert "UnlabelledExampleGen failed; the push is not affected" in page.text
     card = stricter.report_path.with_name("model_card.md").read_text()
     assert "- state: refused: it was never in service\n" in card

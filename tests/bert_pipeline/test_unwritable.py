@@ -255,7 +255,7 @@ def test_labels_on_a_full_disk_leave_the_old_table_and_name_where_they_are(tmp_p
     with pytest.raises(
         UserError, match=f"could not be written: No space left on device; the labelled texts are in {table}"
     ):
-        label._take(handle, None, target=full / "labelled.csv", file_format="csv")
+        label._take(handle, None, texts=[], target=full / "labelled.csv", file_format="csv")
     assert [(path.name, path.read_text()) for path in full.iterdir()] == [("labelled.csv", "old")]
 
 
