@@ -28,8 +28,8 @@ MASKED_SCORE = -10000.0
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """The exact GELU, x * Phi(x), of float [...], element by element (Hendrycks and Gimpel, arXiv:1606.08415).
 
-    Written with erf and not as tf.nn.gelu, which from TensorFlow 2.17 on is written with erfc: TensorFlow fuses a
-    matrix product with the first form only (grappler's remapper), and a model that one stack exports is the other's.
+    Written with erf, as tf.nn.gelu of TensorFlow 2.16 is, so that both stacks export the same ops: 2.21 writes it with
+    erfc. oneDNN fuses either form into the product before it (looked up in the optimized graphs of both).
     """
     return 0.5 * x * (1.0 + tf.math.erf(x / tf.cast(1.4142135623730951, x.dtype)))
 

@@ -163,7 +163,7 @@ def test_without_a_pooler_position_zero_is_pooled(tiny_checkpoint: Path, referen
 
 
 def test_gelu_is_fused_into_the_product_before_it(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    """On the TensorFlow that is installed; tf.nn.gelu is not, from TensorFlow 2.17 on."""
+    """On the TensorFlow that is installed."""
     checkpoint = hf_checkpoint.read_checkpoint(tiny_checkpoint)
     module = hf_bert.build_module(
         checkpoint, computation=REAL_TOKENS, vocab_path=tiny_checkpoint / "vocab.txt"
