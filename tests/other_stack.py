@@ -81,7 +81,7 @@ def in_debian(tree: Path, other: bootstrap.Stack, arguments: str) -> int:
             shutil.copyfile(Path("/", file), tree / file)
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     environment.pop("PIP_FIND_LINKS", None)  # a folder of this machine
-    environment.update(HOME="/root", PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8")
+    environment.update(HOME="/root", PATH="/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG="C.UTF-8")
     environment.update(
         {name: f"/{CERTIFICATES}" for name in ("SSL_CERT_FILE", "PIP_CERT") if name in os.environ}
     )
