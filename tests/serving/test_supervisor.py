@@ -18,11 +18,15 @@ from tests.serving.processes import RunningServer, read_ports, wait_until
 
 
 def child_of(server: RunningServer) -> int:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True, check=True
-    )
-    (pid,) = listed.stdout.split()
-    return int(pid)
+    """The only child, from Linux's list of them; elsewhere from pgrep."""
+    pid = server.process.pid
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    if listed.exists():
+        (child,) = listed.read_text().split()
+    else:
+        done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True)
+        (child,) = done.stdout.split()
+    return int(child)
 
 
 def kill_and_wait(server: RunningServer) -> float:
