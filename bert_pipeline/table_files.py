@@ -61,7 +61,7 @@ def check_beginning(path: str | Path, head: bytes) -> None:
     """
     if head.startswith(_LFS_POINTER):
         raise UserError(
-            f"{path} is a Git LFS pointer, not the file itself; fetch it with git lfs pull, or download it anew"
+            f"{path} is a Git LFS pointer, not the file itself; fetch it with git lfs pull, or download it again"
         )
     for magic, what, cure in _MAGIC:
         if head.startswith(magic):
@@ -72,6 +72,11 @@ def check_beginning(path: str | Path, head: bytes) -> None:
                 f"{path} is no Parquet file: it does not begin with PAR1; copy or download it again"
             )
         raise UserError(f"{path} is a Parquet file; rename it to {Path(path).stem}.parquet")
+
+
+def is_pattern(path: str | Path) -> bool:
+    """Whether a name holds a character that a pattern of files gives a meaning."""
+    return bool(_PATTERN.search(str(path)))
 
 
 def check_name(path: str | Path, *, key: str) -> None:

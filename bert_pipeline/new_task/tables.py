@@ -70,7 +70,7 @@ def read_table(path: Path, *, reading: Reading = AS_FOUND) -> Table:
     raw = path.read_bytes()
     table_files.check_beginning(path, raw[:64])
     # TFX finds every file by a pattern.
-    plain_name = not re.search(r"[*?\[\]\\]", str(path))
+    plain_name = not table_files.is_pattern(path)
     if table_files.is_parquet(path):
         rows = list(table_files.rows_of_parquet(str(path), path=path))
         return _of_cells(rows, told="Parquet", readable=plain_name)
