@@ -114,7 +114,7 @@ def _read_flat(values: list[Any], *, dtype: int) -> np.ndarray | None:
         return json_numbers.read_all(values, dtype=dtype)
     if not set(map(type, values)) <= {str}:
         return None
-    return _to_array([value.encode() for value in values], dtype=dtype)
+    return _to_array(list(map(json_text.to_bytes, values)), dtype=dtype)
 
 
 def _to_array(values: list[Any], *, dtype: int) -> np.ndarray:
@@ -146,7 +146,7 @@ def _scalar(value: Any, dtype: int) -> Any:
     if dtype != STRING:
         return json_numbers.read(value, dtype=dtype)
     if isinstance(value, str):
-        return value.encode()
+        return json_text.to_bytes(value)
     if not isinstance(value, dict):
         raise json_numbers.type_error(value, dtype=dtype)
     if not is_base64(value):

@@ -47,6 +47,8 @@ def _fill_example(example: example_pb2.Example, value: Any) -> None:
             f"Example must be JSON object but got JSON {json_text.type_name(value)}"
         )
     for name, content in value.items():
+        if not json_text.is_utf8(name):  # which no proto can hold
+            raise errors.invalid_argument(f"Feature: {name} is not UTF-8")
         _fill_feature(
             example.features.feature[name], content if isinstance(content, list) else [content], name=name
         )
@@ -75,7 +77,7 @@ def _kind_and_value(value: Any, *, name: str) -> tuple[str, Any]:
     if isinstance(value, (int, float)):
         return "float", json_numbers.read_float(value, dtype=json_numbers.FLOAT32)
     if isinstance(value, str):
-        return "bytes", value.encode()
+        return "bytes", json_text.to_bytes(value)
     if json_arrays.is_base64(value):
         return "bytes", json_arrays.decode_base64(value)
     raise errors.invalid_argument(

@@ -25,6 +25,8 @@ def signature_name(document: dict[str, Any]) -> str:
             f"JSON Value: {json_text.shown(document)} not formatted correctly. "
             "'signature_name' key must be a string value."
         )
+    if not json_text.is_utf8(name):  # which no proto can hold
+        raise errors.invalid_argument(f'Serving signature name: "{name}" not found in signature def')
     return name
 
 

@@ -1,4 +1,4 @@
-"""Numbers of a JSON request to those of a tensor: strict types; floats round as C++ rounds them."""
+"""Numbers of a JSON request to those of a tensor: strict types; floats and small integers as in TF Serving's C++."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.model_server import errors, json_text
+from serving.model_server import errors, json_decimals, json_text
 from serving.model_server.tensors import dtype_name
 
 FLOAT32, FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 BOOL = tf.bool.as_datatype_enum
 _FLOATS: dict[int, Any] = {FLOAT32: np.float32, FLOAT64: np.float64}
+# Types of tensors to those whose range a value must be in. TF Serving holds the small ones to that of int32, and
+# keeps the lowest bits.
 _INTEGERS = {
-    dtype.as_datatype_enum: dtype
-    for dtype in (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
+    tf.int8: tf.int32,
+    tf.int16: tf.int32,
+    tf.uint8: tf.int32,
+    **{dtype: dtype for dtype in (tf.int32, tf.int64, tf.uint16, tf.uint32, tf.uint64)},
 }
+_RANGES = {dtype.as_datatype_enum: limits for dtype, limits in _INTEGERS.items()}
+_NUMPY = {dtype.as_datatype_enum: dtype.as_numpy_dtype for dtype in _INTEGERS}
+_SIZE_64 = 2.0**63
 
 
 def read(value: Any, *, dtype: int) -> Any:
@@ -36,9 +43,10 @@ def read(value: Any, *, dtype: int) -> Any:
         return read_float(value, dtype=dtype)
     if dtype == BOOL:
         fits = isinstance(value, bool)
-    elif dtype in _INTEGERS:
-        limits = _INTEGERS[dtype]
+    elif dtype in _RANGES:
+        limits = _RANGES[dtype]
         fits = type(value) is int and limits.min <= value <= limits.max
+        value = int(np.array(value).astype(_NUMPY[dtype])) if fits else value
     else:
         raise errors.unimplemented(
             f"Conversion of JSON Value: {json_text.shown(value)} to type: {dtype_name(dtype)}"
@@ -92,23 +100,26 @@ def read_all(values: list[Any], *, dtype: int) -> np.ndarray | None:
         return _read_floats(values, dtype=dtype) if types <= {int, float} else None
     if dtype == BOOL:
         return np.array(values, dtype=np.bool_) if types <= {bool} else None
-    if dtype not in _INTEGERS or not types <= {int}:
+    if dtype not in _RANGES or not types <= {int}:
         return None
     try:
         array = np.array(values, dtype=np.int64)
     except OverflowError:
         return None
-    limits = _INTEGERS[dtype]
+    limits = _RANGES[dtype]
     if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
         return None
-    return array.astype(limits.as_numpy_dtype)
+    return array.astype(_NUMPY[dtype])
 
 
 def _read_floats(values: list[Any], *, dtype: int) -> np.ndarray | None:
     """None: an integer is beyond float64."""
     try:
         array = np.array(values, dtype=np.float64)
-    except OverflowError:
+        for i in np.flatnonzero(np.abs(array) >= _SIZE_64).tolist():
+            if type(values[i]) is int and not is_64_bit(values[i]):
+                array[i] = json_decimals.read(str(values[i]))
+    except (OverflowError, ValueError):  # ValueError: more digits than Python writes
         return None
     kind = _FLOATS[dtype]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-from serving.model_server import errors, json_floats
+from serving.model_server import errors, json_floats, json_text
 
 # Between blocks other threads get their turn, and only one block's values lie about as texts of their own.
 _BLOCK_VALUES = 2**16
@@ -21,6 +21,8 @@ _BLOCK_VALUES = 2**16
 
 def write_outputs(outputs: Mapping[str, np.ndarray], *, rows: bool) -> str:
     """Writes the answer to Predict: rows in, `predictions` out; columns in, `outputs` out.
+
+    Strings that are not UTF-8 are those of `json_text.from_bytes`.
 
     >>> write_outputs({"p": np.float32([[0.2, 0.8]])}, rows=True)
     '{"predictions": [[0.2, 0.8]]}'
@@ -73,7 +75,7 @@ def write_regressions(result: regression_pb2.RegressionResult) -> str:
 
 def write_error(message: str) -> bytes:
     """The body of an error."""
-    return json.dumps({"error": message}, ensure_ascii=False).encode("utf-8", "replace")
+    return json_text.to_bytes(json.dumps({"error": message}, ensure_ascii=False))
 
 
 def _check_batch_size(outputs: Mapping[str, np.ndarray]) -> None:
@@ -152,4 +154,4 @@ def _string(value: bytes | str, *, as_bytes: bool) -> str:
     raw = value if isinstance(value, bytes) else value.encode()
     if as_bytes:
         return f'{{"b64": "{base64.b64encode(raw).decode()}"}}'
-    return encode_basestring(raw.decode("utf-8", "replace"))
+    return encode_basestring(json_text.from_bytes(raw))

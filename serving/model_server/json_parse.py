@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.model_server import errors, json_errors, json_text
+from serving.model_server import errors, json_decimals, json_errors, json_text
 
 # No tensor has half as many dimensions; a parser that recurses needs far more to run out of stack.
 MAX_DEPTH = 100
@@ -43,7 +43,7 @@ class _TooBigError(ValueError):
 
 
 def _read_float(text: str) -> float:
-    value = float(text)
+    value = json_decimals.read(text)
     if value in _INFINITE:
         raise _TooBigError(text)
     return value
@@ -56,7 +56,7 @@ def _read_int(text: str) -> int:
 
 
 def _is_finite(number: str) -> bool:
-    return float(number) not in _INFINITE
+    return json_decimals.read(number) not in _INFINITE
 
 
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,6 +80,8 @@ _large = json.JSONDecoder(
 def parse_object(body: bytes) -> dict[str, Any]:
     """Reads a request's body: JSON in UTF-8, and `NaN`, `Inf`, `Infinity` and their negatives as numbers.
 
+    Bytes that are not UTF-8 are kept, as TF Serving keeps them: `json_text.to_bytes` gives them back.
+
     >>> parse_object(b'{"instances": [1, -Inf]}')
     {'instances': [1, -inf]}
 
@@ -93,11 +95,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise errors.invalid_argument("JSON Parse error: The document is empty")
     _check_nesting(body)
     skipped = 3 if body.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark, as RapidJSON does
-    try:
-        text = body[skipped:].decode()
-    except UnicodeDecodeError as error:
-        raise _parse_error("Not UTF-8.", skipped + error.start) from error
-    document = _parse(text, offset=lambda position: skipped + len(text[:position].encode()))
+    text = json_text.from_bytes(body[skipped:])
+    document = _parse(text, offset=lambda position: skipped + len(json_text.to_bytes(text[:position])))
     if not isinstance(document, dict):
         raise errors.invalid_argument(f"JSON Value: {json_text.shown(document)} Is not object")
     return document
@@ -123,9 +122,26 @@ def _parse(text: str, *, offset: Callable[[int], int]) -> Any:
     may_be_lone = "\\ud" in text or "\\uD" in text  # far faster than the expression
     if may_be_lone:
         plain = text.replace("\\\\", "__")
-        if lone := _LONE_HIGH.search(plain) or _LONE_LOW.search(plain):
+        if lone := _LONE_HIGH.search(plain):
             raise _parse_error("The surrogate pair in string is invalid.", offset(lone.start()))
+        if _LONE_LOW.search(plain):
+            return _parse(_with_bytes_of_lone_surrogates(text, plain), offset=offset)
     return document
+
+
+def _with_bytes_of_lone_surrogates(text: str, plain: str) -> str:
+    r"""The text with the bytes that RapidJSON makes of a lone `\udc00`, ED B0 80, in its place.
+
+    Args:
+        text: JSON that has been parsed.
+        plain: the same without escaped backslashes, of the same length.
+    """
+    parts, end = [], 0
+    for lone in _LONE_LOW.finditer(plain):
+        code = chr(int(lone[0][2:], 16))
+        parts += [text[end : lone.start()], json_text.from_bytes(code.encode("utf-8", "surrogatepass"))]
+        end = lone.end()
+    return "".join([*parts, text[end:]])
 
 
 def _parse_with_constants(text: str) -> Any:

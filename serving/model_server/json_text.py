@@ -9,6 +9,7 @@ from typing import Any
 
 # REST does not cut messages, but of a body of megabytes this much is enough to find the place.
 _MAX_CHARS = 2**20
+_ESCAPED_BYTE = re.compile("[\ud800-\udfff]")
 _LONG_INTEGER = re.compile(r"(\D*?)(-?[0-9]{19,})")
 
 _encoder = json.JSONEncoder(indent=4, ensure_ascii=False)
@@ -30,6 +31,25 @@ def shown(value: Any) -> str:
         if length > _MAX_CHARS:
             break
     return "".join(parts)
+
+
+def from_bytes(raw: bytes) -> str:
+    r"""UTF-8 as text; bytes that are none stand in it as lone surrogates, which `to_bytes` makes bytes again.
+
+    >>> to_bytes(from_bytes(b"caf\xc3\xa9 \xff"))
+    b'caf\xc3\xa9 \xff'
+    """
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def to_bytes(text: str) -> bytes:
+    """The bytes of a text of `from_bytes`."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text of `from_bytes` came from nothing but UTF-8."""
+    return not _ESCAPED_BYTE.search(text)
 
 
 def _integer(digits: str) -> str:

@@ -18,7 +18,7 @@ import grpc
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from serving.model_server import json_outputs, request_ids, rest_body
+from serving.model_server import json_outputs, json_text, request_ids, rest_body
 from serving.model_server.errors import ServingError
 from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
@@ -174,7 +174,7 @@ class RestServer:
             route = find_route(request.method, path)
             if route is None:
                 return self._respond(400, b"")
-            return self._respond(200, (await self._run(request, route)).encode())
+            return self._respond(200, json_text.to_bytes(await self._run(request, route)))
         except ServingError as error:
             refusals.note_error("REST", error)
             return self._error(error.http_status, error.whole_message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.model_server import (
     json_arrays,
+    json_decimals,
+    json_examples,
     json_floats,
     json_inputs,
     json_outputs,
@@ -56,8 +59,9 @@ def test_parsing(body: bytes, document: Any) -> None:
         (b'{"a": -Inf, "b": }', "Invalid value. at offset: 17"),
         (b'\xef\xbb\xbf{"a": x}', "Invalid value. at offset: 9"),
         ('{"é": x}'.encode(), "Invalid value. at offset: 7"),
-        (b'{"a": "\xff"}', "Not UTF-8. at offset: 7"),
-        (b'\xef\xbb\xbf{"a": "\xff"}', "Not UTF-8. at offset: 10"),
+        (b'{"a": \xff}', "Invalid value. at offset: 6"),
+        (b'\xef\xbb\xbf{"a": "\xff\xc3\xa9", x}', "Missing a name for object member. at offset: 16"),
+        (b'{"a": [0.0, 0e400]}', "Number too big to be stored in double. at offset: 12"),
         (b'{"a": "\\\\\\ud800"}', "The surrogate pair in string is invalid. at offset: 9"),
         (b'{"a": ' + b"1" * 5000 + b"}", "Number too big to be stored in double. at offset: 6"),
         (b"{}\x00", "The document root must not be followed by other values. at offset: 2"),
@@ -65,6 +69,64 @@ def test_parsing(body: bytes, document: Any) -> None:
 )
 def test_parse_errors_tell_the_byte(body: bytes, message: str) -> None:
     assert refusal(json_parse.parse_object, body) == f"JSON Parse error: {message}"
+
+
+@pytest.mark.parametrize(
+    ("string", "raw"),
+    [
+        (b"\xff", b"\xff"),
+        (b"caf\xc3\xa9 \xc3(", b"caf\xc3\xa9 \xc3("),
+        (rb"\udc00", b"\xed\xb0\x80"),
+        (b"\xed\xb0\x80", b"\xed\xb0\x80"),
+        (rb"\ud83d\ude00\udcff \\udc00", b"\xf0\x9f\x98\x80\xed\xb3\xbf \\udc00"),
+        (b"\xff" + rb"\udcff", b"\xff\xed\xb3\xbf"),
+    ],
+)
+def test_bytes_that_are_not_utf8_are_kept(string: bytes, raw: bytes) -> None:
+    (text,) = json_parse.parse_object(b'{"a": ["' + string + b'"]}')["a"]
+    assert json_arrays.read([text, {"b64": "/w=="}], dtype=STRING).tolist() == [raw, b"\xff"]
+    assert json_text.to_bytes(text) == raw
+
+
+def test_names_that_are_not_utf8_are_refused() -> None:
+    document = json_parse.parse_object(b'{"signature_name": "\xff", "examples": [{"f\xff": 1}]}')
+    assert "not found in signature def" in refusal(json_inputs.signature_name, document)
+    assert refusal(json_examples.read_input, document) == "Feature: f\udcff is not UTF-8"
+    assert json_outputs.write_error("Feature: f\udcff") == b'{"error": "Feature: f\xff"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("123456789.123456789", 123456789.12345681),
+        ("2.2250738585072011e-308", 2.2250738585072014e-308),
+        ("-0.000", -0.0),
+        ("1e3", 1000.0),
+        ("1E-00000000000002", 0.01),
+        ("0." + "0" * 400 + "1e401", 1.0),
+        ("1e-99999999999", 0.0),
+        ("18446744073709551615.5", 18446744073709551616.0),
+        ("9e308", math.inf),
+        ("0e400", math.inf),
+    ],
+)
+def test_decimals_are_read_as_rapidjson_reads_them(text: str, value: float) -> None:
+    read = json_decimals.read(text)
+    assert (read, math.copysign(1.0, read)) == (value, math.copysign(1.0, value))
+
+
+def test_decimals_of_few_digits_are_read_exactly() -> None:
+    rng = random.Random(7)
+    for _ in range(5000):
+        text = f"{rng.randrange(10**6)}.{rng.randrange(10**9):09}e{rng.randint(-13, 13)}"
+        assert json_decimals.read(text) == float(text)
+
+
+def test_long_decimals_are_off_by_one_unit_at_most() -> None:
+    rng = random.Random(7)
+    values = [rng.uniform(-1, 1) * 10.0 ** rng.randint(-30, 30) for _ in range(5000)]
+    errors = {round(abs(json_decimals.read(repr(value)) - value) / math.ulp(value), 1) for value in values}
+    assert errors <= {0.0, 0.5, 1.0, 2.0}, errors  # beside a power of two a unit changes its size
 
 
 def test_large_bodies_parse_to_the_same() -> None:
@@ -232,8 +294,9 @@ def test_outputs_of_every_type() -> None:
         "brain": [0.5, 3.0],
         "count": [2**64 - 1, 0],
         "none": [[], []],
-        "text": ["\ufffd", '"'],
+        "text": ["\udcff", '"'],
     }
+    assert b'["\xff", "\\""]' in json_text.to_bytes(text)
     rows = json.loads(json_outputs.write_outputs(outputs, rows=True))["predictions"]
     assert rows[1]["count"] == 0
     assert json_outputs.write_outputs({"x": np.zeros([0, 2])}, rows=True) == '{"predictions": []}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -118,8 +119,8 @@ def test_j9_either_key_and_not_both(rest: Rest, body: Any, end: str) -> None:
     assert answer.error.endswith(end)
 
 
-def test_lone_surrogates_are_400(rest: Rest) -> None:
-    for text in (r"\ud800", r"\udc00", r"\ud800\ud800", r"a\udc00\ud800", r"\ud83d \ude00", r"\\\ud800"):
+def test_lone_high_surrogates_are_400(rest: Rest) -> None:
+    for text in (r"\ud800", r"\ud800\ud800", r"a\udc00\ud800", r"\ud83d \ude00", r"\\\ud800"):
         answer = rest.predict("strings", instances=f'["{text}"]')
         assert answer.status == 400
         assert answer.error.startswith(
@@ -133,11 +134,20 @@ def test_a_byte_order_mark_is_skipped(rest: Rest) -> None:
     assert rest.post(b'\xef\xbb\xbf{"inputs": ["hi"]}').json["outputs"]["label"] == ["short"]
 
 
-@pytest.mark.ours
 @pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"\xc0\x80"])
-def test_what_is_not_utf8_is_400(rest: Rest, text: bytes) -> None:
-    answer = rest.post(b'{"instances": ["' + text + b'"]}')
-    assert (answer.status, answer.error) == (400, "JSON Parse error: Not UTF-8. at offset: 16")
+def test_j16_what_is_not_utf8_goes_through_as_it_is(rest: Rest, text: bytes) -> None:
+    answer = rest.post(b'{"signature_name": "strings", "inputs": ["' + text + b'"]}')
+    assert answer.status == 200
+    assert b'"' + text + b'"' in answer.body
+    assert b'"' + base64.b64encode(text) + b'"' in answer.body
+    assert rest.post(b'{"instances": ["' + text + b'"]}').status == 200
+
+
+@pytest.mark.ours
+def test_names_that_are_not_utf8_are_400(rest: Rest) -> None:
+    answer = rest.post(b'{"signature_name": "\xff", "instances": ["hi"]}')
+    assert answer.status == 400
+    assert b'Serving signature name: \\"\xff\\" not found in signature def' in answer.body
 
 
 @pytest.mark.ours

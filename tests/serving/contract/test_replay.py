@@ -6,7 +6,6 @@ import base64
 import gzip
 import http.client
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,32 +17,12 @@ from tests.serving.contract.rest_calls import Answer
 _FUNCTION = re.compile(rb"(__inference_[a-z_]+)_[0-9]+")
 ANSWERS = Path(__file__).parent / "answers" / "tf_serving_2_16_1.jsonl.gz"
 
-NOT_UTF8_IN = "bytes and surrogates that are not UTF-8 are refused, where TF Serving hands them to the model"
-NOT_UTF8_OUT = (
-    "bytes that are not UTF-8 are written as U+FFFD, where TF Serving writes JSON that is not UTF-8"
-)
-TOO_LARGE = "an integer that its type cannot hold is refused, where TF Serving keeps its lowest bits"
-LAST_PLACE = "a long decimal is read exactly, where RapidJSON is off by one unit in the last place"
-OTHER_RANK = (
-    "a tensor of another rank than the signature's is refused, where TF Serving hands it to the kernels"
-)
-DIFFERENT = {
-    **dict.fromkeys((211, 215, 219, 223, 329, 399, 429, 431, 432, 433, 435), OTHER_RANK),
-    9: NOT_UTF8_OUT,
-    393: NOT_UTF8_OUT,
-    174: NOT_UTF8_IN,
-    401: NOT_UTF8_IN,
-    411: NOT_UTF8_IN,
-    412: NOT_UTF8_IN,
-    370: TOO_LARGE,
-    371: TOO_LARGE,
-    373: TOO_LARGE,
-    375: TOO_LARGE,
-    377: TOO_LARGE,
-    181: LAST_PLACE,
-    339: LAST_PLACE,
-    340: LAST_PLACE,
-}
+# On purpose, whatever TF Serving answers: a tensor of another rank than the signature's is refused before any kernel
+# sees it, since some kernels end the process on one. TF Serving hands it to the kernels: to those that take it (answers
+# with status 200), and to those that fail in words of their own (400).
+TAKEN_BY_KERNELS = {211, 215, 219, 223, 329, 399, 429, 435}
+REFUSED_BY_KERNELS = {431, 432, 433}
+OTHER_RANK = re.compile(rb"input [a-z0-9]+ has shape .*, of rank [0-9]; the signature's .* has rank [0-9]")
 
 
 def _exchanges() -> list[dict[str, Any]]:
@@ -68,19 +47,15 @@ def _ask(connection: http.client.HTTPConnection, exchange: Mapping[str, Any]) ->
 
 
 def _value(body: bytes) -> str:
-    """JSON in one form, in which 1, 1.0 and true differ; what is no JSON as it is.
+    """JSON in one form, in which 1, 1.0 and true differ, with each byte that is not UTF-8; what is no JSON as it is.
 
     TensorFlow numbers the functions of a process, and so their names in messages depend on what it traced before.
     """
     body = _FUNCTION.sub(rb"\1", body)
     try:
-        return json.dumps(json.loads(body), sort_keys=True)
+        return json.dumps(json.loads(body.decode("utf-8", "surrogateescape")), sort_keys=True)
     except ValueError:
         return repr(body)
-
-
-def _float64(body: bytes) -> float:
-    return float(json.loads(body)["outputs"]["f64"][0])
 
 
 def test_the_answers_are_those_of_a_real_tf_serving(target: Target) -> None:
@@ -101,11 +76,8 @@ def test_the_answers_are_those_of_a_real_tf_serving(target: Target) -> None:
     if not target.is_ours:
         assert not different
         return
-    assert set(different) == set(DIFFERENT), {n: different[n] for n in set(different) ^ set(DIFFERENT)}
-    refused = {n for n, reason in DIFFERENT.items() if reason in (NOT_UTF8_IN, TOO_LARGE, OTHER_RANK)}
-    assert {different[number][0] for number in refused} == {400}
-    assert set(other_status) == refused - {431, 432, 433}  # these failed in a kernel of TF Serving
-    assert len(exchanges) - len(different) == 516
-    for number in (number for number, reason in DIFFERENT.items() if reason == LAST_PLACE):
-        ours, theirs = (_float64(body) for body in different[number][1:])
-        assert abs(ours - theirs) == math.ulp(theirs)
+    expected_set = TAKEN_BY_KERNELS | REFUSED_BY_KERNELS
+    assert set(different) == expected_set, {n: different[n] for n in set(different) ^ expected_set}
+    assert all(status == 400 and OTHER_RANK.search(body) for status, body, _ in different.values())
+    assert set(other_status) == TAKEN_BY_KERNELS
+    assert len(exchanges) - len(different) == 530
