@@ -63,6 +63,7 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
         f"--port={arguments.grpc_port}",
         f"--rest_api_port={arguments.rest_port}",
         "--enable_batching",
+        "--supervise",
         *logging,
         *arguments.flags,
     )

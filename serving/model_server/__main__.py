@@ -19,7 +19,7 @@ from serving.model_server.flags import parse_flags  # noqa: E402
 
 if __name__ == "__main__" and parse_flags().supervise:  # before TensorFlow, which the parent does without
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    sys.exit(supervisor.supervise([a for a in sys.argv[1:] if not a.startswith("--supervise")]))
+    sys.exit(supervisor.supervise([*sys.argv[1:], "--supervise=false"]))
 
 import tensorflow as tf  # noqa: E402  # after the settings above
 

@@ -23,6 +23,7 @@ logger = logging.getLogger("serving.model_server.supervisor")
 
 # Pauses between two starts double from the one to the other; after so long without an end they begin again.
 _FIRST_PAUSE, _LAST_PAUSE, _QUIET_SECONDS = 1.0, 60.0, 300.0
+_LOOK_SECONDS = 0.1
 # Ends of the process after which the version that ran is not loaded again.
 _MOST_ENDS = 3
 
@@ -31,7 +32,7 @@ def supervise(arguments: Sequence[str]) -> int:
     """Runs the server until it ends by itself, or this process is told to end.
 
     Args:
-        arguments: the server's, without --supervise.
+        arguments: the server's; of --supervise they say that it is off.
 
     Returns:
         The server's exit status.
@@ -55,7 +56,8 @@ class _Supervisor:
         self._file = file
         self._ends_during: collections.Counter[str] = collections.Counter()
         self._child: subprocess.Popen[bytes] | None = None
-        self._stop = threading.Event()
+        # No threading.Event: a handler of a signal that came while its lock was held would wait for ever.
+        self._stopping = False
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -66,12 +68,19 @@ class _Supervisor:
         while True:
             start = time.monotonic()
             status = self._run_once()
-            if status >= 0 or self._stop.is_set():
+            if status >= 0 or self._stopping:
                 return status if status >= 0 else 128 - status
             ends = ends + 1 if time.monotonic() - start < _QUIET_SECONDS else 1
             self._blame(status, pause=pause_after(ends))
-            if self._stop.wait(pause_after(ends)):
+            if self._is_told_to_end(pause_after(ends)):
                 return 0
+
+    def _is_told_to_end(self, seconds: float) -> bool:
+        """Waits so long, or until a signal comes."""
+        deadline = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return self._stopping
 
     def _run_once(self) -> int:
         """The exit status of one child; below 0: the signal that ended it."""
@@ -92,8 +101,11 @@ class _Supervisor:
             *self._arguments,
             "--exit_with_stdin",
         ]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
-        if self._stop.is_set():  # the signal came before there was anything to forward it to
+        # In a session of its own: Ctrl-C reaches all that a terminal runs, and a second SIGINT ends the server at once.
+        self._child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, env=environment, start_new_session=True
+        )
+        if self._stopping:  # the signal came before there was anything to forward it to
             self._child.terminate()
         status = self._child.wait()
         if self._child.stdin:
@@ -112,7 +124,7 @@ class _Supervisor:
 
     def _forward(self, number: int, frame: object) -> None:
         if number != signal.SIGHUP:
-            self._stop.set()
+            self._stopping = True
         if self._child and self._child.poll() is None:
             self._child.send_signal(number)
 

@@ -181,7 +181,7 @@ def test_a_task_given_by_its_file_serves_under_its_name(tmp_path, monkeypatch):
     served = tmp_path / "out" / "mine"
     assert started == [
         ["serving.model_server", "--model_name=mine", f"--model_base_path={served}/serving/mine",
-         "--host=127.0.0.1", "--port=0", "--rest_api_port=0", "--enable_batching",
+         "--host=127.0.0.1", "--port=0", "--rest_api_port=0", "--enable_batching", "--supervise",
          f"--request_log_prefix={served}/requests/mine", "--model_name=x"],
         ["serving.client", "--model=mine", "--address=localhost:9", "--text=-x", "--address=h:9"],
     ]  # fmt: skip

@@ -18,8 +18,11 @@ from tests.serving.processes import RunningServer, read_ports, wait_until
 
 
 def child_of(server: RunningServer) -> int:
+    return child_of_process(server.process.pid)
+
+
+def child_of_process(pid: int) -> int:
     """The only child, from Linux's list of them; elsewhere from pgrep."""
-    pid = server.process.pid
     listed = Path(f"/proc/{pid}/task/{pid}/children")
     if listed.exists():
         (child,) = listed.read_text().split()
@@ -82,6 +85,34 @@ def test_what_ran_at_the_end_is_blamed_and_left_out_after_three_times(
     assert (
         caplog.messages[0] == "the server was ended by SIGSEGV while it was at toy 7; it starts again in 1 s"
     )
+
+
+def test_a_server_that_ends_again_and_again_is_started_ever_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = supervisor._Supervisor([], tmp_path / "running")
+    running.create(tmp_path / "running")
+    clock, pauses = [0.0], []
+    # Seconds that it ran, and how it ended; the last time by itself.
+    runs = iter([(1.0, -9), (1.0, -9), (5.0, -11), *[(1.0, -9)] * 6, (301.0, -9), (1.0, -9), (1.0, 3)])
+
+    def run_once() -> int:
+        seconds, status = next(runs)
+        clock[0] += seconds
+        return status
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(one, "_run_once", run_once)
+    monkeypatch.setattr(one, "_is_told_to_end", lambda seconds: pauses.append(seconds))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    assert one.run() == 3
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 1.0, 2.0]
+
+
+def test_sigterm_ends_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = supervisor._Supervisor([], tmp_path / "running")
+    monkeypatch.setattr(time, "sleep", lambda seconds: one._forward(signal.SIGTERM, None))
+    assert one._is_told_to_end(60.0)
 
 
 def test_pauses_grow() -> None:
