@@ -130,6 +130,7 @@ class Assembly:
             metrics=self._metrics,
             reload_from=flags.reload_from,
             options=flags.grpc_channel_arguments,
+            is_ready=lambda: self.health.ready()[0] == 200,
         )
         server = await front.bind()
         if flags.grpc_socket_path:

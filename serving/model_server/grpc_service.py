@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _MAX_MESSAGE_BYTES = 2**31 - 1
 _LOOPBACK = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
 _TELL_SECONDS = 0.1
+# Between two looks at the readiness that watches of grpc.health.v1 are told.
+_LOOK_SECONDS = 0.5
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
@@ -116,11 +118,38 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 class _HealthServicer(health_aio.HealthServicer):
-    """As grpc's own, but that its watches end when the server stops, which otherwise waits for them."""
+    """As grpc's own, but that its watches end when the server stops, which otherwise waits for them.
 
-    def __init__(self) -> None:
+    What it tells is what `is_ready` says at the moment, as `/readyz` does.
+    """
+
+    def __init__(self, is_ready: Callable[[], bool]) -> None:
         super().__init__()
+        self._is_ready = is_ready
         self._ending = asyncio.Event()
+        self._told: bool | None = None
+        self.open = False
+
+    async def look(self) -> None:
+        """Sets the state of the server as a whole ("") and of each service."""
+        ready = self.open and self._is_ready()
+        if ready == self._told:
+            return
+        self._told = ready
+        state = health_pb2.HealthCheckResponse
+        for service in _SERVICES:
+            await self.set(service, state.SERVING if ready else state.NOT_SERVING)
+
+    async def look_again_and_again(self) -> None:
+        """For the watches, until the task ends."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def Check(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The state."""
+        await self.look()
+        return await super().Check(request, context)
 
     async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> None:
         """Tells the state and each change of it."""
@@ -186,6 +215,7 @@ class GrpcServer:
         metrics: Metrics | None = None,
         reload_from: str = "anywhere",
         options: Sequence[tuple[str, int | str]] = (),
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         """Binds nothing yet.
 
@@ -198,6 +228,7 @@ class GrpcServer:
             metrics: counts the calls of PredictionService.
             reload_from: as for `ModelService`.
             options: gRPC's channel arguments, which win over the server's own.
+            is_ready: what grpc.health.v1 says while the server is open.
         """
         self.port = port
         self._models = models
@@ -206,7 +237,8 @@ class GrpcServer:
         self._metrics = metrics
         self._reload_from = reload_from
         self._options = options
-        self._health = _HealthServicer() if health else None
+        self._health = _HealthServicer(is_ready) if health else None
+        self._health_watch: asyncio.Task[None] | None = None
         self._server: grpc.aio.Server | None = None
 
     async def bind(self) -> grpc.aio.Server:
@@ -230,7 +262,7 @@ class GrpcServer:
         )
         if self._health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-            await self.set_ready(False)
+            await self._health.look()
         address = f"{self._host}:{self.port}"
         try:
             if self._credentials:
@@ -253,18 +285,20 @@ class GrpcServer:
         server = self._server or await self.bind()
         await server.start()
         await self.set_ready(True)
+        if self._health:
+            self._health_watch = asyncio.create_task(self._health.look_again_and_again())
 
     async def set_ready(self, ready: bool) -> None:
-        """What grpc.health.v1 says of the server as a whole ("") and of each service."""
-        if self._health is None:
-            return
-        state = health_pb2.HealthCheckResponse
-        for service in _SERVICES:
-            await self._health.set(service, state.SERVING if ready else state.NOT_SERVING)
+        """Whether grpc.health.v1 may say SERVING."""
+        if self._health:
+            self._health.open = ready
+            await self._health.look()
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes no new requests (UNAVAILABLE) and waits for those under way, at most so long."""
         await self.set_ready(False)
+        if self._health_watch:
+            self._health_watch.cancel()
         if self._health:
             await asyncio.sleep(_TELL_SECONDS)  # the watches tell the change first
             self._health.end_watches()

@@ -24,6 +24,7 @@ from serving.model_server.interfaces import Metrics
 from serving.model_server.predictions import Models
 from serving.model_server.refusals import refusals
 from serving.model_server.rest_answers import RestAnswers
+from serving.model_server.rest_connections import HalfOpenServer
 from serving.model_server.rest_routes import Route, find_route
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class RestServer:
         Raises:
             OSError: the port is taken.
         """
-        server = web.Server(
+        server = HalfOpenServer(
             self._handle,
             request_factory=functools.partial(_bounded_request, loop=asyncio.get_running_loop()),
             handler_cancellation=True,  # a client that goes takes its queued work with it

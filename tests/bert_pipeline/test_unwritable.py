@@ -21,21 +21,9 @@ from bert_pipeline.errors import UserError
 from bert_pipeline.served import served_versions
 from tests.bert_pipeline.past import Past
 from tests.bert_pipeline.test_pusher import write_model
+from tests.small_disks import give_room, mounted
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A small file system of its own; skipped where this user may mount none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if os.getuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("NOT TESTED: needs root and the right to mount a tmpfs")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @contextlib.contextmanager
@@ -197,7 +185,7 @@ def test_rollback_on_a_full_disk_leaves_what_is_in_service_and_goes_on_when_ther
         )
         assert (past.versions()[-1], withdrawn.withdrawn(base_dir)) == (two, {})
         assert [path.name for path in base_dir.iterdir() if not path.name.isdigit()] == []
-        subprocess.run(["mount", "-o", "remount,size=2m", str(base_dir)], check=True)
+        give_room(base_dir, "2m")
         assert past.verb("rollback") == 0
         newest = served_versions(base_dir)[-1].folder / "variables" / "variables.data-00000-of-00001"
         assert newest.read_text()[:1] == "a"

@@ -75,6 +75,10 @@ class Connection:
         await self.send(method, path, body, **more)
         return await self.receive(has_body=method != "HEAD")
 
+    def end_sending(self) -> None:
+        """Shuts the writing side, as `nc -N` does; the answer may still come."""
+        self._writer.write_eof()
+
     async def is_closed(self) -> bool:
         return await self._reader.read() == b""
 

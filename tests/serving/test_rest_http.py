@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from serving.model_server.predictions import Models
@@ -70,6 +71,59 @@ async def test_a_client_that_waits_for_100_continue_gets_it_unless_its_body_is_r
         await connection.send_raw(f"{head}Content-Length: {10**9}\r\n\r\n".encode())
         assert (await connection.receive()).status == 400
         await connection.close()
+
+
+@in_loop
+async def test_a_client_that_ends_its_side_with_the_request_gets_the_answer(toy_models: Models) -> None:
+    async with listening(toy_models) as server:
+        for more in ("", "Connection: close\r\n"):
+            connection = await Connection.open(server)
+            await connection.send("POST", PREDICT, HI, more=more)
+            connection.end_sending()
+            assert (await connection.receive()).status == 200
+            assert await connection.is_closed()
+            await connection.close()
+        connection = await Connection.open(server)
+        for _ in range(3):
+            await connection.send("POST", PREDICT, HI)
+        connection.end_sending()
+        assert [(await connection.receive()).status for _ in range(3)] == [200] * 3
+        assert await connection.is_closed()
+        await connection.close()
+
+
+@in_loop
+async def test_a_large_answer_reaches_a_client_that_has_ended_its_side(toy_models: Models) -> None:
+    async with listening(toy_models) as server:
+        connection = await Connection.open(server)
+        document = {"signature_name": "any_shape", "inputs": [0.123456] * 500_000}
+        await connection.send("POST", PREDICT, document)
+        connection.end_sending()
+        answer = await connection.receive()
+        assert (answer.status, len(answer.json["outputs"])) == (200, 500_000)
+        await connection.close()
+
+
+@in_loop
+async def test_what_ends_before_its_request_does_is_closed_at_once(toy_models: Models) -> None:
+    async with listening(toy_models) as server:
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\n"
+        for sent in (
+            "",
+            head,
+            f"{head}Content-Length: 9\r\n\r\n{{",
+            f"{head}Transfer-Encoding: chunked\r\n\r\n1\r\n{{",
+        ):
+            connection = await Connection.open(server)
+            await connection.send_raw(sent.encode())
+            connection.end_sending()
+            assert await asyncio.wait_for(connection.is_closed(), 5)
+            await connection.close()
+        kept = await Connection.open(server)
+        assert (await kept.ask("POST", PREDICT, HI)).status == 200
+        kept.end_sending()
+        assert await asyncio.wait_for(kept.is_closed(), 5)
+        await kept.close()
 
 
 @in_loop
