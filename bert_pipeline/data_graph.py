@@ -9,7 +9,7 @@ import bert_task
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 
-from bert_pipeline import drift_limits
+from bert_pipeline import drift_limits, wide_tables
 from bert_pipeline.components import span_resolver
 from bert_pipeline.components.example_gen import text_example_gen
 from bert_pipeline.components.example_validator import TextExampleValidator
@@ -73,7 +73,7 @@ def columns_only(data: bert_task.DataConfig) -> bert_task.DataConfig:
 
 
 def example_gen_of(loaded: LoadedTask, *, span: int) -> BaseNode:
-    """The ExampleGen of one span."""
+    """The ExampleGen of one span; of a table far wider than the task it reads what is named somewhere."""
     data = loaded.task.data
     return text_example_gen(
         data_dir=loaded.data_dir,
@@ -82,6 +82,7 @@ def example_gen_of(loaded: LoadedTask, *, span: int) -> BaseNode:
         hash_buckets=data.hash_buckets,
         span=span,
         key=data.text[0],
+        columns=wide_tables.choose(loaded, span=span).columns,
     ).with_id("ExampleGen")
 
 

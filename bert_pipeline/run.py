@@ -88,6 +88,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             run_record,
             summary,
             unfinished,
+            wide_tables,
         )
         from bert_pipeline.components import schema
         from bert_pipeline.report import after_run
@@ -100,6 +101,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
     window = spans.resolve_window(loaded)
     if not loaded.schema_path.exists():
         infer_schema(loaded, paths, connection)
+    columns = wide_tables.choose(loaded, span=window.newest)
     schema_pbtxt = schema.read_curated_schema(loaded.schema_path)
     in_task = functools.partial(run_graph, loaded=loaded, paths=paths, connection=connection)
     reader = older_spans.Reader(loaded, encoder, schema_pbtxt, paths, connection, run_graph=in_task, say=_say)
@@ -122,7 +124,9 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             connection=connection,
             loaded=loaded,
             paths=paths,
-            data=data_report.DataReport.of(window, notes=(*unsettled, *older.notes)),
+            data=data_report.DataReport.of(
+                window, notes=tuple(filter(None, (*unsettled, *older.notes, columns.note)))
+            ),
             seconds=time.monotonic() - started,
         )
         record.summary = summary.as_json(report)
@@ -161,10 +165,13 @@ def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
 
 def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object) -> None:
     """The first pass over a task without a schema: infers one and keeps it beside the task file."""
-    from bert_pipeline import data_graph
+    from bert_pipeline import data_graph, wide_tables
     from bert_pipeline.components import schema
 
-    components = data_graph.schema_inference(loaded, span=spans.resolve_window(loaded).newest)
+    span = spans.resolve_window(loaded).newest
+    if note := wide_tables.choose(loaded, span=span).note:
+        _say(f"note      {note}")
+    components = data_graph.schema_inference(loaded, span=span)
     run_graph(components, loaded=loaded, paths=paths, connection=connection)
     newest = max((paths.pipeline_root / "SchemaGen" / "schema").iterdir(), key=lambda p: int(p.name))
     schema.write_curated_schema(

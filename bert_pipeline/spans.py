@@ -138,6 +138,26 @@ def list_spans(data_dir: Path, pattern: str) -> list[int]:
     return sorted(_scan(data_dir, pattern).spans)
 
 
+def files_of_span(data_dir: Path, pattern: str, *, span: int) -> list[Path]:
+    """The files of one span, sorted; of every version.
+
+    Args:
+        data_dir: folder of the data.
+        pattern: of one split.
+        span: its number; read only where the pattern names spans.
+    """
+    regex = re.compile(_regex(pattern))
+    found = {
+        path: regex.fullmatch(path.relative_to(data_dir).as_posix())
+        for path in data_dir.glob(as_glob(pattern))
+    }
+    return sorted(
+        path
+        for path, match in found.items()
+        if match and (not has_span(pattern) or _number(match.groupdict()) == span)
+    )
+
+
 def span_folders(folder: Path) -> tuple[list[Path], str]:
     """The folders `span-1`, `span-2`, ... of a data set, the lowest first, and the pattern that finds them.
 

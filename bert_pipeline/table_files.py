@@ -10,7 +10,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,33 @@ def check_name(path: str | Path, *, key: str) -> None:
         )
 
 
-def rows_of_csv(raw: bytes, *, path: str | Path) -> Iterator[dict[str, bytes]]:
+def header_of(path: Path) -> list[str]:
+    """The names of a table's columns, without reading its rows.
+
+    Raises:
+        OSError: the file cannot be read.
+        UserError: it is no table.
+    """
+    if is_parquet(path):
+        try:
+            return list(pq.read_schema(path).names)
+        except pa.ArrowException as error:
+            raise UserError(f"{path} cannot be read as Parquet: {first_line(error)}") from error
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        try:
+            header = next(csv.reader(file, strict=True), [])
+        except csv.Error as error:
+            raise UserError(f"{path}:1: {error}") from error
+    return [name.removeprefix("\ufeff") if i == 0 else name for i, name in enumerate(header)]
+
+
+def rows_of_csv(raw: bytes, *, path: str | Path, columns: Collection[str] = ()) -> Iterator[dict[str, bytes]]:
     """Rows of an RFC 4180 file with a header, cells as the bytes that stand in the file.
 
     Args:
         raw: the file; UTF-8 with or without a byte-order mark. Bytes that are not UTF-8 are kept.
         path: for messages.
+        columns: that are given back; empty: all.
 
     Raises:
         UserError: no table, no header, two columns of one name, a row with another number of cells, an unclosed
@@ -122,6 +143,7 @@ def rows_of_csv(raw: bytes, *, path: str | Path) -> Iterator[dict[str, bytes]]:
             yield {
                 name: cell.encode("utf-8", "surrogateescape")
                 for name, cell in zip(header, cells, strict=True)
+                if not columns or name in columns
             }
     except csv.Error as error:
         raise UserError(
@@ -156,12 +178,15 @@ def check_nul(path: str | Path, raw: bytes) -> None:
         )
 
 
-def rows_of_parquet(source: str | Any, *, path: str | Path) -> Iterator[dict[str, bytes]]:
+def rows_of_parquet(
+    source: str | Any, *, path: str | Path, columns: Collection[str] = ()
+) -> Iterator[dict[str, bytes]]:
     """Rows of a Parquet file, each value as `cell` writes it, class labels by their names.
 
     Args:
         source: a path, or a file opened for reading bytes.
         path: for messages.
+        columns: that are read; empty: all.
 
     Raises:
         UserError: it cannot be read as Parquet, or has two columns of one name.
@@ -170,7 +195,8 @@ def rows_of_parquet(source: str | Any, *, path: str | Path) -> Iterator[dict[str
         file = pq.ParquetFile(source)
         check_header(list(file.schema_arrow.names), path=path)
         names = class_label_names(file.schema_arrow)
-        for batch in file.iter_batches():
+        wanted = [name for name in file.schema_arrow.names if name in columns] if columns else None
+        for batch in file.iter_batches(columns=wanted):
             for row in batch.to_pylist():
                 yield {name: cell(_named(value, names.get(name))) for name, value in row.items()}
     except (pa.ArrowException, OSError) as error:

@@ -10,12 +10,13 @@ and versions are FileBasedExampleGen's.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
+from google.protobuf import struct_pb2
 from tfx import v1 as tfx
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.components.example_gen.component import FileBasedExampleGen
@@ -48,18 +49,18 @@ def to_example(row: Mapping[str, bytes], *, key: str = "", fill: bool = False) -
     return example
 
 
-def read_csv(path: str) -> Iterator[dict[str, bytes]]:
+def read_csv(path: str, *, columns: Collection[str] = ()) -> Iterator[dict[str, bytes]]:
     """Rows of one CSV file; see `table_files.rows_of_csv`."""
     with fileio.open(path, "rb") as file:
         raw = file.read()
-    return table_files.rows_of_csv(raw, path=path)
+    return table_files.rows_of_csv(raw, path=path, columns=columns)
 
 
-def read_parquet(path: str) -> Iterator[dict[str, bytes]]:
+def read_parquet(path: str, *, columns: Collection[str] = ()) -> Iterator[dict[str, bytes]]:
     """Rows of one Parquet file; see `table_files.rows_of_parquet`."""
     with fileio.open(path, "rb") as file:
         table_files.check_beginning(path, file.read(64))
-    return table_files.rows_of_parquet(path, path=path)
+    return table_files.rows_of_parquet(path, path=path, columns=columns)
 
 
 # Where a row stood, and in which order its columns, for what has to come back as it was: Beam keeps no order of
@@ -83,6 +84,22 @@ def _number(path: str, rows: Iterator[dict[str, bytes]]) -> Iterator[dict[str, b
         yield {**row, **place}
 
 
+def _write_columns(columns: Collection[str]) -> example_gen_pb2.CustomConfig:
+    """TFX's parameter for what a custom ExampleGen is told."""
+    config, fields = example_gen_pb2.CustomConfig(), struct_pb2.Struct()
+    fields.update({"columns": sorted(columns)})
+    config.custom_config.Pack(fields)
+    return config
+
+
+def _read_columns(text: str | None) -> frozenset[str]:
+    """What `_write_columns` wrote, as an execution has it."""
+    fields = struct_pb2.Struct()
+    if text:
+        proto_utils.json_to_proto(text, example_gen_pb2.CustomConfig()).custom_config.Unpack(fields)
+    return frozenset(fields.get_or_create_list("columns"))
+
+
 @beam.typehints.with_output_types(tf.train.Example)
 class _ReadTable(beam.PTransform):
     """Files of a pattern -> tf.Examples; the shape that BaseExampleGenExecutor asks for."""
@@ -94,6 +111,7 @@ class _ReadTable(beam.PTransform):
         self._pattern = os.path.join(exec_properties["input_base"], split_pattern)
         output = proto_utils.json_to_proto(exec_properties["output_config"], example_gen_pb2.Output())
         self._key = output.split_config.partition_feature_name
+        self._columns = _read_columns(exec_properties.get("custom_config"))
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         paths = sorted(fileio.glob(self._pattern))
@@ -102,13 +120,14 @@ class _ReadTable(beam.PTransform):
         return (
             pipeline
             | beam.Create(paths)
-            | beam.FlatMap(_read_table, numbered=self.numbered)
+            | beam.FlatMap(_read_table, numbered=self.numbered, columns=self._columns)
             | beam.Map(to_example, key=self._key, fill=self.numbered)
         )
 
 
-def _read_table(path: str, *, numbered: bool) -> Iterator[dict[str, bytes]]:
-    rows = read_parquet(path) if table_files.is_parquet(path) else read_csv(path)
+def _read_table(path: str, *, numbered: bool, columns: Collection[str] = ()) -> Iterator[dict[str, bytes]]:
+    read = read_parquet if table_files.is_parquet(path) else read_csv
+    rows = read(path, columns=columns)
     return _number(path, rows) if numbered else rows
 
 
@@ -171,6 +190,7 @@ def text_example_gen(
     hash_buckets: Mapping[str, int],
     span: int,
     key: str = "",
+    columns: Collection[str] = (),
 ) -> FileBasedExampleGen:
     """The ExampleGen of a task.
 
@@ -181,6 +201,7 @@ def text_example_gen(
         hash_buckets: buckets of each split, where `files` holds a single pattern.
         key: column whose hash decides the split of a row, so that copies of a text stay together; empty: all columns.
             (Records of tfrecord are hashed whole: TFX refuses one that lacks the column.)
+        columns: that are read; empty: all. (Of tfrecord all are.)
         span: number of the span (days since 1970-01-01 where spans are dates); 0: the patterns hold none.
     """
     proto = tfx.proto
@@ -205,5 +226,7 @@ def text_example_gen(
     if data_format == "tfrecord":
         return tfx.components.ImportExampleGen(**arguments)
     return FileBasedExampleGen(
-        custom_executor_spec=executor_spec.BeamExecutorSpec(TableExecutor), **arguments
+        custom_executor_spec=executor_spec.BeamExecutorSpec(TableExecutor),
+        custom_config=_write_columns(columns) if columns else None,
+        **arguments,
     )

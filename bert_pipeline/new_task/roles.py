@@ -22,6 +22,8 @@ _PAIRS = (
 # More labels than this, or fewer rows a label, and a column is taken for something else.
 _MAX_LABELS, _MIN_ROWS_PER_LABEL = 500, 4
 _MAX_SLICES, _MAX_SLICE_VALUES = 3, 50
+# Columns that a sentence lists.
+_NUM_LISTED = 12
 # By how much the best candidate must lead for the choice to be clear; a name is worth 3.
 _CLEAR = 1.0
 
@@ -186,4 +188,6 @@ def _clear_winner(candidates: Sequence[Column], *, score: Callable[[Column], flo
 
 
 def _list(columns: Sequence[Column]) -> str:
-    return ", ".join(f"{c.name} ({c.num_distinct} values, {c.mean_words:.0f} words)" for c in columns)
+    listed = [f"{c.name} ({c.num_distinct} values, {c.mean_words:.0f} words)" for c in columns[:_NUM_LISTED]]
+    more = [f"and {len(columns) - _NUM_LISTED:,} more"] if len(columns) > _NUM_LISTED else []
+    return ", ".join([*listed, *more])
