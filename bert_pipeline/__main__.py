@@ -191,7 +191,7 @@ def _add_monitor(verbs: Any) -> None:
     )
     monitor.add_argument(
         "--prometheus",
-        type=argument_checks.target(),
+        type=argument_checks.prometheus_file,
         default="",
         help="file to write for the textfile collector",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,9 @@ from bert_pipeline.paths import check_writable, run_paths
 _WRITING = (
     "pipeline", "schema", "skew", "label", "monitor", "tensorboard", "report", "rollback", "gc", "upgrade-metadata",
 )  # fmt: skip
+
+# How the file that `monitor` writes for Prometheus begins.
+_OUR_METRICS = b"# HELP bert_monitor_"
 
 # Imports stand inside the functions: `doctor` must run where no package is installed.
 
@@ -109,6 +113,36 @@ def target(*suffixes: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def prometheus_file(text: str) -> str:
+    """A type of option: a file to write for Prometheus, as `target`; one that is there must be ours to replace."""
+    target()(text)
+    if text:
+        try:
+            check_prometheus_file(Path(text))
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def check_prometheus_file(path: Path) -> None:
+    """Refuses a file that `monitor` did not write.
+
+    Raises:
+        UserError: names it.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_file():
+        with contextlib.suppress(OSError):
+            with open(path, "rb") as file:
+                head = file.read(len(_OUR_METRICS))
+            if head in (b"", _OUR_METRICS):
+                return
+    raise UserError(
+        f"{path} is there and was not written by this command; give another file, or move it away"
+    )
 
 
 def check(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from bert_pipeline import (
+    argument_checks,
     config,
     drift,
     drift_limits,
@@ -186,4 +187,5 @@ def _write(made: report.Report, *, paths: RunPaths, prometheus: str) -> None:
     report.write(text, folder / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.json")
     report.write(text, folder / "latest.json")
     if prometheus:
-        report.write(report.as_prometheus(made), Path(prometheus))
+        argument_checks.check_prometheus_file(Path(prometheus))  # it may have come meanwhile
+        report.write(report.as_prometheus(made), Path(prometheus).resolve())

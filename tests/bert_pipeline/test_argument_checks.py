@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from bert_pipeline import typed
+from bert_pipeline import argument_checks, typed
 from bert_pipeline.__main__ import main
+from bert_pipeline.errors import UserError
+from bert_pipeline.monitoring import command, report
+from bert_pipeline.paths import run_paths
+from tests.bert_pipeline.test_monitoring import made_report
 
 OF_A_TASK = ["pipeline", "schema review", "skew", "label --texts F", "monitor"]
 OF_THE_PAST = ["lineage", "compare", "tensorboard", "report", "rollback", "gc", "upgrade-metadata"]
@@ -153,6 +158,41 @@ def test_without_a_server_the_sentence_says_how_to_start_one(refused):
         f"no server answers at localhost:{port} (Connection refused); "
         f"start one: make serve TASK=toy OUT=elsewhere REST_PORT={port}"
     )
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link", "a link to nothing", "a pipe"])
+def test_a_file_of_somebody_elses_is_not_replaced_by_metrics(refused, tmp_path, kind):
+    path, other = tmp_path / "node.prom", tmp_path / "precious.csv"
+    other.write_text("text,label\nfine,good\n")
+    if kind == "a file":
+        path.write_text("# HELP node_uname_info\nnode_uname_info 1\n")
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(other if kind == "a link" else tmp_path / "nothing")
+    before = path.lstat()
+    assert refused("monitor", "--task", "toy", "--prometheus", str(path)) == (
+        f"--prometheus: {path} is there and was not written by this command; give another file, or move it away "
+        "(all options: python -m bert_pipeline monitor --help)"
+    )
+    assert (path.lstat().st_ino, path.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert other.read_text() == "text,label\nfine,good\n"
+
+
+def test_metrics_of_before_and_an_empty_file_are_replaced(tmp_path):
+    for content in ("", report.as_prometheus(made_report())):
+        (tmp_path / "shoes.prom").write_text(content)
+        assert argument_checks.prometheus_file(str(tmp_path / "shoes.prom"))
+    assert argument_checks.prometheus_file(str(tmp_path / "new.prom"))
+    assert argument_checks.prometheus_file("") == ""
+
+
+def test_a_file_that_came_while_the_traffic_was_read_is_left_alone(tmp_path):
+    target = tmp_path / "shoes.prom"
+    target.write_text("mine")
+    with pytest.raises(UserError, match="was not written by this command"):
+        command._write(made_report(), paths=run_paths("toy", out=tmp_path), prometheus=str(target))
+    assert target.read_text() == "mine"
 
 
 def test_a_store_elsewhere_needs_no_folder_here(refused):
