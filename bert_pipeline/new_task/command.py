@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 from bert_pipeline import config, typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.errors import UserError, is_full_disk
 from bert_pipeline.new_task import converted_data, findings, profile, roles, settings, sources, task_file
 from bert_pipeline.new_task.findings import Note
 from bert_pipeline.new_task.tables import AS_FOUND, Reading, Table
@@ -50,7 +51,15 @@ def main(arguments: argparse.Namespace) -> int:
         labels=LabelChoice(arguments.merge_labels, tuple(arguments.drop_label)),
         say=lambda line: print("".join(c if c.isprintable() else " " for c in line)),
     )
-    _write_schema(name, out=arguments.out)
+    try:
+        _write_schema(name, out=arguments.out)
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        raise UserError(
+            f"the disk of {arguments.out} is full, so that no schema was inferred; {_short(path)} is written and "
+            f"stays: free some room, then {typed.command('pipeline', task=name)}, which begins with the schema"
+        ) from error
     print(f"\nnext      read {_short(path)}, then: {typed.command('pipeline', task=name)}")
     return 0
 
@@ -113,11 +122,13 @@ def write_task(
     )
     partial = target.with_suffix(".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        with _disk_of(target):
+            partial.write_text(text, encoding="utf-8")
         config.parse_task(config.read_toml(partial), source=str(target))
         _tell(name, source=source, found=found, picked=picked, notes=notes, say=say)
         if convert:
-            converted_data.write(tables, folder=converted)
+            with _disk_of(converted):
+                converted_data.write(tables, folder=converted)
             say(
                 f"data      written to {_short(converted)} as UTF-8 CSV; it is not committed with the project"
             )
@@ -126,6 +137,19 @@ def write_task(
         partial.unlink(missing_ok=True)
     say(f"task      {_short(target)}")
     return target
+
+
+@contextlib.contextmanager
+def _disk_of(path: Path) -> Iterator[None]:
+    """Names what could not be written where the disk is full: the system's own error does not."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        raise UserError(
+            f"the disk is full: {_short(path)} could not be written; free some room, and give the same command again"
+        ) from error
 
 
 def _look(

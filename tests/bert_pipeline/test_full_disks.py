@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bert_pipeline.__main__ import main
+from bert_pipeline.errors import UserError
+from bert_pipeline.new_task import command
+from tests.bert_pipeline.new_tasks import Project as NewTasks
+from tests.bert_pipeline.new_tasks import reviews, write_csv
 from tests.bert_pipeline.projects import Ended, Project
 from tests.small_disks import fill, mounted
 
@@ -45,6 +51,71 @@ def full(project: Project, *nodes: str) -> Iterator[list[Path]]:
         for folder, filler in zip(folders, fillers, strict=True):
             files = [path for path in folder.rglob("*") if path.is_file()]
             assert files == [filler], f"something half is left: {files}"
+
+
+@pytest.mark.parametrize("place", ["data", "tasks"])
+@pytest.mark.parametrize("again", [False, True], ids=["new", "over an old one"])
+def test_new_task_on_a_full_disk_leaves_nothing_and_the_same_command_works_later(
+    tmp_path: Path, place: str, again: bool
+) -> None:
+    """JSON lines, which are converted: the task file and the data each on a disk of its own."""
+    records = [{"comment": row["comment"], "stars": row["stars"]} for row in reviews(400)]
+    source = tmp_path / "reviews.jsonl"
+    source.write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "project").mkdir()
+    made = NewTasks(tmp_path / "project")
+    with mounted(getattr(made, place), "size=400k") as disk:
+        if again:
+            made.new_task(source, label="stars")
+        before = contents(tmp_path)
+        filler = fill(disk)
+        with pytest.raises(
+            UserError, match="^the disk is full: .*mine.* could not be written; free some room"
+        ):
+            made.new_task(source, label="stars", force=again)
+        filler.unlink()
+        assert contents(tmp_path) == before
+        assert made.new_task(source, label="stars", force=again).task.data.label == "stars"
+        assert len((made.data / "mine" / "all.csv").read_text().splitlines()) == 401
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "database or disk is full",
+        "ExampleGen stopped the run: the disk is full (No space left on device); free",
+    ],
+)
+def test_new_task_whose_schema_finds_no_room_says_what_is_there_and_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: str
+) -> None:
+    """The same command again would be refused: the task is there."""
+
+    def no_room(name: str, *, out: Path) -> None:
+        raise UserError(error)
+
+    write_csv(tmp_path / "reviews.csv", reviews())
+    monkeypatch.setattr(command, "_write_schema", no_room)
+    monkeypatch.setattr(command, "write_task", lambda name, **_: tmp_path / f"{name}.toml")
+    words = [
+        "new-task",
+        "--name",
+        "mine",
+        "--data",
+        str(tmp_path / "reviews.csv"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f"\nerror: the disk of {tmp_path}/o is full, so that no schema was inferred; {tmp_path}/mine.toml is written "
+        f"and stays: free some room, then python -m bert_pipeline pipeline --task mine --out {tmp_path}/o, which "
+        "begins with the schema\n"
+    )
 
 
 @pytest.mark.slow
