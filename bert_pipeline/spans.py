@@ -290,8 +290,8 @@ def _spans_of_all_splits(loaded: LoadedTask, found: dict[str, list[int]], *, by_
         if wanted not in spans and any(wanted in other for other in found.values()):
             raise UserError(
                 f"data.files.{split}: span {span_name(wanted, by_date=by_date)} has no file of this split "
-                f"({loaded.data_dir / patterns[split]}); add it, or give SPAN= an older one: "
-                f"there {_list(sorted(everywhere), by_date=by_date)}"
+                f"({loaded.data_dir / patterns[split]}); add it, or name an older one "
+                f"({typed.give('span', verb='pipeline')}): there {_list(sorted(everywhere), by_date=by_date)}"
             )
     return sorted(everywhere)
 

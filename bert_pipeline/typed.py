@@ -176,16 +176,27 @@ def name(option: str, *, verb: str = "") -> str:
     return variable or _python_name(option)
 
 
-def give(option: str, value: str | None = "...") -> str:
+def data() -> str:
+    """How the data of a new task is called: `DATA` or `--data`."""
+    return name("data", verb="new-task")
+
+
+def new_name() -> str:
+    """How the name of a new task is called: `NAME` or `--name`."""
+    return name("name", verb="new-task")
+
+
+def give(option: str, value: str | None = "...", *, verb: str = "") -> str:
     """How an option of the running verb is given: `KEEP=3`, `ARGS="--label stars"` or `--label stars`.
 
     Args:
         option: its name, `_` for `-`.
         value: None for an option that takes none.
+        verb: instead of the running one.
     """
     if not _typed.by_make:
         return _flag(option, value)
-    called = name(option)
+    called = name(option, verb=verb)
     if called.startswith("--"):
         return _args([_flag(option, value)])
     return f"{called}={_quoted(value) if value is not None else 1}"

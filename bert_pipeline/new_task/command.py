@@ -200,18 +200,23 @@ def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table
         if left_out:
             notes.append(Note(f"{split}: {left_out:,} rows without text or label were left out"))
         if not tables[split].rows:
-            raise UserError(f"DATA: no row of {split} has both {', '.join(found.text)} and {found.label}")
+            raise UserError(
+                f"{typed.data()}: no row of {split} has both {', '.join(found.text)} and {found.label}"
+            )
     return tables, notes
 
 
 def _target(name: str, *, tasks_dir: Path, force: bool) -> Path:
     """The task file that is to be written."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", name):
-        raise UserError(f"NAME is {name!r}; use letters, digits and _, at most 100, and begin with a letter")
+        raise UserError(
+            f"{typed.new_name()} is {name!r}; use letters, digits and _, at most 100, and begin with a letter"
+        )
     target = tasks_dir / f"{name}.toml"
     if target.exists() and not force:
         raise UserError(
-            f"NAME: there is a task {name} already ({_short(target)}); take another, or add {typed.give('force', None)}"
+            f"{typed.new_name()}: there is a task {name} already ({_short(target)}); take another, or add "
+            f"{typed.give('force', None)}"
         )
     return target
 

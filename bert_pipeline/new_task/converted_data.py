@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task.tables import Table
 
@@ -27,8 +28,8 @@ def check_ours(folder: Path) -> None:
     foreign = _foreign_file(folder)
     if foreign:
         raise UserError(
-            f"NAME: the converted data would go to {folder}, which holds {foreign} that new-task did not write; take "
-            "another NAME, or move that folder"
+            f"{typed.new_name()}: the converted data would go to {folder}, which holds {foreign} that new-task did not "
+            f"write; take another {typed.new_name()}, or move that folder"
         )
 
 

@@ -101,7 +101,8 @@ def label_notes(tables: dict[str, Table], label: str) -> Iterator[Note]:
     if (len(eval_counts) == 1 and len(counts) > 2) or set(eval_counts) == {"-1"}:
         only = next(iter(eval_counts))
         raise UserError(
-            f"DATA: every row of eval has the label {only!r}, as a test set with hidden labels does; give the train "
+            f"{typed.data()}: every row of eval has the label {only!r}, as a test set with hidden labels does; give "
+            "the train "
             "file alone, of which a part is held out, or another eval file"
         )
     if counts["-1"] and "1" not in counts:

@@ -58,7 +58,7 @@ def has_header(records: Sequence[Sequence[str]], *, path: Path) -> bool:
         return points > 0
     shown = ", ".join(repr(cell if len(cell) <= 40 else cell[:37] + "...") for cell in first)
     raise UserError(
-        f"DATA: {path}: the first record ({shown}) may name the columns or be a row of them; say which: "
+        f"{typed.data()}: {path}: the first record ({shown}) may name the columns or be a row of them; say which: "
         f"{typed.give('header', 'yes')} (columns of these names) or {typed.give('header', 'no')} (a row; the "
         "columns are then column_1, column_2, ...)"
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_pipeline import table_files
+from bert_pipeline import table_files, typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task.tables import AS_FOUND, Reading, Table, of_records, read_table
 from bert_pipeline.table_files import first_line
@@ -66,10 +66,10 @@ def load(handle: str, *, reading: Reading = AS_FOUND, say: Callable[[str], None]
     except UserError:
         raise
     except Exception as error:  # of `datasets`, pyarrow, fsspec and whichever HTTP library it has
-        raise UserError(f"DATA: hf:{handle} cannot be read: {first_line(error)}") from error
+        raise UserError(f"{typed.data()}: hf:{handle} cannot be read: {first_line(error)}") from error
     labelled = {name: table for name, table in splits.items() if table.rows}
     if not labelled:
-        raise UserError(f"DATA: hf:{handle} has no rows")
+        raise UserError(f"{typed.data()}: hf:{handle} has no rows")
     return HubDataset(labelled, revision)
 
 
@@ -96,7 +96,8 @@ def _of_files(
     for table, path in zip(tables, paths, strict=True):
         if set(table.columns) != set(first.columns):
             raise UserError(
-                f"DATA: {path} has the columns {', '.join(table.columns)}, and {paths[0]} {', '.join(first.columns)}"
+                f"{typed.data()}: {path} has the columns {', '.join(table.columns)}, and {paths[0]} "
+                f"{', '.join(first.columns)}"
             )
     rows = [
         tuple(row[table.columns.index(column)] for column in first.columns)
@@ -164,10 +165,13 @@ def _resolve(handle: str) -> tuple[str, str | None, str]:
             continue
         except Exception as error:  # the hub's client raises those of whichever HTTP library it has
             raise UserError(
-                f"DATA: the Hugging Face hub cannot be reached ({type(error).__name__}: {first_line(error)}); get the "
-                "files on a machine that can, and give the folder: DATA=folder"
+                f"{typed.data()}: the Hugging Face hub cannot be reached ({type(error).__name__}: "
+                f"{first_line(error)}); get the "
+                f"files on a machine that can, and give the folder: {typed.give('data', 'folder', verb='new-task')}"
             ) from error
-    raise UserError(f"DATA: the Hugging Face hub has no data set {handle}; look at its page for the handle")
+    raise UserError(
+        f"{typed.data()}: the Hugging Face hub has no data set {handle}; look at its page for the handle"
+    )
 
 
 def _of_split(name: str, split: Any, *, say: Callable[[str], None]) -> Table:

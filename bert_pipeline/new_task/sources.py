@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from bert_pipeline import typed
 from bert_pipeline.errors import UserError
 from bert_pipeline.new_task import hub_datasets
 from bert_pipeline.new_task.tables import AS_FOUND, SUFFIXES, Reading, Table, read_table
@@ -59,7 +60,8 @@ def read_source(data: str, *, reading: Reading = AS_FOUND, say: Callable[[str], 
     if path.is_dir():
         return _of_folder(path.resolve(), reading=reading)
     raise UserError(
-        f"DATA: there is no file or folder {data}; for a data set of the Hugging Face hub write DATA={HUB_PREFIX}{data}"
+        f"{typed.data()}: there is no file or folder {data}; for a data set of the Hugging Face hub write "
+        f"{typed.give('data', HUB_PREFIX + data, verb='new-task')}"
     )
 
 
@@ -75,7 +77,7 @@ def _of_folder(folder: Path, *, reading: Reading) -> Source:
             ]
             if len(found) > 1:
                 raise UserError(
-                    f"DATA: {folder} holds several files of the split {split}: {_names(found)}; keep one"
+                    f"{typed.data()}: {folder} holds several files of the split {split}: {_names(found)}; keep one"
                 )
             if found and split not in splits:
                 splits[split] = found[0]
@@ -84,7 +86,8 @@ def _of_folder(folder: Path, *, reading: Reading) -> Source:
     if len(files) == 1:
         return _of_files({"all": files[0]}, folder=folder, reading=reading)
     raise UserError(
-        f"DATA: {folder} holds {_names(files)}; name them train.* and eval.* (or test.*), or give a single file"
+        f"{typed.data()}: {folder} holds {_names(files)}; name them train.* and eval.* (or test.*), or give a "
+        "single file"
     )
 
 
@@ -95,15 +98,15 @@ def _of_spans(folder: Path, *, reading: Reading) -> Source:
     common = set.intersection(*names) if names else set()
     if len(common) != 1:
         raise UserError(
-            f"DATA: {folder} holds no table ({', '.join(SUFFIXES)}) and no folders span-1, span-2, ... "
+            f"{typed.data()}: {folder} holds no table ({', '.join(SUFFIXES)}) and no folders span-1, span-2, ... "
             "with a file of the same name in each"
         )
     name = common.pop()
     source = _of_files({"all": spans[0] / name}, folder=folder, reading=reading)
     if source.folder is None:
         raise UserError(
-            f"DATA: {spans[0] / name} is {source.tables['all'].told}; spans must be UTF-8 CSV with commas and a "
-            "header, or Parquet"
+            f"{typed.data()}: {spans[0] / name} is {source.tables['all'].told}; spans must be UTF-8 CSV with commas "
+            "and a header, or Parquet"
         )
     told = (
         *source.told,
@@ -118,10 +121,10 @@ def _of_files(paths: dict[str, Path], *, folder: Path, reading: Reading) -> Sour
     tables = {split: read_table(path, reading=reading) for split, path in paths.items()}
     for table, path in zip(tables.values(), paths.values(), strict=True):
         if not table.rows:
-            raise UserError(f"DATA: {path} has no rows")
+            raise UserError(f"{typed.data()}: {path} has no rows")
         if set(table.columns) != set(next(iter(tables.values())).columns):
             raise UserError(
-                f"DATA: the splits have other columns: {', '.join(map(_columns, tables.values()))}"
+                f"{typed.data()}: the splits have other columns: {', '.join(map(_columns, tables.values()))}"
             )
     suffixes = {path.suffix.lower() for path in paths.values()}
     readable = all(table.readable for table in tables.values()) and len(suffixes) == 1

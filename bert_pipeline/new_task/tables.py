@@ -65,7 +65,7 @@ def read_table(path: Path, *, reading: Reading = AS_FOUND) -> Table:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(
-            f"DATA: {path} is none of {', '.join(SUFFIXES)}; give one of these, or a folder of them"
+            f"{typed.data()}: {path} is none of {', '.join(SUFFIXES)}; give one of these, or a folder of them"
         )
     raw = path.read_bytes()
     table_files.check_beginning(path, raw[:64])

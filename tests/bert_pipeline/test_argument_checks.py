@@ -195,6 +195,26 @@ def test_a_file_that_came_while_the_traffic_was_read_is_left_alone(tmp_path):
     assert target.read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("words", "by_python", "by_make"),
+    [
+        (
+            "--name mine --data glue/sst2",
+            "--data: there is no file or folder glue/sst2; for a data set of the Hugging Face hub write "
+            "--data hf:glue/sst2",
+            "DATA: there is no file or folder glue/sst2; for a data set of the Hugging Face hub write "
+            "DATA=hf:glue/sst2",
+        ),
+        ("--name mine --data F", "--data: ", "DATA: "),
+        ("--name 2x --data F", "--name is '2x'; use letters", "NAME is '2x'; use letters"),
+        ("--name toy --data F", "--name: there is a task toy already", "NAME: there is a task toy already"),
+    ],
+)
+def test_new_task_names_its_options_as_they_were_typed(refused, words, by_python, by_make):
+    assert refused("new-task", *words.split()).startswith(by_python)
+    assert refused("new-task", *words.split(), by_make=True).startswith(by_make)
+
+
 def test_a_store_elsewhere_needs_no_folder_here(refused):
     """A record that lies in a database can be looked at from any folder."""
     sentence = refused("lineage", "--task", "toy", "--metadata", "mysql://ann@127.0.0.1:1/db")
