@@ -73,7 +73,11 @@ def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -
         metric=task.monitoring.metric,
         num_texts=len(texts),
         seconds=(min(text.second for text in texts), max(text.second for text in texts)),
-        told=(*told, *joined.told),
+        told=(
+            *told,
+            *joined.told,
+            *late_labels.without_value(joined.labelled, slices=task.evaluation.slices),
+        ),
         changes=tuple(found),
         drifts=tuple(drifts),
         agreements=tuple(agreements),
@@ -159,7 +163,7 @@ def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig) -> list[drif
     all_known = len(joined.labelled) == len(joined.rows)
     columns[task.data.label] = [(row.label if all_known else row.text.label).encode() for row in joined.rows]
     for name in {name for slices in task.evaluation.slices for name in slices.split("+")}:
-        cells = [row.columns.get(name, "").encode() or row.text.columns.get(name, b"") for row in joined.rows]
+        cells = [row.cell(name) for row in joined.rows]
         if any(cells):
             columns[name] = cells
     return drift.compare(

@@ -25,6 +25,10 @@ class LabelledText:
     columns: Mapping[str, str]
     """Of the file, beside id and label: for slices."""
 
+    def cell(self, name: str) -> bytes:
+        """A column's value, of the file or else of the request; empty where neither has one."""
+        return self.columns.get(name, "").encode() or self.text.columns.get(name, b"")
+
 
 @dataclasses.dataclass(frozen=True)
 class Join:
@@ -133,6 +137,23 @@ def with_context(joined: Join, path: Path) -> Join:
     num_known = sum(1 for row in context.rows if row.columns)
     told = f"the context of {num_known:,} of {len(rows):,} logged texts is known"
     return Join(tuple(rows), (*joined.told, told))
+
+
+def without_value(rows: Sequence[LabelledText], *, slices: Sequence[str]) -> list[str]:
+    """A sentence on each slice that some labelled texts are in no part of, because they lack a value.
+
+    Args:
+        rows: labelled.
+        slices: `evaluation.slices` of the task.
+    """
+    told = []
+    for spec in slices:
+        missing = sum(1 for row in rows if not all(row.cell(name) for name in spec.split("+")))
+        if missing:
+            told.append(
+                f"{missing:,} of {len(rows):,} labelled texts have no value of {spec}; they are in none of its slices"
+            )
+    return told
 
 
 def _read(path: Path) -> list[dict[str, str]]:

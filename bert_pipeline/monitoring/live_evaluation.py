@@ -106,8 +106,7 @@ def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConf
     with tf.io.TFRecordWriter(str(partial), "GZIP") as writer:
         for row in rows:
             cells = {name: row.text.columns.get(name, b"") for name in task.data.text}
-            cells |= {name: row.text.columns[name] for name in columns if name in row.text.columns}
-            cells |= {name: row.columns[name].encode() for name in columns if row.columns.get(name)}
+            cells |= {name: row.cell(name) for name in columns if row.cell(name)}
             cells |= {task.data.label: row.label.encode(), "request_id": row.text.id.encode()}
             writer.write(_example(cells).SerializeToString())
     partial.replace(path)

@@ -6,9 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
+from bert_pipeline import config
 from bert_pipeline.errors import UserError
-from bert_pipeline.monitoring import late_labels
+from bert_pipeline.monitoring import late_labels, live_evaluation
 from tests.bert_pipeline.logged_texts import LABELS, logged
 
 
@@ -65,6 +67,24 @@ def test_context_brings_columns_before_there_are_labels(tmp_path: Path) -> None:
     assert joined.told == ("the context of 1 of 2 logged texts is known",)
 
 
+def test_labelled_texts_without_a_value_of_a_slice_are_counted_for_each_slice(tmp_path: Path) -> None:
+    path = labels_file(tmp_path, "id,label,shop,region\nr1,bad,Bonn,\nr2,good,,\nr3,bad,Oslo,N\nr4,,,\n")
+    with_region = dataclasses.replace(logged("r2"), columns={**logged("r2").columns, "region": b"S"})
+    joined = late_labels.join(
+        [logged("r1"), with_region, logged("r3"), logged("r4")], path, label="", labels=()
+    )
+    rows = [dataclasses.replace(row, label="bad") for row in joined.rows[:3]]
+    assert rows[1].cell("region") == b"S"  # of the request
+    assert late_labels.without_value(rows, slices=["shop", "region", "shop+region", "part"]) == [
+        "1 of 3 labelled texts have no value of shop; they are in none of its slices",
+        "1 of 3 labelled texts have no value of region; they are in none of its slices",
+        "2 of 3 labelled texts have no value of shop+region; they are in none of its slices",
+        "3 of 3 labelled texts have no value of part; they are in none of its slices",
+    ]
+    assert late_labels.without_value(rows[2:], slices=["shop"]) == []
+    assert late_labels.without_value([], slices=["shop"]) == []
+
+
 def test_a_label_that_is_filled_in_later_contradicts_nothing(tmp_path: Path) -> None:
     path = labels_file(tmp_path, "id,label,shop\nr1,,Bonn\nr1,bad,\nr2,good,Oslo\nr2,,Lyon\n,bad,Oslo\n")
     joined = late_labels.join([logged("r1"), logged("r2")], path, label="label", labels=LABELS)
@@ -87,3 +107,19 @@ def test_a_text_that_was_asked_again_under_its_id_counts_once(tmp_path: Path) ->
         "1 logged texts were asked again under their id; the last answer counts",
         "2 logged texts share their id with another text, for example 'r2'; no label is joined to them",
     )
+
+
+def test_live_examples_hold_the_values_that_there_are(tmp_path: Path) -> None:
+    """A slice's value of the file goes before that of the request; one that nobody knows is not there."""
+    text = dataclasses.replace(
+        logged("r1"), columns={**logged("r1").columns, "part": b"heel", "shop": b"Bonn"}
+    )
+    row = late_labels.LabelledText(text, "bad", {"shop": "Oslo", "region": ""})
+    task = config.task_settings("toy")
+    sliced = dataclasses.replace(task.evaluation, slices=("part+shop", "region", "channel"))
+    live_evaluation.write_examples([row], folder=tmp_path, task=dataclasses.replace(task, evaluation=sliced))
+    [record] = tf.data.TFRecordDataset(str(tmp_path / "live.tfrecord.gz"), "GZIP").as_numpy_iterator()
+    found = tf.train.Example.FromString(record).features.feature
+    assert {name: list(feature.bytes_list.value) for name, feature in found.items() if name != "text"} == {
+        "label": [b"bad"], "part": [b"heel"], "shop": [b"Oslo"], "request_id": [b"r1"],
+    }  # fmt: skip
