@@ -53,6 +53,9 @@ class Encoder:
     sha256: str
     """Hash of what it was made from: equal hashes mean equal encoders."""
 
+    notes: tuple[str, ...] = ()
+    """Sentences on what its conversion found: spare rows of the vocabulary, say."""
+
 
 def default_cache_dir() -> Path:
     """`$BERT_PIPELINE_CACHE`, or `bert_pipeline` in `$XDG_CACHE_HOME` or in ~/.cache.
@@ -160,6 +163,7 @@ def _converted(
             "lower_case": checkpoint.tokenizer.lower_case,
             "max_seq_length": checkpoint.shape.max_position_embeddings,
             "has_pooler": checkpoint.has_pooler,
+            "notes": checkpoint.tokenizer.notes,
         }
         (folder / RECORD_FILE).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
@@ -177,4 +181,5 @@ def _converted(
         max_seq_length=record["max_seq_length"],
         source=config.handle,
         sha256=sha256,
+        notes=tuple(record.get("notes", ())),  # conversions of before have none
     )

@@ -125,7 +125,7 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
             loaded=loaded,
             paths=paths,
             data=data_report.DataReport.of(
-                window, notes=tuple(filter(None, (*unsettled, *older.notes, columns.note)))
+                window, notes=_notes(*unsettled, *older.notes, columns.note, encoder=encoder)
             ),
             seconds=time.monotonic() - started,
         )
@@ -134,6 +134,11 @@ def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, starte
     print(summary.as_text(report, also=reports.lines(record.run_id)), file=sys.stdout, flush=True)
     notices.send(notices.of_run(report), config=loaded.task.notices, say=_say)
     return 0 if report.in_service else 1
+
+
+def _notes(*notes: str, encoder: Encoder) -> tuple[str, ...]:
+    """What the summary notes: the sentences that are not empty, and the encoder's."""
+    return (*filter(None, notes), *(f"encoder {encoder.source}: {note}" for note in encoder.notes))
 
 
 def run_graph(

@@ -18,7 +18,7 @@ import safetensors.numpy
 import tensorflow as tf
 from bert_task import EncoderConfig
 
-from bert_pipeline import encoder_cache, encoders
+from bert_pipeline import encoder_cache, encoders, run
 from bert_pipeline.errors import UserError
 
 
@@ -60,7 +60,9 @@ def test_rules_of_the_tokenizer_come_with_the_vocabulary(tiny_checkpoint: Path, 
         assert vocab.rules == bert_text.TextRules(lower_case=True, strip_accents=False)
 
 
-def test_notes_on_a_checkpoint_are_said_when_it_is_converted(tiny_checkpoint: Path, tmp_path: Path):
+def test_notes_on_a_checkpoint_are_said_when_it_is_converted_and_kept_for_each_run(
+    tiny_checkpoint: Path, tmp_path: Path
+):
     folder = _copy(tiny_checkpoint, tmp_path / "bert")
     (folder / "vocab.txt").write_text((folder / "vocab.txt").read_text() + "good\n")
     weights = safetensors.numpy.load_file(folder / "model.safetensors")
@@ -79,6 +81,20 @@ def test_notes_on_a_checkpoint_are_said_when_it_is_converted(tiny_checkpoint: Pa
         "encoder bert: 63 rows of the embedding table have no wordpiece, and are never used",
         "encoder bert: converting into a SavedModel (real_tokens)",
     ]
+    said.clear()
+    cached = encoders.resolve_encoder(
+        EncoderConfig(handle="bert"), cache_dir=tmp_path, base_dir=tmp_path, progress=said.append
+    )
+    assert said == []
+    spare = "63 rows of the embedding table have no wordpiece, and are never used"
+    assert (len(cached.notes), cached.notes[1]) == (2, spare)
+    assert run._notes("", "a note", encoder=cached)[::2] == ("a note", f"encoder bert: {spare}")
+    [record] = tmp_path.glob("encoders/*/" + encoders.RECORD_FILE)
+    values = json.loads(record.read_text())
+    del values["notes"]
+    record.write_text(json.dumps(values))
+    before = encoders.resolve_encoder(EncoderConfig(handle="bert"), cache_dir=tmp_path, base_dir=tmp_path)
+    assert before.notes == ()  # a conversion that was made before there were notes in its record
 
 
 def test_texts_longer_than_the_positions_are_refused(tiny_encoder: encoders.Encoder):
