@@ -315,7 +315,7 @@ def test_uv_caches_inside_the_project_where_there_is_no_home(
     for name in ("HOME", "UV_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     assert bootstrap.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
-    monkeypatch.setenv("HOME", "/proc/nowhere")  # cannot be written
+    monkeypatch.setenv("HOME", str(project / "requirements.lock"))  # a file: cannot be written into
     assert bootstrap.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
     monkeypatch.setenv("HOME", str(project))
     assert "UV_CACHE_DIR" not in bootstrap.uv_environment(project)
