@@ -2,7 +2,8 @@
 
     python -m tests.cross_stacks --other "chroot /srv/trixie /project/.venv/bin/python" --out /tmp/crossing
 
-This folder and OUT must have the same paths on both sides (bind mounts, for a chroot). The toy task runs here; there,
+This folder and OUT must have the same paths on both sides (bind mounts, for a chroot; of a copy, whose files have other
+times, ExampleGen and what follows is made again). The toy task runs here; there,
 where nothing may be made again; there for more epochs, so that it trains on the transform graph made here and
 judges against the model made here; and here once more, where nothing may be made again. Standard library only.
 """
