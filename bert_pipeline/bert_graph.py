@@ -47,11 +47,13 @@ class _Layout:
     """How the flat tensor and the padded one belong together.
 
     places: int32 [num_tokens]; position of each token in the flattened [batch * length]; None: all are there.
+    tokens: int32 [batch * length]; the token at each position, at padding that of some other; None: all are there.
     positions: int32 [num_tokens]; column of each token, its position id.
     batch, length: int32 scalars.
     """
 
     places: tf.Tensor | None
+    tokens: tf.Tensor | None
     positions: tf.Tensor
     batch: tf.Tensor
     length: tf.Tensor
@@ -60,10 +62,16 @@ class _Layout:
         """[batch * length, ...] -> [num_tokens, ...]."""
         return rows if self.places is None else tf.gather(rows, self.places)
 
-    def spread(self, flat: tf.Tensor) -> tf.Tensor:
-        """[num_tokens, width] -> [batch * length, width]; 0 where there is no token."""
-        if self.places is None:
+    def spread(self, flat: tf.Tensor, *, training: bool) -> tf.Tensor:
+        """[num_tokens, width] -> [batch * length, width]; at padding it means nothing.
+
+        A gather is the faster one forward (TensorFlow 2.21's ScatterNd takes twice the time of 2.16's), a scatter
+        the faster one backward, where it is a gather.
+        """
+        if self.places is None or self.tokens is None:
             return flat
+        if not training:
+            return tf.gather(flat, self.tokens)
         return tf.scatter_nd(self.places[:, None], flat, [self.batch * self.length, flat.shape[-1]])
 
 
@@ -107,10 +115,11 @@ class BertGraph:
             with tf.name_scope(f"layer_{layer}"):
                 hidden = self._layer(hidden, f"layer_{layer}", layout, mask_scores, training=training)
         sequence = tf.reshape(
-            layout.spread(hidden),
-            [layout.batch, layout.length, self.shape.hidden_size],
-            name="sequence_output",
+            layout.spread(hidden, training=training), [layout.batch, layout.length, self.shape.hidden_size]
         )
+        if layout.tokens is not None:
+            sequence *= tf.cast(mask > 0, tf.float32)[:, :, None]
+        sequence = tf.identity(sequence, name="sequence_output")
         pooled = sequence[:, 0]
         if "pooler/kernel" in self.weights:
             pooled = tf.tanh(self._dense(pooled, "pooler"), name="pooled_output")
@@ -119,9 +128,12 @@ class BertGraph:
     def _layout(self, mask: tf.Tensor) -> _Layout:
         batch, length = tf.unstack(tf.shape(mask))
         if self.computation == PADDED:
-            return _Layout(None, tf.range(batch * length) % length, batch, length)
-        places = tf.cast(tf.where(tf.reshape(mask, [-1]) > 0)[:, 0], tf.int32)
-        return _Layout(places, places % length, batch, length)
+            return _Layout(None, None, tf.range(batch * length) % length, batch, length)
+        # The first position is always taken for a token, so that a batch of padding alone has one to gather.
+        real = (tf.reshape(mask, [-1]) > 0) | tf.equal(tf.range(batch * length), 0)
+        places = tf.cast(tf.where(real)[:, 0], tf.int32)
+        tokens = tf.maximum(tf.cumsum(tf.cast(real, tf.int32)) - 1, 0)
+        return _Layout(places, tokens, places % length, batch, length)
 
     def _embed(self, inputs: dict[str, tf.Tensor], layout: _Layout, *, training: bool) -> tf.Tensor:
         word_ids = layout.collect(tf.reshape(inputs[bert_task.INPUT_WORD_IDS], [-1]))
@@ -151,7 +163,7 @@ class BertGraph:
     ) -> tf.Tensor:
         heads = self.shape.num_attention_heads
         size = self.shape.hidden_size // heads
-        qkv = layout.spread(self._dense(hidden, f"{name}/qkv"))
+        qkv = layout.spread(self._dense(hidden, f"{name}/qkv"), training=training)
         qkv = tf.reshape(qkv, [layout.batch, layout.length, 3, heads, size])
         # Each [batch, heads, length, size].
         query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))

@@ -28,6 +28,7 @@ from typing import IO, Any, Iterator, NamedTuple
 
 LOCK_FILE = "requirements.lock"
 RECORD_FILE = ".venv/bert_pipeline_setup.json"
+VENV_BEGUN_FILE = ".tools/venv_begun"  # there while uv makes .venv
 FARMHASH_FILE = "bert_pipeline/farmhash_standin.py"
 EXTRAS = ("gpu", "notebooks")
 
@@ -288,7 +289,11 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
         _run(command, what=what, log=log, root=root, environment=environment, lock=lock)
 
     if repair:
+        _clear_the_way(root)
+        begun = root / VENV_BEGUN_FILE
+        begun.touch()
         run("a new .venv", "venv", "--clear", "--python", str(python), ".venv")
+        begun.unlink()
     _write_whole(root / RECORD_FILE, json.dumps(wish) + "\n")
     wanted = root / ".tools/requirements.txt"
     wanted.write_text(requirements(root, extras=extras), encoding="utf-8")
@@ -303,6 +308,25 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
     made["digest"] = _digest(root, extras=extras, python=version, stack=stack)
     _write_whole(root / RECORD_FILE, json.dumps({**wish, **made}) + "\n")
     print(f"set-up: done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _clear_the_way(root: Path) -> None:
+    """Removes what a set-up that was killed left of .venv; uv replaces a virtual environment, whoever made it.
+
+    Raises:
+        SetupError: .venv is something else, which may be somebody's.
+    """
+    venv = root / ".venv"
+    if (venv / "pyvenv.cfg").exists() or not (venv.exists() or venv.is_symlink()):
+        return
+    if venv.is_dir() and not venv.is_symlink() and (root / VENV_BEGUN_FILE).exists():
+        shutil.rmtree(str(venv))
+    elif not venv.is_dir() or any(venv.iterdir()):
+        kind = "a folder" if venv.is_dir() else "a link that leads nowhere" if venv.is_symlink() else "a file"
+        raise SetupError(
+            f"{venv} is {kind} and no virtual environment that this set-up could replace; move it away, or"
+            " remove it with `make clean`, and give the same command again."
+        )
 
 
 def find_uv(root: Path) -> Path:
@@ -330,9 +354,12 @@ def find_uv(root: Path) -> Path:
         environment = dict(
             os.environ, PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0", PIP_ROOT_USER_ACTION="ignore"
         )
-        if subprocess.call(command, env=environment) != 0:
+        ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if ended.returncode != 0:
+            tail = "\n".join(ended.stdout.decode(errors="replace").splitlines()[-15:])
+            hint = _hint(root, tail) or " Is PyPI (or your mirror) reachable?"
             raise SetupError(
-                f"pip could not fetch uv {UV_VERSION}; see above. Is PyPI (or your mirror) reachable?"
+                f"pip could not fetch uv {UV_VERSION}:\n{tail}\nThe same command tries again.{hint}"
             )
         os.replace(str(Path(folder, "uv/bin/uv")), str(uv))
     return uv
@@ -378,7 +405,7 @@ def choose(
     raise SetupError(
         "no Python {} on this machine, and uv could not fetch one (above).\nInstall one of them (apt install"
         " python{}, brew install python@{}, pyenv install {}, or a conda environment) so that `python{}` is on"
-        " PATH.{}".format(" or ".join(versions), *[versions[0]] * 4, _older_machine(stacks))
+        " PATH.{}{}".format(" or ".join(versions), *[versions[0]] * 4, _older_machine(stacks), _proxy_hint())
     )
 
 
@@ -470,28 +497,61 @@ def _run(
             child.wait()
             raise
     if child.returncode != 0:
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
         raise SetupError(
-            "{}: failed\n{}\nThe whole of it: {}\nThe same command tries again.{}".format(
-                what, "\n".join(tail), log, _space_hint(root, "\n".join(tail)) or _NETWORK_HINT
-            )
+            f"{what}: failed\n{tail}\nThe whole of it: {log}\nThe same command tries again.{_hint(root, tail)}"
         )
 
 
-_NETWORK_HINT = (
-    " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, set UV_DEFAULT_INDEX:"
-    " uv does not read pip.conf."
+_UNREACHED = re.compile(
+    r"Failed to (fetch|download)|Request failed|error sending request|ProxyError|NewConnectionError|"
+    r"No matching distribution|timed out|certificate",
+    re.IGNORECASE,
 )
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
+
+
+def _hint(root: Path, message: str) -> str:
+    """What to do about what uv or pip said; empty where that is not known."""
+    if "Permission denied" in message or "Operation not permitted" in message:
+        return (
+            f"\nGive this user the right to write in {root}, or remove .venv and .tools there as their owner."
+        )
+    return _space_hint(root, message) or _network_hint(message)
+
+
+def _network_hint(message: str) -> str:
+    """What to do where a message says that packages were not reached: the proxy in use is named, if there is one."""
+    if not _UNREACHED.search(message):
+        return ""
+    return _proxy_hint() or (
+        " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, set UV_DEFAULT_INDEX:"
+        " uv does not read pip.conf."
+    )
+
+
+def _proxy_hint() -> str:
+    """Names the proxy that downloads go through; empty where there is none."""
+    name = next((name for name in _PROXIES if os.environ.get(name)), "")
+    if not name:
+        return ""
+    proxy = re.sub(r"//[^/@]*@", "//...@", os.environ[name])  # without a password
+    return f"\n{name}={proxy}: if this proxy is not the right one, set another or unset {name}."
 
 
 def _space_hint(root: Path, message: str) -> str:
     """What to do where a message says that the disk is full; else empty."""
     if "No space left" not in message and "os error 28" not in message:
         return ""
-    free = shutil.disk_usage(str(root)).free / (1 << 30)
+    cache = (
+        os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    )
+    folders = [folder for folder in (str(root), cache, tempfile.gettempdir()) if os.path.isdir(folder)]
+    fullest = min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    free = shutil.disk_usage(fullest).free / (1 << 30)
     return (
-        f"\nThe disk is full: {free:.1f} GiB are free at {root}; .venv takes 4 GiB, and uv's cache another 4 GiB"
-        " (UV_CACHE_DIR moves it). Free some; the same command then goes on."
+        f"\nThe disk is full: {free:.1f} GiB are free at {fullest}; .venv takes 4 GiB, and uv's cache another 4 GiB"
+        " (UV_CACHE_DIR moves it, TMPDIR what is unpacked). Free some; the same command then goes on."
     )
 
 

@@ -23,7 +23,7 @@ CONFIG_FILE = "config.json"
 ALL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *hf_tokenizer.TOKENIZER_FILES)
 
 # Counts changes of what a conversion makes of these files; part of the cache key of a conversion.
-CONVERTER_VERSION = 3
+CONVERTER_VERSION = 4
 
 MAX_LAYERS = 1000  # the largest BERT has 24
 

@@ -2,7 +2,8 @@
 
     python -m tests.cross_stacks --other "chroot /srv/trixie /project/.venv/bin/python" --out /tmp/crossing
 
-This folder and OUT must have the same paths on both sides (bind mounts, for a chroot). The toy task runs here; there,
+This folder and OUT must have the same paths on both sides (bind mounts, for a chroot; of a copy, whose files have other
+times, ExampleGen and what follows is made again). The toy task runs here; there,
 where nothing may be made again; there for more epochs, so that it trains on the transform graph made here and
 judges against the model made here; and here once more, where nothing may be made again. Standard library only.
 """
@@ -20,14 +21,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Without -m, which would look for the package in the folder that chroot starts in.
-START = f"import os, runpy; os.chdir({str(ROOT)!r}); runpy.run_module('bert_pipeline', run_name='__main__')"
+START = (
+    f"import os, runpy, sys; os.chdir({str(ROOT)!r}); runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+)
 MADE_ONCE = {"ExampleGen", "Schema", "StatisticsGen", "ExampleValidator", "Transform", "Trainer", "Evaluator"}
 LONGER = "--set=training.epochs=14"
 MOST_APART = 1e-5
 
 
 def main() -> int:
-    """Runs the toy task four times; returns 1 where a run failed or made again what was there."""
+    """Runs the toy task four times and crosses the rest; returns 1 where something failed or was made again."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,6 +47,8 @@ def main() -> int:
     faults += _play("there, trained for longer", there, out, LONGER, may_run={"Trainer", "Evaluator"})
     faults += _play("here, trained for longer", here, out, LONGER, may_run=set())
     faults += apart(*labelled_tables(out)[-2:])
+    faults += _cross("here to there", here, there, out / "made_here")
+    faults += _cross("there to here", there, here, out / "made_there")
     print(
         *(f"FAULT: {fault}" for fault in faults), "crossed over" if not faults else "did not cross", sep="\n"
     )
@@ -52,12 +57,7 @@ def main() -> int:
 
 def _play(name: str, python: list[str], out: Path, *more: str, may_run: set[str] | None) -> list[str]:
     print(f"== {name}", flush=True)
-    environment = dict(os.environ, PYTHONPATH=f"{ROOT / 'modules'}:{ROOT}", TF_USE_LEGACY_KERAS="1")
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    command = [*python, "-c", START, "pipeline", "--task=toy", f"--out={out}", *more]
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    done = _run(python, "bert_pipeline", "pipeline", "--task=toy", f"--out={out}", *more)
     print(
         *[line for line in done.stdout.splitlines() if re.match(r"  \w+ .*(s|cached)$|verdict|time", line)],
         sep="\n",
@@ -66,6 +66,25 @@ def _play(name: str, python: list[str], out: Path, *more: str, may_run: set[str]
         return [f"{name}: status {done.returncode}: {done.stdout.strip().splitlines()[-1:]}"]
     again = set() if may_run is None else made_again(done.stdout) - may_run
     return [f"{name}: made again: {', '.join(sorted(again))}"] if again else []
+
+
+def _cross(name: str, writer: list[str], reader: list[str], folder: Path) -> list[str]:
+    """Request logs and encoders, written by one side and read by the other."""
+    print(f"== request logs and encoders, {name}", flush=True)
+    for python, verb in ((writer, "make"), (reader, "check")):
+        done = _run(python, "tests.crossing", verb, str(folder))
+        if done.returncode:
+            return [f"{name}, {verb}: status {done.returncode}: {done.stdout.strip().splitlines()[-3:]}"]
+    return []
+
+
+def _run(python: list[str], module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ, PYTHONPATH=f"{ROOT / 'modules'}:{ROOT}", TF_USE_LEGACY_KERAS="1")
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    command = [*python, "-c", START, module, *arguments]
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
 
 
 def made_again(output: str) -> set[str]:

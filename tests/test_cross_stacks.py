@@ -62,3 +62,12 @@ def test_an_output_folder_in_use_is_refused(
         cross_stacks.main()
     assert end.value.code == 2
     assert f"--out: {tmp_path} is not empty; give a new folder" in capsys.readouterr().err
+
+
+def test_what_one_side_makes_the_other_checks(tmp_path: Path) -> None:
+    writer = [sys.executable, "-c", "import sys; print('made', *sys.argv[3:])"]
+    reader = [sys.executable, "-c", "import sys; print('one differs', *sys.argv[3:]); sys.exit(1)"]
+    assert cross_stacks._cross("here to there", writer, writer, tmp_path) == []
+    [fault] = cross_stacks._cross("here to there", writer, reader, tmp_path)
+    assert fault.startswith("here to there, check: status 1: ['one differs tests.crossing check ")
+    assert fault.endswith(f" {tmp_path}']")

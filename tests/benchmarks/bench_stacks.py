@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_stacks --other "chroot /srv/trixie /project/.venv/bin/python"
 
 Both load the same SavedModel, whose path must lead to it on both sides. They take turns call by call, each the first in
-every second round, so that a busy machine harms them equally; medians are printed, in milliseconds a call. Rows are
-`--length` tokens long, without padding.
+every second round, so that a busy machine harms them equally; medians are printed, in milliseconds a call, and the
+processor time, which other work on the machine changes less. Rows are `--length` tokens long, without padding.
 """
 
 from __future__ import annotations
@@ -42,14 +42,17 @@ def main() -> None:
         ]
         versions = [_read(worker) for worker in workers]
         for batch in flags.batches:
-            times: list[list[float]] = [[], []]
+            times: list[list[tuple[float, float]]] = [[], []]
             for turn in range(flags.rounds):
                 for side in (0, 1) if turn % 2 else (1, 0):
                     times[side].append(_ask(workers[side], f"{batch} {flags.length}"))
-            here, there = (1e3 * statistics.median(found) for found in times)
+            here, there = (
+                [1e3 * statistics.median(column) for column in zip(*found, strict=True)] for found in times
+            )
             print(
-                f"{precision}, batch {batch}: TensorFlow {versions[0]} {here:.1f}, {versions[1]} {there:.1f}; "
-                f"{there / here:.2f} times",
+                f"{precision}, batch {batch}: TensorFlow {versions[0]} {here[0]:.1f}, {versions[1]} {there[0]:.1f}; "
+                f"{there[0] / here[0]:.2f} times; processor time {here[1]:.1f}, {there[1]:.1f}; "
+                f"{there[1] / here[1]:.2f} times",
                 flush=True,
             )
         for worker in workers:
@@ -80,10 +83,11 @@ def _start(command: list[str], model: str, precision: str) -> Any:
     )
 
 
-def _ask(worker: Any, line: str) -> float:
+def _ask(worker: Any, line: str) -> tuple[float, float]:
     worker.stdin.write(line + "\n")
     worker.stdin.flush()
-    return float(_read(worker))
+    seconds, processor = _read(worker).split()
+    return float(seconds), float(processor)
 
 
 def _read(worker: Any) -> str:
@@ -94,9 +98,9 @@ def _read(worker: Any) -> str:
 
 
 def work(model: str, precision: str) -> None:
-    """One side: prints TensorFlow's version, then for each line `batch length` the seconds of a call.
+    """One side: prints TensorFlow's version, then for each line `batch length` a call's seconds, wall and processor.
 
-    The best of three calls: what the stack needs, not what else the machine does. A shape's first call is not timed.
+    The best of three: what the stack needs, not what else the machine does. A shape's first call is not timed.
     """
     import numpy as np
     import tensorflow as tf
@@ -116,12 +120,13 @@ def work(model: str, precision: str) -> None:
             values = zip(names, (ids, np.ones(shape, np.int32), np.zeros(shape, np.int32)), strict=True)
             known[line] = {name: tf.constant(value) for name, value in values}
             run(known[line]).numpy()
-        seconds = []
+        seconds, processor = [], []
         for _ in range(3):
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             run(known[line]).numpy()
             seconds.append(time.perf_counter() - started)
-        print(min(seconds), flush=True)
+            processor.append(time.process_time() - used)
+        print(min(seconds), min(processor), flush=True)
 
 
 if __name__ == "__main__":

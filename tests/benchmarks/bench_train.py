@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import platform
 import resource
 import tempfile
 import time
@@ -115,7 +116,8 @@ def main() -> None:
             bert_trainer.train(job, strategy=bert_trainer.make_strategy())
             report = json.loads((pathlib.Path(folder) / bert_job.REPORT_FILE).read_text())
             result |= {"examples_per_second": report["examples_per_second"], "seconds": report["seconds"]}
-    result["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    units_per_mb = 1 << 20 if platform.system() == "Darwin" else 1 << 10
+    result["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // units_per_mb
     print(json.dumps(result))
 
 

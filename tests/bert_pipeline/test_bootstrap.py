@@ -13,64 +13,15 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline import bootstrap
+from tests.bert_pipeline.set_ups import LOCK, make_project, on_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-LOCK = """\
-# ==== default ====
-alpha==1.0 ; python_full_version < '3.11' \\
-    --hash=sha256:aa
-# ==== extra: gpu ====
-# ==== extra: notebooks ====
-notebook==7.0 ; python_full_version < '3.11' \\
-    --hash=sha256:bb
-"""
-
-
-# Does what uv does as far as the set-up looks; `touch broken` makes the installation fail.
-UV = f"""\
-#!/bin/sh
-echo "$*" >> calls.txt
-case "$*" in
-  "python find"*"3.10") test -e no-3.10 || echo {sys.executable} ;;
-  "python find"*"3.12") test ! -e has-3.12 || echo {sys.executable} ;;
-  "python find"*) ;;
-  *"python install"*) test -e online && touch "has-${{5}}" ;;
-  *"venv --clear"*) rm -rf .venv; mkdir -p .venv/bin
-    mkdir -p .venv/lib/python3.10/site-packages .venv/lib/python3.12/site-packages; touch .venv/bin/python ;;
-  *"pip sync"*) sleep 0.3; cp .tools/requirements.txt installed.txt; test ! -e broken ;;
-esac
-"""
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a lock, and a uv that is there already; on Debian 12, with Python 3.10 alone."""
-    on_machine(monkeypatch, glibc=(2, 36))
-    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
-    uv = tmp_path / ".tools/uv" / bootstrap.UV_VERSION / "uv"
-    uv.parent.mkdir(parents=True)
-    uv.write_text(UV)
-    uv.chmod(0o755)
-    (tmp_path / "requirements.lock").write_text(LOCK)
-    (tmp_path / "bert_pipeline").mkdir()
-    for name in ("bootstrap.py", "farmhash_standin.py"):
-        shutil.copy(ROOT / "bert_pipeline" / name, tmp_path / "bert_pipeline")
-    return tmp_path
-
-
-def on_machine(
-    monkeypatch: pytest.MonkeyPatch,
-    system: str = "Linux",
-    machine: str = "x86_64",
-    *,
-    glibc: tuple[int, ...] = (),
-) -> None:
-    """Makes this machine look like another one."""
-    monkeypatch.setattr(bootstrap.platform, "system", lambda: system)
-    monkeypatch.setattr(bootstrap.platform, "machine", lambda: machine)
-    monkeypatch.setattr(bootstrap, "glibc_version", lambda: glibc)
+    """On Debian 12, with Python 3.10 alone."""
+    return make_project(tmp_path, monkeypatch)
 
 
 def installed(project: Path) -> tuple[str, str]:
@@ -128,7 +79,9 @@ def test_a_set_up_that_did_not_end_is_repaired_from_the_beginning(project: Path)
     bootstrap.set_up(project, extras=[])
     (project / "requirements.lock").write_text(LOCK.replace("alpha==1.0", "alpha==1.1"))
     (project / "broken").touch()
-    with pytest.raises(bootstrap.SetupError, match=r"(?s)1 packages: failed.*setup\.log.*UV_DEFAULT_INDEX"):
+    with pytest.raises(
+        bootstrap.SetupError, match=r"(?s)1 packages: failed.*setup\.log.*The same command tries"
+    ):
         bootstrap.set_up(project, extras=[])
     (project / "requirements.lock").write_text(LOCK)  # even with the lock of the last one that did end
     (project / "broken").unlink()
@@ -313,22 +266,6 @@ def test_an_environment_of_a_set_up_before_stacks_is_rebuilt(project: Path) -> N
     assert bootstrap.read_record(project)["extras"] == ["notebooks"]
 
 
-def test_a_full_disk_is_named_with_its_cure(project: Path) -> None:
-    uv = project / ".tools/uv" / bootstrap.UV_VERSION / "uv"
-    uv.write_text(
-        UV
-        + 'case "$*" in *"pip sync"*) echo "failed to copy: No space left on device (os error 28)"; exit 1;; esac\n'
-    )
-    with pytest.raises(
-        bootstrap.SetupError, match=r"(?s)The disk is full: [\d.]+ GiB are free at .*UV_CACHE_DIR"
-    ):
-        bootstrap.set_up(project, extras=[])
-    assert not bootstrap.is_current(project, extras=[])
-    uv.write_text(UV)
-    bootstrap.set_up(project, extras=[])
-    assert bootstrap.is_current(project, extras=[])
-
-
 def test_a_folder_that_cannot_be_written_is_one_line(project: Path) -> None:
     (project / ".tools/setup.lock").mkdir()
     command = [sys.executable, "-I", "bert_pipeline/bootstrap.py"]
@@ -378,7 +315,7 @@ def test_uv_caches_inside_the_project_where_there_is_no_home(
     for name in ("HOME", "UV_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     assert bootstrap.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
-    monkeypatch.setenv("HOME", "/proc/nowhere")  # cannot be written
+    monkeypatch.setenv("HOME", str(project / "requirements.lock"))  # a file: cannot be written into
     assert bootstrap.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
     monkeypatch.setenv("HOME", str(project))
     assert "UV_CACHE_DIR" not in bootstrap.uv_environment(project)

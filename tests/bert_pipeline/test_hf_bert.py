@@ -81,6 +81,22 @@ def test_real_tokens_form_gives_zero_at_padding(modules, reference):
     assert np.all(sequence[reference["input_mask"] == 0] == 0.0)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_of_padding_alone_gives_zero(training, modules):
+    outputs = modules[REAL_TOKENS].__call__(_filled(2, 5, mask=0), training=training)
+    assert np.all(outputs["sequence_output"].numpy() == 0.0)
+
+
+def test_no_scatter_in_inference(modules):
+    """It is the op that grew slower in TensorFlow 2.21; in training its gradient is the faster one."""
+    spec = {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in ENCODER_INPUTS}
+    scatters = {}
+    for training in (False, True):
+        graph = modules[REAL_TOKENS].__call__.get_concrete_function(spec, training=training).graph
+        scatters[training] = sum(op.type == "ScatterNd" for op in graph.get_operations())
+    assert scatters == {False: 0, True: 3}  # two layers and the output
+
+
 def test_both_forms_have_equal_gradients(modules, reference):
     gradients = {}
     for form, module in modules.items():

@@ -13,9 +13,8 @@ from tests.serving import toys
 from tests.serving.contract.toy import SIGNATURES
 
 WIDTH, ROWS = 64, 8
-CPU_INFO = Path("/proc/cpuinfo")
 needs_bfloat16 = pytest.mark.skipif(
-    not CPU_INFO.exists() or "avx512f" not in CPU_INFO.read_text(),
+    not Path("/proc/cpuinfo").exists() or "avx512f" not in Path("/proc/cpuinfo").read_text(),
     reason="TensorFlow computes in bfloat16 on processors with AVX-512 only",
 )
 IDS = tf.TensorSpec([None], tf.int64, name="ids")
