@@ -24,7 +24,7 @@ def trained(past: Past, *, epochs: int) -> Path:
     folder = Path(max(past.store.get_artifacts_by_type("ModelRun"), key=lambda a: a.id).uri)
     report = {"training": {"epochs": epochs}, "encoder": {"handle": "tiny"}, "num_steps": 6}
     (folder / "training.json").write_text(json.dumps(report))
-    for name in ("train", "eval"):
+    for name in ("train", "held_out"):
         (folder / name).mkdir()
     return folder
 
