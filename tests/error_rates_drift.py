@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from scipy import stats
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from bert_pipeline import drift_chance, text_features
+from bert_pipeline import text_features
 from bert_pipeline.drift import Statistics, compare
 from bert_pipeline.drift_limits import DEFAULTS, LABEL_DEFAULT, SLICE_DEFAULT, Threshold
 from bert_pipeline.text_statistics import statistics_of
-
-Values: TypeAlias = np.ndarray
+from tests.drift_samples import CATEGORIES, Values, band, quiet_is_told, sample
 
 SEED = 20_261_128
 
@@ -23,22 +21,10 @@ SEED = 20_261_128
 SIZES = ((10, 1_000), (100, 1_000), (30, 10_000), (1_000, 10_000))
 POWER_SIZES = ((100, 1_000), (1_000, 10_000))
 
-# What a rate of ALPHA stays under in 999 of 1,000 simulations.
-_SURE = 0.999
 _POWER = 0.8
 # Simulations for each change of which it is asked whether it is seen.
 _POWER_DRAWS = 40
 
-# The shares of the shoes' texts, by column: the label, two slices, and the kinds of texts.
-_CATEGORIES: Mapping[str, Sequence[float]] = {
-    "label": (0.38, 0.24, 0.38),
-    "category": (0.08, 0.09, 0.05, 0.20, 0.12, 0.14, 0.20, 0.12),
-    "channel": (0.30, 0.12, 0.16, 0.04, 0.38),
-    text_features.TRUNCATED: (0.95, 0.05),
-    text_features.SCRIPT: (0.97, 0.02, 0.01),
-    text_features.EMPTY: (1.0,),
-    text_features.DUPLICATE: (0.98, 0.02),
-}
 LIMITS: Mapping[str, Threshold] = {
     **dict.fromkeys(("category", "channel"), SLICE_DEFAULT),
     **DEFAULTS,
@@ -66,48 +52,6 @@ def rows(draws: int) -> list[tuple[str, float, float, str]]:
     through = max(1, draws // 10)
     name = f"drift: 100 texts after 1,000, {len(LIMITS)} columns, TFDV's statistics, the default limits"
     return [*found, (name, quiet_rate_of_compare(through, 100, 1_000), band(through), "")]
-
-
-def band(draws: int) -> float:
-    """What the measured rate may be where the true one is ALPHA."""
-    return float(stats.binom.ppf(_SURE, draws, drift_chance.ALPHA) / draws)
-
-
-def sample(generator: np.random.Generator, size: int) -> dict[str, Values]:
-    """Columns of one source: numbers with a long tail and with ties, and categories."""
-    lengths = np.maximum(3, np.exp(generator.normal(3.4, 0.7, size=size)).astype(int))
-    unknown = np.where(generator.random(size) < 0.8, 0.0, generator.beta(1, 12, size=size))
-    columns = {text_features.NUM_TOKENS: lengths, text_features.UNKNOWN_SHARE: unknown}
-    for name, shares in _CATEGORIES.items():
-        columns[name] = generator.choice(len(shares), size=size, p=np.array(shares) / sum(shares))
-    return columns
-
-
-def quiet_is_told(generator: np.random.Generator, now: int, before: int) -> bool:
-    """Whether chance is said not to explain some column of two samples of one source."""
-    first, second = sample(generator, now), sample(generator, before)
-    p_values = {
-        name: drift_chance.p_value_of_counts(_counts(first[name]), _counts(second[name]))
-        if name in _CATEGORIES
-        else drift_chance.p_value_of_numbers(cumulative(first[name]), cumulative(second[name]))
-        for name in LIMITS
-    }
-    return bool(drift_chance.beyond_chance(p_values))
-
-
-def _counts(values: Values) -> dict[str, int]:
-    return {
-        str(value): int(count) for value, count in zip(*np.unique(values, return_counts=True), strict=True)
-    }
-
-
-def cumulative(values: Values) -> drift_chance.Cumulative:
-    """What TFDV's histogram of ten buckets of equal count holds of some numbers."""
-    edges = np.unique(np.quantile(values, np.arange(1, 11) / 10, method="inverted_cdf"))
-    shares = np.searchsorted(np.sort(values), edges, side="right") / len(values)
-    return drift_chance.Cumulative(
-        len(values), float(values.min()), tuple(edges.tolist()), tuple(shares.tolist())
-    )
 
 
 def quiet_rate_of_compare(draws: int, now: int, before: int) -> float:
@@ -160,7 +104,7 @@ def smallest_told(
 
 def _grow_label(labels: Values, share: float, generator: np.random.Generator) -> Values:
     """Moves so much of all texts from the last label to the first."""
-    moved = (labels == 2) & (generator.random(len(labels)) < share / _CATEGORIES["label"][2])
+    moved = (labels == 2) & (generator.random(len(labels)) < share / CATEGORIES["label"][2])
     return np.where(moved, 0, labels)
 
 
@@ -182,7 +126,7 @@ def _statistics(samples: Sequence[Mapping[str, Values]], *, only: str = "") -> l
 
 
 def _column(name: str, values: Values) -> list[Any]:
-    if name.partition("/")[2] in _CATEGORIES:
+    if name.partition("/")[2] in CATEGORIES:
         return [str(value).encode() for value in values]
     return list(values.tolist())
 

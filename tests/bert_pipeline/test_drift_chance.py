@@ -8,7 +8,7 @@ from scipy import stats
 
 from bert_pipeline import drift_chance
 from bert_pipeline.drift_chance import Cumulative
-from tests import error_rates_drift
+from tests import drift_samples
 
 
 @pytest.mark.parametrize("count", [0, 2, 4, 5, 7, 9, 10])
@@ -53,9 +53,7 @@ def test_the_least_distance_is_never_above_the_true_one(shape, now, before):
     for shift in (0.0, 0.3, 2.0):
         for _ in range(20):
             a, b = SHAPES[shape](generator, now) + shift, SHAPES[shape](generator, before)
-            least = drift_chance.least_distance(
-                error_rates_drift.cumulative(a), error_rates_drift.cumulative(b)
-            )
+            least = drift_chance.least_distance(drift_samples.cumulative(a), drift_samples.cumulative(b))
             true = stats.ks_2samp(a, b).statistic
             assert true - 0.3 <= least <= true + 1e-9  # of ten buckets a side not more than two are unknown
 
@@ -117,5 +115,5 @@ def test_the_smallest_shift_that_is_seen_is_kolmogorovs_quantile():
 @pytest.mark.parametrize(("now", "before"), [(10, 1_000), (100, 1_000), (30, 10_000)])
 def test_quiet_comparisons_are_told_in_one_of_twenty_at_most(now, before):
     generator = np.random.default_rng((7, now, before))
-    told = [error_rates_drift.quiet_is_told(generator, now, before) for _ in range(100)]
-    assert np.mean(told) <= error_rates_drift.band(100)
+    told = [drift_samples.quiet_is_told(generator, now, before) for _ in range(100)]
+    assert np.mean(told) <= drift_samples.band(100)
