@@ -94,7 +94,7 @@ def test_folder_links_to_the_curves_and_follows_what_comes_and_goes(past, tmp_pa
     (tmp_path / "board/.partialrun-9").mkdir(parents=True)  # of a process that was killed
     lines = lines_of(folder, [first])
     assert lines == [
-        f"  {first.name}: curves of train, curves of eval, 3 settings, "
+        f"  {first.name}: curves of train, curves of held_out, 3 settings, "
         "no projector (its eval texts or its model are gone)"
     ]
     assert (folder / first.name / "train").resolve() == (first.model_run_dir / "train").resolve()
