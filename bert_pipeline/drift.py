@@ -10,7 +10,8 @@ well as on statistics of a request log:
     [drift.explanation for drift in found if drift.is_note or drift.is_breach]
 
 A column that only one side has is not compared: what must be there is the schema's business. A distance that
-two samples of these sizes from one source may have by chance is neither a note nor a breach.
+two samples of these sizes from one source may have by chance is neither a note nor a breach (`drift_chance.py`): ten
+texts lie far from ten thousand though nothing changed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TypeAlias
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
+from bert_pipeline import drift_chance
 from bert_pipeline.drift_limits import Threshold
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
@@ -31,13 +33,6 @@ L_INFINITY = "L-infinity"
 JENSEN_SHANNON = "Jensen-Shannon divergence"
 
 STATISTICS_FILE = "FeatureStats.pb"
-
-# A share p of two samples of sizes n and m of one source differs by more than this times
-# sqrt(p (1 - p) (1/n + 1/m)) in 1 % of cases: the largest of several shares in some 5 %.
-_CHANCE_OF_SHARES = 2.6
-# The divergence of two such samples in ten buckets is about 9 / (8 ln 2) (1/n + 1/m) on average; four times that,
-# because TFDV makes equal buckets of unequal ones (halves of the shoe reviews: up to 0.024 of 0.034).
-_CHANCE_OF_DIVERGENCE = 6.5
 
 # Categories with more values than TFDV counts (ids, dates, the texts themselves) have no distance.
 _MAX_VALUES = 100
@@ -64,7 +59,8 @@ class Drift:
     """The value lies above the limit of a stop, and is more than chance explains."""
 
     explanation: str
-    """One sentence: `label: L-infinity 0.21 (limit 0.15); 'negative' went from 59.1% to 74.0%`."""
+    """One sentence: `label: L-infinity 0.149 (limit 0.1); 'negative' went from 59.1% to 74.0%, on 350 after 681`; where
+    the limit lies within chance, also from which change on it would be told."""
 
 
 def compare(current: Statistics, reference: Statistics, thresholds: Mapping[str, Threshold]) -> list[Drift]:
@@ -91,9 +87,23 @@ def compare(current: Statistics, reference: Statistics, thresholds: Mapping[str,
         return []
     schema = schema_pb2.Schema(feature=[_comparator(now[column], column) for column in measured])
     anomalies = tfdv.validate_statistics(current, schema, previous_statistics=reference)
+    values = dict(_measurements(anomalies))
+    # A column whose limit is never passed, or of one value alone, is told by nobody and costs the others nothing.
+    judged = [
+        column for column in values if thresholds[column].note < 1 and _varies(now[column], before[column])
+    ]
+    p_values = {column: _p_value(now[column], before[column]) for column in judged}
+    beyond = drift_chance.beyond_chance(p_values)
     found = [
-        _drift(column, value, threshold=thresholds[column], now=now[column], before=before[column])
-        for column, value in _measurements(anomalies)
+        _drift(
+            column,
+            value,
+            threshold=thresholds[column],
+            by_chance=column not in beyond,
+            sides=(now[column], before[column]),
+            level=drift_chance.ALPHA / max(1, len(judged)),
+        )
+        for column, value in values.items()
     ]
     return sorted(found, key=lambda drift: (-drift.value, drift.column))
 
@@ -137,15 +147,18 @@ def _drift(
     value: float,
     *,
     threshold: Threshold,
-    now: statistics_pb2.FeatureNameStatistics,
-    before: statistics_pb2.FeatureNameStatistics,
+    by_chance: bool,
+    sides: tuple[statistics_pb2.FeatureNameStatistics, statistics_pb2.FeatureNameStatistics],
+    level: float,
 ) -> Drift:
-    is_text = now.HasField("string_stats")
+    """Judges a distance; `sides` are now and before, `level` is Holm's for the smallest p-value."""
+    is_text = sides[0].HasField("string_stats")
     distance = L_INFINITY if is_text else JENSEN_SHANNON
-    by_chance = value <= _chance(now, before)
     is_breach = value > threshold.stop and not by_chance
     limit = threshold.stop if is_breach else threshold.note
-    what = _largest_change(now, before) if is_text else _change_of_mean(now, before)
+    what = _largest_change(*sides) if is_text else _change_of_mean(*sides)
+    sizes = "on {:,} after {:,}".format(*map(_size, sides))
+    hidden = _hidden(*sides, note=threshold.note, level=level) if by_chance else ""
     return Drift(
         column=column,
         distance=distance,
@@ -153,20 +166,65 @@ def _drift(
         threshold=limit,
         is_note=value > threshold.note and not is_breach and not by_chance,
         is_breach=is_breach,
-        explanation=f"{column}: {distance} {value:.3f} (limit {limit:g}); {what}",
+        explanation=f"{column}: {distance} {value:.3f} (limit {limit:g}); {what}, {sizes}{hidden}",
     )
 
 
-def _chance(now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics) -> float:
-    """What two samples of these sizes may differ by although nothing changed."""
-    n, m = (max(1, _common(feature).num_non_missing) for feature in (now, before))
-    inverse = 1 / n + 1 / m
-    if not now.HasField("string_stats"):
-        return _CHANCE_OF_DIVERGENCE * inverse
-    new, old = _shares(now), _shares(before)
-    value = _most_changed(new, old)
-    share = (n * new.get(value, 0) + m * old.get(value, 0)) / (n + m)
-    return _CHANCE_OF_SHARES * (share * (1 - share) * inverse) ** 0.5
+def _hidden(
+    now: statistics_pb2.FeatureNameStatistics,
+    before: statistics_pb2.FeatureNameStatistics,
+    *,
+    note: float,
+    level: float,
+) -> str:
+    """Says from which change on so few texts would be told; empty where that is no more than the limit."""
+    if note >= 1:
+        return ""
+    if now.HasField("string_stats"):
+        least = drift_chance.smallest_seen_of_counts(_counts(now), _counts(before), level=level)
+        return f"; so few tell no change of a share under {least:.2f} from chance" if least > note else ""
+    least = drift_chance.smallest_seen(num_now=_size(now), num_before=_size(before), level=level)
+    # Two normal distributions of divergence d, moved against each other, differ in a cumulative share by about
+    # the root of d.
+    return f"; so few tell no shift of under {least:.0%} of them from chance" if least > note**0.5 else ""
+
+
+def _varies(now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics) -> bool:
+    if now.HasField("string_stats"):
+        return len({*_counts(now), *_counts(before)}) > 1
+    numbers = (now.num_stats, before.num_stats)
+    return min(side.min for side in numbers) < max(side.max for side in numbers)
+
+
+def _p_value(
+    now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics
+) -> float:
+    """The chance of such a distance, had one source given both."""
+    if now.HasField("string_stats"):
+        return drift_chance.p_value_of_counts(_counts(now), _counts(before))
+    return drift_chance.p_value_of_numbers(_cumulative(now), _cumulative(before))
+
+
+def _cumulative(feature: statistics_pb2.FeatureNameStatistics) -> drift_chance.Cumulative:
+    """TFDV's buckets hold what lies above the low edge, up to and with the high one."""
+    [histogram] = (
+        h for h in feature.num_stats.histograms if h.type == statistics_pb2.Histogram.QUANTILES and not h.name
+    )
+    counts: dict[float, float] = {}
+    total = 0.0
+    for bucket in histogram.buckets:
+        total += bucket.sample_count
+        counts[bucket.high_value] = total
+    return drift_chance.Cumulative(
+        size=_size(feature),
+        minimum=histogram.buckets[0].low_value,
+        edges=tuple(counts),
+        shares=tuple(count / total for count in counts.values()),
+    )
+
+
+def _size(feature: statistics_pb2.FeatureNameStatistics) -> int:
+    return max(1, int(_common(feature).num_non_missing))
 
 
 def _common(feature: statistics_pb2.FeatureNameStatistics) -> statistics_pb2.CommonStatistics:
@@ -174,10 +232,16 @@ def _common(feature: statistics_pb2.FeatureNameStatistics) -> statistics_pb2.Com
     return (feature.string_stats if is_text else feature.num_stats).common_stats
 
 
+def _counts(feature: statistics_pb2.FeatureNameStatistics) -> dict[str, int]:
+    return {
+        bucket.label: round(bucket.sample_count) for bucket in feature.string_stats.rank_histogram.buckets
+    }
+
+
 def _shares(feature: statistics_pb2.FeatureNameStatistics) -> dict[str, float]:
-    buckets = feature.string_stats.rank_histogram.buckets
-    total = sum(bucket.sample_count for bucket in buckets)
-    return {bucket.label: bucket.sample_count / total for bucket in buckets}
+    counts = _counts(feature)
+    total = sum(counts.values())
+    return {label: count / total for label, count in counts.items()}
 
 
 def _most_changed(new: Mapping[str, float], old: Mapping[str, float]) -> str:

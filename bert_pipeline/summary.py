@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
@@ -21,6 +22,7 @@ from bert_pipeline.metadata import output_artifacts
 from bert_pipeline.metric_table import intervals, metric_lines
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.runners.local import NodeResult
+from bert_pipeline.training_record import chosen_on, read_record
 
 # They look each time and cost nothing: not counted as work.
 _ALWAYS_RUN = ("OlderSpans", "WarmStart", "Baseline", "Pusher")
@@ -51,6 +53,9 @@ class RunReport:
 
     thin: tuple[str, ...]
     """Where the eval split is too thin to tell anything."""
+
+    epoch: str
+    """Which epoch's weights the model has, and what chose it; empty: there is no record of its training."""
 
     wall_seconds: float
     data: DataReport
@@ -84,6 +89,8 @@ def collect(
         push = outputs(handle.store, by_id["Pusher"])["pushed_model"]
         table = outputs(handle.store, by_id.get("LabelledTable")).get("table")
         thin = outputs(handle.store, by_id.get("Coverage")).get("report")
+        model_run = outputs(handle.store, by_id.get("Trainer")).get("model_run")
+    record = read_record(Path(model_run.uri)) if model_run else {}
     evaluation = read_report(evaluator["evaluation"].uri, task=loaded.task)
     version, reason = _text(push, "pushed_version"), _text(push, "reason")
     pushed = _number(push, "pushed") == 1
@@ -101,6 +108,7 @@ def collect(
         reasons=tuple(reasons) if reasons or pushed else (reason,),
         labelled=_table_path(table, loaded=loaded) if table else "",
         thin=tuple(coverage.sentences(read_coverage(thin.uri))) if thin else (),
+        epoch=chosen_on(record) if record else "",
         wall_seconds=seconds,
         data=data.with_anomalies(validated).with_anomalies(served),
     )
@@ -150,6 +158,7 @@ def as_json(report: RunReport) -> str:
             }
             for s in report.evaluation.slices
         },
+        "epoch": report.epoch,
         **report.data.as_json(),
         "behind": report.evaluation.behind,
         "thin": report.thin,
@@ -193,6 +202,8 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
         yield "verdict   REFUSED; what was in service stays"
         yield from (f"          {reason}" for reason in report.reasons)
     yield from (f"behind    {line}" for line in report.evaluation.behind)
+    if report.epoch:
+        yield f"training  {report.epoch}"
     yield from report.data.lines()
     yield from (f"thin      {line}" for line in report.thin)
     yield from (f"note      {note}" for note in report.evaluation.notes)

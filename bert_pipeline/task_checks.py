@@ -38,6 +38,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     "training.dropout": (0, 0.99),
     "training.clip_norm": (0, None),
     "training.early_stopping_patience": (0, None),
+    "training.held_out_share": (0, 0.5),
     "monitoring.watch_drop": (0, 1),
     "monitoring.retrain_drop": (0, 1),
     "monitoring.confidence": (0.5, 0.9999),
@@ -65,10 +66,19 @@ def check_task(task: bert_task.TaskConfig) -> None:
             raise UserError(f"{key} is {value}; it must be {bounds}")
     check_name(task.name)
     _check_data(task.data)
+    _check_training(task.training)
     check_evaluation(task)
     _check_monitoring(task)
     _check_notices(task.notices)
     _check_validation(task.validation)
+
+
+def _check_training(training: bert_task.TrainingConfig) -> None:
+    if training.early_stopping_patience and not training.held_out_share:
+        raise UserError(
+            f"training.early_stopping_patience is {training.early_stopping_patience}, and training.held_out_share is "
+            "0: nothing is held out that could tell when to stop; set the share to 0.1 or so, or the patience to 0"
+        )
 
 
 def _check_monitoring(task: bert_task.TaskConfig) -> None:

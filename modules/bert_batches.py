@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -48,9 +49,20 @@ class Split:
     schema: schema_pb2.Schema
     """Schema of the transformed examples, which says that they are ragged."""
 
+    keep: Callable[[dict[str, Any]], tf.Tensor] | None = None
+    """Which examples of a batch belong to the split, bool [n]; None: all."""
+
     def read(self, options: TensorFlowDatasetOptions) -> tf.data.Dataset:
-        """Dataset of {ENCODER_INPUTS: ragged int64 [n, None], LABEL_ID: int64 [n]}."""
-        return self.data_accessor.tf_dataset_factory(list(self.files), options, self.schema)
+        """Dataset of {ENCODER_INPUTS: ragged int64 [n, None], LABEL_ID: int64 [n]}, each batch full but the last."""
+        batches = self.data_accessor.tf_dataset_factory(list(self.files), options, self.schema)
+        if self.keep is None:
+            return batches
+        kept = batches.map(lambda batch: _rows(batch, self.keep(batch)), num_parallel_calls=tf.data.AUTOTUNE)
+        return kept.unbatch().ragged_batch(options.batch_size)
+
+
+def _rows(batch: dict[str, Any], mask: tf.Tensor) -> dict[str, Any]:
+    return {name: tf.ragged.boolean_mask(values, mask) for name, values in batch.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +88,21 @@ def measure(split: Split, *, labels: tuple[str, ...]) -> SplitSize:
     Raises:
         ValueError: the split is empty, or an example's label is none of `labels`.
     """
+    size = count(split, labels=labels)
+    if not size.num_examples:
+        raise ValueError(
+            f"split {split.name!r} has no examples ({', '.join(split.files)}); "
+            "check data.files and data.hash_buckets"
+        )
+    return size
+
+
+def count(split: Split, *, labels: tuple[str, ...]) -> SplitSize:
+    """The same of a split that may be empty.
+
+    Raises:
+        ValueError: an example's label is none of `labels`.
+    """
     options = TensorFlowDatasetOptions(batch_size=COUNT_BATCH_SIZE, num_epochs=1, shuffle=False)
     start = tf.zeros([len(labels) + 1], tf.int32)
     counts = split.read(options).reduce(start, lambda total, batch: total + _count_ids(batch, len(labels)))
@@ -84,11 +111,6 @@ def measure(split: Split, *, labels: tuple[str, ...]) -> SplitSize:
         raise ValueError(
             f"{num_unknown} examples of split {split.name!r} have a label that is none of "
             f"data.labels = {list(labels)}; add the label there or mend the rows"
-        )
-    if not sum(label_counts):
-        raise ValueError(
-            f"split {split.name!r} has no examples ({', '.join(split.files)}); "
-            "check data.files and data.hash_buckets"
         )
     return SplitSize(num_examples=sum(label_counts), label_counts=tuple(label_counts))
 
@@ -146,7 +168,7 @@ def make_batches(
             batch_size=batch_size * (WINDOW_BATCHES if length_buckets else 1),
             num_epochs=1,
             shuffle=shuffle_seed is not None,
-            shuffle_buffer_size=min(size.num_examples, MAX_SHUFFLE_BUFFER),
+            shuffle_buffer_size=_num_shuffled(split, size),
             shuffle_seed=shuffle_seed,
         )
     ).repeat(num_epochs)
@@ -168,6 +190,11 @@ def make_batches(
     if num_replicas > 1:
         batches = batches.flat_map(lambda *batch: _split_for_replicas(batch, num_replicas))
     return batches.prefetch(2 * num_replicas)
+
+
+def _num_shuffled(split: Split, size: SplitSize) -> int:
+    """Where the split is a part of its files, more records than its own pass the buffer."""
+    return MAX_SHUFFLE_BUFFER if split.keep else min(size.num_examples, MAX_SHUFFLE_BUFFER)
 
 
 def _order_as_read(window: dict[str, Any]) -> tf.Tensor:

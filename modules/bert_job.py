@@ -32,7 +32,6 @@ class Job:
     encoder_path: str
     """Folder of the encoder's SavedModel."""
     train_split: bert_batches.Split
-    eval_split: bert_batches.Split
     model_run_dir: str
     show_progress: bool = True
     base_model: str = ""
@@ -65,7 +64,9 @@ class Report:
     num_labels: int
     num_replicas: int
     num_train_examples: int
-    num_eval_examples: int
+    """Examples trained on."""
+    num_held_out_examples: int
+    """Examples of the train split that chose the epoch; 0: it is the last."""
     num_steps: int
     """Steps made, over all epochs."""
     seconds: float
@@ -74,10 +75,12 @@ class Report:
     """Mean of the training steps but the first."""
     best_epoch: int
     """1, 2, ...: the epoch whose weights were kept."""
+    chosen_on: str
+    """That epoch, and what chose it: `epoch 3 of 4, chosen on 71 texts of train that it did not train on`."""
     warm_start: str
     """What training started from; empty: the encoder's own weights."""
     history: dict[str, list[float]]
-    """Means over the split, one an epoch: cross_entropy and accuracy, of eval with val_ before."""
+    """Means, one an epoch: cross_entropy and accuracy, of the held-out part, if any, with val_ before."""
 
     def write(self, model_run_dir: str) -> None:
         """Writes it as JSON."""
@@ -95,7 +98,6 @@ def make_job(fn_args: FnArgs) -> Job:
         training=from_json(TrainingConfig, config["training"]),
         encoder_path=config["encoder_path"],
         train_split=bert_batches.Split("train", tuple(fn_args.train_files), fn_args.data_accessor, schema),
-        eval_split=bert_batches.Split("eval", tuple(fn_args.eval_files), fn_args.data_accessor, schema),
         model_run_dir=fn_args.model_run_dir,
         show_progress=config.get("progress", True),
         base_model=fn_args.base_model or "",

@@ -135,10 +135,11 @@ class Progress(tf_keras.callbacks.Callback):
         self._write(parts, end="" if self._is_terminal else "\n")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Shows the epoch's means and those of the eval split."""
+        """Shows the epoch's means and those of the held-out part, if there is one."""
         logs = logs or {}
         evaluated = {key.removeprefix("val_"): value for key, value in logs.items() if key.startswith("val_")}
-        parts = [self._position(), "train:", *_scores(logs), "eval:", *_scores(evaluated)]
+        parts = [self._position(), "train:", *_scores(logs)]
+        parts += ["held out:", *_scores(evaluated)] if evaluated else []
         self._write(parts, end="\n")
 
     def _position(self) -> str:

@@ -153,12 +153,16 @@ class TrainingConfig:
     """`none`, or `balanced`: num_examples / (num_labels * count of the label)."""
 
     early_stopping_patience: int = 0
-    """Epochs without a better one before training stops; 0: never. The best epoch's weights are kept
-    either way."""
+    """Epochs without a better one before training stops; 0, or nothing held out: never. The best epoch's weights are
+    kept either way."""
+
+    held_out_share: float = 0.1
+    """Share of the train split that is not trained on and chooses the best epoch, by a hash of the text's tokens; 0, or
+    a part of under 30 texts: all are trained on, and the last epoch's weights are kept."""
 
     best_epoch_by: str = "accuracy"
-    """What makes an epoch the best, on the eval split: `accuracy` (of equal ones the lower loss), or `loss`,
-    which prefers calibrated probabilities to right answers."""
+    """What makes an epoch the best, on the held-out part of train: `accuracy` (of equal ones the lower loss), or
+    `loss`, which prefers calibrated probabilities to right answers."""
 
     freeze_encoder: bool = False
     """Train the head only."""

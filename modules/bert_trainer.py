@@ -12,6 +12,7 @@ import time
 
 import bert_batches
 import bert_callbacks
+import bert_held_out
 import bert_optimizer
 import bert_progress
 import bert_signatures
@@ -67,11 +68,9 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
     """
     tf_keras.utils.set_random_seed(job.training.seed)
     tf.io.gfile.makedirs(job.model_run_dir)
-    sizes = {
-        s.name: bert_batches.measure(s, labels=job.data.labels) for s in (job.train_split, job.eval_split)
-    }
-    logging.info("training on %s", sizes)
-    plan = _plan(job, sizes["train"])
+    rows = bert_held_out.divide(job.train_split, share=job.training.held_out_share, labels=job.data.labels)
+    logging.info("training on %s, held out %s", rows.train_size, rows.held_out_size)
+    plan = _plan(job, rows.train_size)
     schedule = bert_optimizer.WarmupLinearDecay(
         job.training.learning_rate,
         num_steps=plan.num_epochs * plan.num_steps,
@@ -81,7 +80,7 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
     best = bert_callbacks.KeepBestWeights(
         job.weights_path,
         patience=job.training.early_stopping_patience,
-        by=job.training.best_epoch_by,
+        by=job.training.best_epoch_by if rows.held_out else bert_callbacks.LAST,
     )
     with bert_optimizer.arithmetic(job.training.precision):
         with strategy.scope():
@@ -89,18 +88,18 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
         warm_start = _warm_start(job, model)  # loading a SavedModel within the scope gives mirrored graphs
         start = time.monotonic()
         history = model.fit(
-            _train_batches(job, size=sizes["train"], strategy=strategy),
+            _train_batches(job, rows=rows, strategy=strategy),
             epochs=plan.num_epochs,
             steps_per_epoch=plan.num_steps,
-            validation_data=_eval_batches(job, size=sizes["eval"], strategy=strategy),
-            validation_steps=sizes["eval"].num_steps(job.training.batch_size),
+            validation_data=_held_out_batches(job, rows=rows, strategy=strategy),
+            validation_steps=rows.held_out_size.num_steps(job.training.batch_size) or None,
             callbacks=_callbacks(job, clock=clock, schedule=schedule, best=best),
             verbose=0,
         ).history
         seconds = time.monotonic() - start
     _report(
         job,
-        sizes=sizes,
+        rows=rows,
         clock=clock,
         best=best,
         history=history,
@@ -123,7 +122,7 @@ def _plan(job: Job, size: bert_batches.SplitSize) -> bert_progress.Plan:
 def _report(
     job: Job,
     *,
-    sizes: dict[str, bert_batches.SplitSize],
+    rows: bert_held_out.Division,
     clock: bert_progress.Clock,
     best: bert_callbacks.KeepBestWeights,
     history: dict[str, list[float]],
@@ -137,12 +136,13 @@ def _report(
         encoder_path=job.encoder_path,
         num_labels=len(job.data.labels),
         num_replicas=strategy.num_replicas_in_sync,
-        num_train_examples=sizes["train"].num_examples,
-        num_eval_examples=sizes["eval"].num_examples,
+        num_train_examples=rows.train_size.num_examples,
+        num_held_out_examples=rows.held_out_size.num_examples,
         num_steps=clock.num_steps_done,
         seconds=round(seconds, 3),
         examples_per_second=round(clock.examples_per_second, 1),
         best_epoch=best.best_epoch + 1,
+        chosen_on=rows.sentence(best_epoch=best.best_epoch + 1, num_epochs=len(history["accuracy"])),
         warm_start=warm_start,
         history={name: [float(v) for v in history[name]] for name in REPORTED if name in history},
     )
@@ -197,12 +197,12 @@ def _callbacks(
 
 
 def _train_batches(
-    job: Job, *, size: bert_batches.SplitSize, strategy: tf.distribute.Strategy
+    job: Job, *, rows: bert_held_out.Division, strategy: tf.distribute.Strategy
 ) -> tf.distribute.DistributedDataset:
-    training = job.training
+    training, size = job.training, rows.train_size
     weights = bert_batches.balanced_class_weights(size) if training.class_weights == "balanced" else None
     batches = bert_batches.make_batches(
-        job.train_split,
+        rows.train,
         size=size,
         batch_size=training.batch_size,
         num_epochs=training.epochs,
@@ -214,12 +214,14 @@ def _train_batches(
     return strategy.distribute_datasets_from_function(lambda _: batches)
 
 
-def _eval_batches(
-    job: Job, *, size: bert_batches.SplitSize, strategy: tf.distribute.Strategy
-) -> tf.distribute.DistributedDataset:
+def _held_out_batches(
+    job: Job, *, rows: bert_held_out.Division, strategy: tf.distribute.Strategy
+) -> tf.distribute.DistributedDataset | None:
+    if rows.held_out is None:
+        return None
     batches = bert_batches.make_batches(
-        job.eval_split,
-        size=size,
+        rows.held_out,
+        size=rows.held_out_size,
         batch_size=job.training.batch_size,
         num_replicas=strategy.num_replicas_in_sync,
         length_buckets=job.training.length_buckets,

@@ -21,11 +21,16 @@ _MADE_FROM = "made_from.json"
 _PARTIAL = ".partial"
 _EVENTS = "events.out.tfevents."  # TensorFlow's name for files of events
 
-# The Trainer's folders of curves; see modules/bert_callbacks.py.
-_CURVES = ("train", "eval")
+# The Trainer's folders of curves, see modules/bert_callbacks.py; eval: of trainings that chose their epoch there.
+_CURVES = ("train", "held_out", "eval")
 
 # Curves whose last value stands beside the settings.
-_COMPARED = (("eval", "accuracy"), ("eval", "loss"), ("train", "loss"), ("train", "examples_per_second"))
+_COMPARED = (
+    ("held_out", "accuracy"),
+    ("held_out", "loss"),
+    ("train", "loss"),
+    ("train", "examples_per_second"),
+)
 
 # What the last evaluation of a model measured, as a point at the last step.
 _EVALUATION = "evaluation/"

@@ -50,6 +50,13 @@ class Report:
             findings: of the text checks; they tell more than an anomaly of the same column, which is left out.
             anomalies: of TFDV.
         """
+        if anomalies.data_missing:
+            line = config.line_of(self.task_file, "data.files")
+            self.problems.append(
+                f"  split {split}: it has no examples\n"
+                f"    fix at {line}: give it rows, or a larger share of data.hash_buckets"
+            )
+            return
         told = set()
         for finding in findings:
             told.add(finding.column)

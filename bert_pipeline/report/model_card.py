@@ -27,6 +27,7 @@ from bert_pipeline.report.running import versions
 from bert_pipeline.report.source import Source
 from bert_pipeline.report.texts import Texts, read_texts
 from bert_pipeline.slice_metrics import SliceMetrics
+from bert_pipeline.training_record import chosen_on, read_record
 
 _COLUMNS = (scores.ACCURACY, scores.MACRO_F1, scores.EXPECTED_COST)
 _STATES = {
@@ -55,6 +56,7 @@ def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
         encoder=_encoder(source),
         data=list(_data(source)),
         spans=_spans(summary),
+        epoch=_epoch(source),
         header=_header(slices[0]),
         rows=[_row(s, slices[0]) for s in slices],
         confidence=f"{SHOWN_CONFIDENCE:.0%}",
@@ -117,6 +119,12 @@ def _spans(summary: Mapping[str, Any]) -> str:
         return ""
     newest = summary["evaluated_on_span"]
     return f"Trained on the train split of span {', '.join(trained)}; evaluated on the eval split of span {newest}."
+
+
+def _epoch(source: Source) -> str:
+    folder = source.folder("Trainer", "model_run")
+    record = read_record(folder) if folder else {}
+    return f"The weights are those of {cell(chosen_on(record))}." if record else ""
 
 
 def _names(overall: SliceMetrics) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,20 +11,21 @@ import tensorflow as tf
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text, number
 from bert_pipeline.report.source import Source
+from bert_pipeline.training_record import chosen_on, read_record
 
 # (split, name) -> steps and values.
 Curves: TypeAlias = Mapping[tuple[str, str], tuple[list[int], list[float]]]
 
-_SPLITS = ("train", "eval")
+# The Trainer's folders of curves; eval: of a training that chose its epoch on the split that the gates read.
+_SPLITS = ("train", "held_out", "eval")
 
 
 def section(source: Source) -> Section:
     """The curves, and the epochs in a table."""
     folder = source.folder("Trainer", "model_run")
-    report = folder / "training.json" if folder else None
-    if folder is None or report is None or not report.exists():
+    facts = read_record(folder) if folder else {}
+    if folder is None or not facts:
         return Section("training", "Training", (Text("There is no record of a training."),))
-    facts = json.loads(report.read_text(encoding="utf-8"))
     return Section("training", "Training", (Text(_sentence(facts)), _figure(read_curves(folder), facts)))
 
 
@@ -52,7 +52,7 @@ def _sentence(facts: Mapping[str, Any]) -> str:
     text = (
         f"{epochs} epoch{'s' * (epochs > 1)} over {facts['num_train_examples']:,} examples, {facts['num_steps']:,} "
         f"steps, {facts['seconds']:.0f} s at {facts['examples_per_second']:.0f} examples/s; the weights are "
-        f"those of epoch {facts['best_epoch']}."
+        f"those of {chosen_on(facts)}."
     )
     return f"{text} {facts['warm_start']}" if facts.get("warm_start") else text
 
@@ -63,31 +63,46 @@ def _figure(curves: Curves, facts: Mapping[str, Any]) -> Figure:
         for axes, name, title in zip(
             panels, ("loss", "accuracy", "learning_rate"), ("loss", "accuracy", "learning rate"), strict=True
         ):
-            for i, split in enumerate(_SPLITS):
-                if (split, name) in curves:
-                    style = {
-                        "linestyle": plots.DASHES[i],
-                        "marker": "" if i == 0 else "D",
-                        "color": plots.SERIES[i],
-                    }
-                    axes.plot(*curves[split, name], label=split, markersize=5, **style)
+            shown = [split for split in _SPLITS if (split, name) in curves]
+            for i, split in enumerate(shown):
+                style = {
+                    "linestyle": plots.DASHES[i],
+                    "marker": "" if i == 0 else "D",
+                    "color": plots.SERIES[i],
+                }
+                axes.plot(*curves[split, name], label=split.replace("_", " "), markersize=5, **style)
             axes.set_ylabel(title)
         panels[0].legend(loc="upper right", ncols=2)
         panels[0].set_ylim(bottom=0)
         panels[2].ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
         panels[2].set_xlabel("step")
-    history = facts["history"]
-    columns = [history[key] for key in ("cross_entropy", "accuracy", "val_cross_entropy", "val_accuracy")]
-    epochs = enumerate(zip(*columns, strict=True), start=1)
+    history, other = facts["history"], _other(facts)
+    header = {"cross_entropy": "train loss", "accuracy": "train accuracy"}
+    header |= {"val_cross_entropy": f"{other} loss", "val_accuracy": f"{other} accuracy"}
+    keys = [key for key in header if key in history]
+    epochs = enumerate(zip(*(history[key] for key in keys), strict=True), start=1)
     rows = tuple((str(epoch), *map(number, values)) for epoch, values in epochs)
-    header = ("epoch", "train loss", "train accuracy", "eval loss", "eval accuracy")
-    return Figure("training", drawn.svg, _finding(facts), Table("Each epoch", header, rows))
+    return Figure(
+        "training",
+        drawn.svg,
+        _finding(facts),
+        Table("Each epoch", ("epoch", *(header[key] for key in keys)), rows),
+    )
+
+
+def _other(facts: Mapping[str, Any]) -> str:
+    """The name of what the epoch was chosen on."""
+    return "held-out" if "chosen_on" in facts else "eval"
 
 
 def _finding(facts: Mapping[str, Any]) -> str:
-    history, best = facts["history"], facts["best_epoch"] - 1
+    history, best, other = facts["history"], facts["best_epoch"] - 1, _other(facts)
+    first, last = (number(history["cross_entropy"][i]) for i in (0, -1))
+    text = f"Loss went from {first} to {last} on what was trained on"
+    if "val_cross_entropy" not in history:
+        return f"{text}; {chosen_on(facts)}."
+    first, last = (number(history["val_cross_entropy"][i]) for i in (0, -1))
     return (
-        f"Loss went from {number(history['cross_entropy'][0])} to {number(history['cross_entropy'][-1])} on the "
-        f"train split and from {number(history['val_cross_entropy'][0])} to {number(history['val_cross_entropy'][-1])} "
-        f"on the eval split; eval accuracy was best, {number(history['val_accuracy'][best])}, in epoch {best + 1}."
+        f"{text} and from {first} to {last} on the {other} texts, where accuracy was "
+        f"{number(history['val_accuracy'][best])} in epoch {best + 1}, whose weights were kept."
     )

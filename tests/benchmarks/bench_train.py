@@ -107,12 +107,11 @@ def main() -> None:
             train, batch_size=args.batch_size, length_buckets=buckets
         )
         if not args.batches_only:
-            evaluated = write_split(pathlib.Path(folder), "eval", num_examples=64, seed=2)
             training = bert_task.TrainingConfig(
                 epochs=1, batch_size=args.batch_size, length_buckets=buckets, precision=args.precision
             )
             encoder = bert_task.EncoderConfig()
-            job = bert_job.Job(DATA, encoder, training, args.encoder_path, train, evaluated, folder)
+            job = bert_job.Job(DATA, encoder, training, args.encoder_path, train, folder)
             bert_trainer.train(job, strategy=bert_trainer.make_strategy())
             report = json.loads((pathlib.Path(folder) / bert_job.REPORT_FILE).read_text())
             result |= {"examples_per_second": report["examples_per_second"], "seconds": report["seconds"]}

@@ -24,7 +24,7 @@ def trained(past: Past, *, epochs: int) -> Path:
     folder = Path(max(past.store.get_artifacts_by_type("ModelRun"), key=lambda a: a.id).uri)
     report = {"training": {"epochs": epochs}, "encoder": {"handle": "tiny"}, "num_steps": 6}
     (folder / "training.json").write_text(json.dumps(report))
-    for name in ("train", "eval"):
+    for name in ("train", "held_out"):
         (folder / name).mkdir()
     return folder
 
@@ -94,7 +94,7 @@ def test_folder_links_to_the_curves_and_follows_what_comes_and_goes(past, tmp_pa
     (tmp_path / "board/.partialrun-9").mkdir(parents=True)  # of a process that was killed
     lines = lines_of(folder, [first])
     assert lines == [
-        f"  {first.name}: curves of train, curves of eval, 3 settings, "
+        f"  {first.name}: curves of train, curves of held_out, 3 settings, "
         "no projector (its eval texts or its model are gone)"
     ]
     assert (folder / first.name / "train").resolve() == (first.model_run_dir / "train").resolve()

@@ -48,6 +48,12 @@ def test_minimal_task_has_the_documented_defaults(tmp_path):
         ('[training]\nlearning_rate = "2e-5"\n', r"training.learning_rate must be a number, and is '2e-5'"),
         ("[training]\nepochs = 2.5\n", r"training.epochs must be an integer, and is 2.5"),
         ("[training]\nepochs = true\n", r"training.epochs must be an integer, and is True"),
+        ("[training]\nheld_out_share = 0.6\n", r"training.held_out_share is 0.6; it must be from 0 to 0.5"),
+        ("[training]\nheld_out_share = nan\n", r"training.held_out_share is nan; it must be from 0 to 0.5"),
+        (
+            "[training]\nearly_stopping_patience = 2\nheld_out_share = 0\n",
+            r"training.early_stopping_patience is 2, and training.held_out_share is 0: nothing is held out",
+        ),
         ("[training]\nepochs = 0\n", r"training.epochs is 0; it must be at least 1"),
         ("[text]\nmax_seq_length = 513\n", r"text.max_seq_length is 513; it must be from 3 to 512"),
         (

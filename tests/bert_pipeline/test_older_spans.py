@@ -126,7 +126,9 @@ def test_drift_that_is_worth_a_note_is_told_in_the_summary_and_in_the_report(pro
     validator = next(r for r in results if r.node_id == "ExampleValidator")
     with metadata.Metadata(project.connection) as handle:
         artifacts = our_metadata.output_artifacts(handle.store, validator.execution_id)
-    note = "drift of label: L-infinity 0.200 (limit 0.1); 'positive' went from 50.0% to 30.0%"
+    note = (
+        "drift of label: L-infinity 0.200 (limit 0.1); 'positive' went from 50.0% to 30.0%, on 100 after 100"
+    )
     window = spans.SpanWindow(spans=(1, 2), previous=1)
     report = data_report.DataReport.of(window, notes=()).with_anomalies(artifacts)
     assert list(report.lines()) == [
@@ -151,7 +153,7 @@ def test_a_changed_span_is_read_again_and_drift_beyond_the_limit_stops(project, 
     message = str(stopped.value)
     assert (
         "split train, drift from the span before, column label: L-infinity 0.500 (limit 0.3); "
-        "'positive' went from 80.0% to 30.0%\n    fix at " in message
+        "'positive' went from 80.0% to 30.0%, on 100 after 100\n    fix at " in message
     )
     assert re.search(
         r"toy\.toml:\d+ \(validation\.drift_stop\): .* drift_stop = \{ label = 0\.60 \}", message

@@ -10,14 +10,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
-from bert_pipeline import run_record
+from bert_pipeline import history, run_record
 from bert_pipeline.components.predictions import Writing, as_line
 from bert_pipeline.lineage_picture import Picture
 from bert_pipeline.report import (
     after_run,
     answers,
+    blocks,
     confusions,
     examples,
     model_card,
@@ -149,14 +151,72 @@ def test_lineage_stands_in_layers_from_the_data_to_the_push():
 
 
 def test_training_curves_are_read_from_tensorboard_files(tmp_path):
-    import tensorflow as tf
-
-    writer = tf.summary.create_file_writer(str(tmp_path / "eval"))
+    writer = tf.summary.create_file_writer(str(tmp_path / "held_out"))
     with writer.as_default():
         tf.summary.scalar("loss", 0.5, step=10)
         tf.summary.scalar("loss", 0.25, step=20)
     writer.close()
-    assert training.read_curves(tmp_path) == {("eval", "loss"): ([10, 20], [0.5, 0.25])}
+    assert training.read_curves(tmp_path) == {("held_out", "loss"): ([10, 20], [0.5, 0.25])}
+
+
+TRAINED = {
+    "num_train_examples": 769,
+    "num_steps": 98,
+    "seconds": 60.4,
+    "examples_per_second": 31.2,
+    "best_epoch": 1,
+    "warm_start": "",
+    "history": {
+        "cross_entropy": [0.9, 0.3],
+        "accuracy": [0.5, 0.9],
+        "val_cross_entropy": [0.6, 0.7],
+        "val_accuracy": [0.8, 0.75],
+    },
+}
+
+
+def training_of(past: Past, **record) -> tuple[str, blocks.Figure]:
+    """The sentence and the figure of a training with that record."""
+    past.run(span=1, weights="a")
+    folder = Path(past.store.get_artifacts_by_type("ModelRun")[0].uri)
+    (folder / "training.json").write_text(json.dumps(record))
+    with tf.summary.create_file_writer(str(folder / "train")).as_default():
+        tf.summary.scalar("loss", 0.5, step=10)
+    run_name = history.read_history(past.store, task="toy").runs[0].name
+    source = after_run.writing.source_of(past.store, paths=past.paths, run_name=run_name, num_examples=0)
+    text, figure = training.section(source).blocks
+    return text.text, figure
+
+
+def test_training_says_what_chose_the_epoch_and_shows_both_parts(past):
+    chosen = "epoch 1 of 2, chosen on 71 texts of train that it did not train on"
+    sentence, figure = training_of(past, **TRAINED, chosen_on=chosen)
+    assert sentence == (
+        "2 epochs over 769 examples, 98 steps, 60 s at 31 examples/s; the weights are those of epoch 1 of 2, chosen on "
+        "71 texts of train that it did not train on."
+    )
+    assert figure.finding == (
+        "Loss went from 0.900 to 0.300 on what was trained on and from 0.600 to 0.700 on the held-out texts, where "
+        "accuracy was 0.800 in epoch 1, whose weights were kept."
+    )
+    assert figure.numbers.header == (
+        "epoch", "train loss", "train accuracy", "held-out loss", "held-out accuracy"
+    )  # fmt: skip
+    assert figure.numbers.rows[1] == ("2", "0.300", "0.900", "0.700", "0.750")
+
+
+def test_training_of_which_nothing_was_held_out_shows_its_own_figures_alone(past):
+    only = {name: TRAINED["history"][name] for name in ("cross_entropy", "accuracy")}
+    chosen = "epoch 2 of 2, the last: training.held_out_share is 0"
+    _, figure = training_of(past, **TRAINED | {"best_epoch": 2, "history": only, "chosen_on": chosen})
+    assert figure.finding == f"Loss went from 0.900 to 0.300 on what was trained on; {chosen}."
+    assert figure.numbers.header == ("epoch", "train loss", "train accuracy")
+
+
+def test_training_from_before_says_that_the_gates_read_what_chose(past):
+    sentence, figure = training_of(past, **TRAINED)
+    assert "epoch 1 of 2, chosen on the eval split, which the gates read as well." in sentence
+    assert figure.numbers.header[3:] == ("eval loss", "eval accuracy")
 
 
 def quoted(past: Past, text: str, limit: int) -> Section:
@@ -217,8 +277,8 @@ def test_names_with_quotes_and_line_breaks_leave_the_card_whole():
             "evaluation": {"costs": {odd: {"b": 3.0}}, "cost_unit": "min"},
         },
         intended_use="", data_license="", state="pushed", encoder={"handle": odd, "sha256": "5", "license": "MIT"},
-        data=[], spans="", header=["slice"], rows=[["all"]], confidence="95%", num_evaluated=1, limits=[], facts=[],
-        call=call,
+        data=[], spans="", epoch="", header=["slice"], rows=[["all"]], confidence="95%", num_evaluated=1, limits=[],
+        facts=[], call=call,
     )  # fmt: skip
     shown = r"""it's # "x" \| &lt;b&gt;"""
     lines = card.splitlines()

@@ -52,11 +52,12 @@ def test_texts_alone_are_enough_in_service(check):
 def test_another_script_is_told(check):
     assert check(text=RUSSIAN) == [
         "served texts are not those of the training: text_script: L-infinity 1.000 (limit 0.3); 'latin' went from "
-        "100.0% to 0.0%; train on newer data"
+        "100.0% to 0.0%, on 200 after 200; train on newer data"
     ]
     mixed = check(text=RUSSIAN[:40] + ENGLISH[:160])
     assert mixed == [
-        "served texts moved: text_script: L-infinity 0.200 (limit 0.05); 'latin' went from 100.0% to 80.0%"
+        "served texts moved: text_script: L-infinity 0.200 (limit 0.05); 'latin' went from 100.0% to 80.0%, on 200 "
+        "after 200"
     ]
 
 

@@ -89,6 +89,11 @@ def test_progress_is_a_line_now_and_then_elsewhere() -> None:
 def test_each_epoch_ends_with_a_line_of_both_splits() -> None:
     stream = Terminal()
     progress = bert_progress.Progress(bert_progress.Clock(PLAN), stream=stream)
+    progress.on_epoch_begin(0)
+    progress.on_epoch_end(0, {"cross_entropy": 1.0, "accuracy": 0.5})
+    assert stream.getvalue() == "\r\x1b[Kepoch 1/3  train:  loss 1  accuracy 0.500\n"
+    stream.seek(0)
+    stream.truncate()
     progress.on_epoch_begin(1)
     progress.on_epoch_end(
         1,
@@ -101,7 +106,7 @@ def test_each_epoch_ends_with_a_line_of_both_splits() -> None:
         },
     )
     assert stream.getvalue() == (
-        "\r\x1b[Kepoch 2/3  train:  loss 0.5  accuracy 0.750  eval:  loss 0.625  accuracy 0.500\n"
+        "\r\x1b[Kepoch 2/3  train:  loss 0.5  accuracy 0.750  held out:  loss 0.625  accuracy 0.500\n"
     )
 
 
@@ -118,11 +123,21 @@ def test_a_loss_that_is_no_number_stops_and_says_where(loss: float) -> None:
     )
 
 
-def test_an_eval_loss_that_is_no_number_stops_too() -> None:
+def test_a_held_out_loss_that_is_no_number_stops_too() -> None:
     stop = bert_callbacks.StopAtNonFiniteLoss(PLAN, rate_of_step=lambda step: step / 1000)
     stop.on_epoch_end(0, {"cross_entropy": 0.5, "val_cross_entropy": 0.5})
-    with pytest.raises(FloatingPointError, match=r"^the eval loss became nan at step 4/4 of epoch 1"):
+    with pytest.raises(FloatingPointError, match=r"^the held-out loss became nan at step 4/4 of epoch 1"):
         stop.on_epoch_end(0, {"cross_entropy": 0.5, "val_cross_entropy": math.nan})
+
+
+def test_without_a_held_out_part_the_last_weights_are_looked_at_themselves() -> None:
+    stop = bert_callbacks.StopAtNonFiniteLoss(PLAN, rate_of_step=lambda step: step / 1000)
+    model = tf_keras.Sequential([tf_keras.layers.Dense(1, use_bias=False, input_shape=[1])])
+    stop.set_model(model)
+    stop.on_epoch_end(0, {"cross_entropy": 0.5})
+    model.set_weights([np.array([[math.nan]])])
+    with pytest.raises(FloatingPointError, match=r"^the weights became nan at step 4/4 of epoch 1"):
+        stop.on_epoch_end(0, {"cross_entropy": 0.5})
 
 
 def _run_epochs(
@@ -165,6 +180,25 @@ def test_best_epoch_is_by_loss_or_by_accuracy_and_then_loss(
     assert best.best_epoch == best_epoch
 
 
+def test_where_nothing_chooses_the_last_weights_are_kept_and_nothing_stops(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "weights.h5"
+    best = bert_callbacks.KeepBestWeights(str(path), patience=1, by=bert_callbacks.LAST)
+    assert _run_epochs(best, eval_losses=[0.4, 0.6, 0.7, 0.5]) == (4, 3.0)
+    assert best.best_epoch == 3
+    model = tf_keras.Sequential([tf_keras.layers.Dense(1, use_bias=False, input_shape=[1])])
+    model.load_weights(path)
+    assert float(model.get_weights()[0][0, 0]) == 3.0
+
+
+def test_without_a_held_out_part_there_is_no_curve_of_one(tmp_path: pathlib.Path) -> None:
+    board = bert_callbacks.TensorBoardLogs(
+        str(tmp_path), clock=bert_progress.Clock(PLAN), rate_of_step=lambda step: step / 8
+    )
+    board.on_epoch_end(0, {"cross_entropy": 0.5, "accuracy": 0.75})
+    board.on_train_end()
+    assert not (tmp_path / "held_out").exists()
+
+
 def _points(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
     points: dict[str, list[tuple[int, float]]] = {}
     for path in folder.iterdir():
@@ -193,4 +227,4 @@ def test_curves_of_both_splits_are_written(tmp_path: pathlib.Path) -> None:
     assert sorted(train) == ["accuracy", "examples_per_second", "learning_rate", "loss"]
     assert train["loss"] == [(4, 0.5)]
     assert train["learning_rate"] == [(4, 0.375)]
-    assert _points(tmp_path / "eval") == {"loss": [(4, 0.25)], "accuracy": [(4, 1.0)]}
+    assert _points(tmp_path / "held_out") == {"loss": [(4, 0.25)], "accuracy": [(4, 1.0)]}

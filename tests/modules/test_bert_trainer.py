@@ -38,10 +38,13 @@ def test_a_task_that_can_be_told_apart_is_learnt(trained: Any) -> None:
     assert history["val_accuracy"][report["best_epoch"] - 1] == 1.0
     assert history["val_cross_entropy"][-1] < 0.1 < 0.9 < history["cross_entropy"][0]
     assert report["best_epoch"] == 1 + int(np.argmin(history["val_cross_entropy"]))
-    assert (report["num_train_examples"], report["num_eval_examples"], report["num_steps"]) == (
-        83,
-        21,
-        15 * 6,
+    assert (report["num_train_examples"], report["num_held_out_examples"], report["num_steps"]) == (
+        48,
+        35,
+        30 * 6,
+    )
+    assert report["chosen_on"] == (
+        f"epoch {report['best_epoch']} of 30, chosen on 35 texts of train that it did not train on"
     )
     assert report["training"]["learning_rate"] == 5e-3
     assert report["examples_per_second"] > 0
@@ -69,12 +72,12 @@ def test_exported_model_is_the_trained_one(trained: Any) -> None:
 
 def test_progress_is_shown_and_curves_are_written(trained: Any) -> None:
     lines = trained.stderr.splitlines()
-    assert re.fullmatch(r"epoch 1/15  step 1/6  loss \S+  accuracy \S+", lines[0])
+    assert re.fullmatch(r"epoch 1/30  step 1/6  loss \S+  accuracy \S+", lines[0])
     assert re.fullmatch(
-        r"epoch 15/15  train:  loss \S+  accuracy 1.000  eval:  loss \S+  accuracy 1.000", lines[-1]
+        r"epoch 30/30  train:  loss \S+  accuracy 1.000  held out:  loss \S+  accuracy 1.000", lines[-1]
     )
     assert list((trained.model_run_dir / "train").glob("events*"))
-    assert list((trained.model_run_dir / "eval").glob("events*"))
+    assert list((trained.model_run_dir / "held_out").glob("events*"))
 
 
 def test_same_seed_gives_the_same_losses(
@@ -84,6 +87,7 @@ def test_same_seed_gives_the_same_losses(
         _train(toy, tmp_path / name, tiny_encoder, class_weights="balanced")["history"] for name in "ab"
     )
     assert one == two
+    assert "val_accuracy" not in one  # of 83 rows a tenth is too little
     assert "epoch" not in capfd.readouterr().err  # progress=False
 
 
@@ -108,6 +112,7 @@ def test_early_stopping_keeps_the_best_epoch(
         learning_rate=0.5,
         freeze_encoder=True,
         early_stopping_patience=1,
+        held_out_share=0.4,
     )
     losses = report["history"]["val_cross_entropy"]
     assert len(losses) < 9
@@ -138,16 +143,16 @@ class Accessor:
 
 given = json.loads(sys.argv[1])
 schema = tft.TFTransformOutput(given["transform"]).transformed_metadata.schema
-splits = [bert_batches.Split(name, (given[name],), Accessor(), schema) for name in ("train", "eval")]
+split = bert_batches.Split("train", (given["train"],), Accessor(), schema)
 training = bert_task.TrainingConfig(
-    epochs=2, batch_size=41, learning_rate=1e-3, dropout=0.0, class_weights="balanced"
+    epochs=2, batch_size=47, learning_rate=1e-3, dropout=0.0, class_weights="balanced", held_out_share=0.4
 )
 for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
     folder = f"{given['folder']}/{len(devices)}"
     job = bert_job.Job(
         data=bert_task.DataConfig(path="", text=("review",), label="label", labels=("bad", "good", "so so"), files={}),
         encoder=bert_task.EncoderConfig(), training=training, encoder_path=given["encoder"],
-        train_split=splits[0], eval_split=splits[1], model_run_dir=folder, show_progress=False)
+        train_split=split, model_run_dir=folder, show_progress=False)
     strategy = tf.distribute.MirroredStrategy(devices)
     model = bert_trainer.train(job, strategy=strategy)
     np.savez(f"{folder}/weights.npz", **{v.name: v.numpy() for v in model.trainable_variables})
@@ -155,7 +160,7 @@ for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
 
 
 def test_two_replicas_train_as_one(toy: Any, tiny_checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Batches of 41 of 83 examples: shards of 20 and 21, and a last batch of 1, whose other shard is empty."""
+    """Batches of 47 of 48 examples: shards of 23 and 24, and a last batch of 1, whose other shard is empty."""
     shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
     config = json.loads((tmp_path / "checkpoint" / "config.json").read_text())
     # No dropout, which each replica draws for itself; one layer, to be quick.
@@ -173,7 +178,8 @@ def test_two_replicas_train_as_one(toy: Any, tiny_checkpoint: pathlib.Path, tmp_
 
     reports = [json.loads((tmp_path / "runs" / n / "training.json").read_text()) for n in "12"]
     assert [report["num_replicas"] for report in reports] == [1, 2]
-    assert [report["num_steps"] for report in reports] == [6, 6]
+    assert [report["num_steps"] for report in reports] == [4, 4]
+    assert len(reports[0]["history"]["val_accuracy"]) == 2
     for name, values in reports[0]["history"].items():
         np.testing.assert_allclose(reports[1]["history"][name], values, rtol=1e-5)
     one, two = (np.load(tmp_path / "runs" / n / "weights.npz") for n in "12")

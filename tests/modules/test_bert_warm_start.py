@@ -47,7 +47,7 @@ def test_training_starts_at_the_loss_where_the_base_model_ended(
 ) -> None:
     """A learning rate of nearly 0 leaves the weights as they were taken over."""
     settings = bert_task.TrainingConfig(
-        epochs=1, batch_size=16, learning_rate=1e-30, warm_start="latest_blessed"
+        epochs=1, batch_size=16, learning_rate=1e-30, warm_start="latest_blessed", held_out_share=0.4
     )
     fn_args = toy.fn_args(tmp_path, encoder_path=trained.encoder.path, training=settings, progress=True)
     fn_args.base_model = trained.fn_args.serving_model_dir

@@ -1,0 +1,119 @@
+"""What chance explains of a distance: exact where it can be, never too small a p-value, and not blind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bert_pipeline import drift_chance
+from bert_pipeline.drift_chance import Cumulative
+from tests import drift_samples
+
+
+@pytest.mark.parametrize("count", [0, 2, 4, 5, 7, 9, 10])
+def test_p_value_of_two_categories_is_that_of_the_hypergeometric_distribution(count):
+    now, before = {"a": count, "b": 10 - count}, {"a": 460, "b": 540}
+    pooled = 460 + count
+    drawn = np.arange(11)
+    chances = stats.hypergeom.pmf(drawn, 1010, pooled, 10)
+    distances = abs(drawn / 10 - (pooled - drawn) / 1000)
+    exact = chances[distances >= distances[count] - 1e-9].sum()
+    error = 4 * (exact * (1 - exact) / drift_chance.NUM_DRAWS) ** 0.5 + 1 / drift_chance.NUM_DRAWS
+    assert drift_chance.p_value_of_counts(now, before) == pytest.approx(exact, abs=error)
+
+
+def test_p_values_are_the_same_each_time_and_one_where_nothing_moved():
+    now, before = {"a": 40, "b": 60}, {"a": 300, "b": 700}
+    first = drift_chance.p_value_of_counts(now, before)
+    drift_chance._distances.cache_clear()
+    assert drift_chance.p_value_of_counts(now, before) == first
+    assert drift_chance.p_value_of_counts({"a": 3, "b": 7}, before) == 1.0
+    assert drift_chance.p_value_of_counts({"a": 5}, {"a": 9}) == 1.0
+
+
+def test_a_value_that_one_side_lacks_counts():
+    assert drift_chance.p_value_of_counts({"new": 10}, {"a": 500, "b": 500}) < 0.001
+    assert drift_chance.p_value_of_counts({"a": 10}, {"a": 998, "rare": 2}) == 1.0
+
+
+SHAPES = {
+    "normal": lambda generator, size: generator.normal(size=size),
+    "long tail": lambda generator, size: generator.pareto(1.2, size=size),
+    "ties": lambda generator, size: generator.integers(1, 6, size=size),
+    "mostly 0": lambda generator, size: np.where(generator.random(size) < 0.8, 0, generator.random(size)),
+    "one value": lambda _, size: np.full(size, 3.0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("now", "before"), [(1, 40), (10, 1000), (300, 200)])
+def test_the_least_distance_is_never_above_the_true_one(shape, now, before):
+    generator = np.random.default_rng(1)
+    for shift in (0.0, 0.3, 2.0):
+        for _ in range(20):
+            a, b = SHAPES[shape](generator, now) + shift, SHAPES[shape](generator, before)
+            least = drift_chance.least_distance(drift_samples.cumulative(a), drift_samples.cumulative(b))
+            true = stats.ks_2samp(a, b).statistic
+            assert true - 0.3 <= least <= true + 1e-9  # of ten buckets a side not more than two are unknown
+
+
+def test_the_least_distance_is_the_true_one_where_both_know_the_same_points():
+    a = Cumulative(100, 1, (1, 2, 3), (0.2, 0.5, 1.0))
+    b = Cumulative(100, 1, (1, 2, 3), (0.3, 0.9, 1.0))
+    assert drift_chance.least_distance(a, b) == pytest.approx(0.4)
+    apart = Cumulative(10, 7, (8, 9), (0.5, 1.0))
+    assert drift_chance.least_distance(a, apart) == drift_chance.least_distance(apart, a) == 1.0
+
+
+def test_bounds_are_those_of_what_is_known():
+    known = Cumulative(10, 1.0, (2.0, 5.0), (0.4, 1.0))
+    least, most = known.bounds(np.array([0.5, 1.0, 2.0, 3.0, 5.0, 6.0]))
+    assert least.tolist() == [0.0, 0.0, 0.4, 0.4, 1.0, 1.0]
+    assert most.tolist() == [0.0, 0.4, 0.4, 1.0, 1.0, 1.0]
+
+
+def test_p_value_of_numbers_is_kolmogorovs():
+    a = Cumulative(200, 0, (1, 2), (0.4, 1.0))
+    b = Cumulative(300, 0, (1, 2), (0.5, 1.0))
+    # n m / (n + m) = 120; 120 ** 0.5 * 0.1 = 1.095, Kolmogorov's limit gives 0.18
+    assert drift_chance.p_value_of_numbers(a, b) == pytest.approx(0.17, abs=0.02)
+
+
+def test_holm_names_columns_while_their_p_values_stay_below_the_rising_level():
+    assert drift_chance.beyond_chance({"a": 0.012, "b": 0.016, "c": 0.024, "d": 0.06}) == {"a", "b", "c"}
+    assert drift_chance.beyond_chance({"a": 0.012, "b": 0.017, "c": 0.026, "d": 0.06}) == {"a"}
+    assert drift_chance.beyond_chance({"a": 0.013, "b": 0.013, "c": 0.013, "d": 0.013}) == set()
+    assert drift_chance.beyond_chance({"a": 0.05}) == {"a"}
+    assert drift_chance.beyond_chance({}) == set()
+
+
+def test_the_least_p_value_passes_holms_level_of_many_columns():
+    p_value = drift_chance.p_value_of_counts({"a": 1000}, {"b": 1000})
+    assert drift_chance.beyond_chance({"moved": p_value, **{str(i): 1.0 for i in range(98)}}) == {"moved"}
+
+
+def test_the_smallest_change_that_is_seen_is_the_first_of_a_small_p_value():
+    level, pooled = 0.01, 130
+    told, hidden = [], []
+    for count in range(31):
+        now, before = {"a": count, "b": 30 - count}, {"a": pooled - count, "b": 200 - pooled + count}
+        distance = abs(count / 30 - (pooled - count) / 200)
+        is_told = drift_chance.p_value_of_counts(now, before) <= level
+        (told if is_told else hidden).append(distance)
+        least = drift_chance.smallest_seen_of_counts(now, before, level=level)
+        assert is_told == (distance >= least - 1e-9)
+    assert max(hidden) < min(told)
+
+
+def test_the_smallest_shift_that_is_seen_is_kolmogorovs_quantile():
+    shift = drift_chance.smallest_seen(num_now=100, num_before=1000, level=0.01)
+    assert stats.kstwo.sf(shift, 91) == pytest.approx(0.01)
+    assert shift > drift_chance.smallest_seen(num_now=1000, num_before=1000, level=0.01)
+
+
+@pytest.mark.parametrize(("now", "before"), [(10, 1_000), (100, 1_000), (30, 10_000)])
+def test_quiet_comparisons_are_told_in_one_of_twenty_at_most(now, before):
+    generator = np.random.default_rng((7, now, before))
+    told = [drift_samples.quiet_is_told(generator, now, before) for _ in range(100)]
+    assert np.mean(told) <= drift_samples.band(100)
