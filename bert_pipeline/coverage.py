@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+from bert_pipeline.judging.intervals import share_interval
+
 # A slice on which an accuracy of one half is known to no better than this (95 % interval) is called thin: under
 # 16 examples. Two such slices of 0.5 and 0.9 could not be told apart.
 THIN_HALF_WIDTH = 0.25
@@ -64,7 +66,7 @@ class Thin:
 
 def half_width(num_examples: int) -> float:
     """Half of the 95 % interval of an accuracy of one half over so many examples."""
-    return 1.96 * 0.5 / math.sqrt(num_examples)
+    return share_interval(num_examples / 2, num_examples).half_width
 
 
 def thin_slices(

@@ -63,13 +63,20 @@ class Drift:
     the limit lies within chance, also from which change on it would be told."""
 
 
-def compare(current: Statistics, reference: Statistics, thresholds: Mapping[str, Threshold]) -> list[Drift]:
+def compare(
+    current: Statistics,
+    reference: Statistics,
+    thresholds: Mapping[str, Threshold],
+    *,
+    alpha: float = drift_chance.ALPHA,
+) -> list[Drift]:
     """Measures how far each column with a limit has moved.
 
     Args:
         current: statistics of the new data (one dataset).
         reference: statistics of what it is compared with: the span before, or the training data.
         thresholds: column to limits; other columns are not measured.
+        alpha: the chance that any column is told where nothing changed.
 
     Returns:
         A `Drift` for each column with a limit that both sides have, the largest distance first.
@@ -93,7 +100,7 @@ def compare(current: Statistics, reference: Statistics, thresholds: Mapping[str,
         column for column in values if thresholds[column].note < 1 and _varies(now[column], before[column])
     ]
     p_values = {column: _p_value(now[column], before[column]) for column in judged}
-    beyond = drift_chance.beyond_chance(p_values)
+    beyond = drift_chance.beyond_chance(p_values, alpha=alpha)
     found = [
         _drift(
             column,
@@ -101,7 +108,7 @@ def compare(current: Statistics, reference: Statistics, thresholds: Mapping[str,
             threshold=thresholds[column],
             by_chance=column not in beyond,
             sides=(now[column], before[column]),
-            level=drift_chance.ALPHA / max(1, len(judged)),
+            level=alpha / max(1, len(judged)),
         )
         for column, value in values.items()
     ]

@@ -14,12 +14,16 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
+from bert_pipeline.judging.intervals import holm
+
 # The chance that a comparison of two samples of one source tells anything at all, over all its columns.
 ALPHA = 0.05
 
-# Divisions of the pooled examples drawn for a p-value of categories. The least p-value is one in so many, and Holm's
-# smallest level 1 in 20 times the number of columns: more than 99 columns of categories would tell nothing.
+# Divisions of the pooled examples drawn for a p-value of categories.
 NUM_DRAWS = 2000
+# Where fewer of them lie as far, an exact bound says more than their number: many columns, and a verdict that is given
+# each day, ask for chances under one in NUM_DRAWS.
+_FEW_DRAWS = 10
 # The same counts always give the same p-value.
 SEED = 20_261_128
 # Rounding must not make two equal distances unequal.
@@ -59,7 +63,15 @@ def p_value_of_counts(now: Mapping[str, int], before: Mapping[str, int]) -> floa
     seen = np.array([now.get(value, 0) for value in sorted({*now, *before})])
     distances = _distances(pooled, size, others)
     as_far = np.count_nonzero(distances >= _distance(seen, pooled, size, others) - _ROUNDING)
-    return float(1 + as_far) / (1 + NUM_DRAWS)
+    drawn = float(1 + as_far) / (1 + NUM_DRAWS)
+    return min(drawn, _bound_of_counts(pooled, seen, size)) if as_far < _FEW_DRAWS else drawn
+
+
+def _bound_of_counts(pooled: tuple[int, ...], seen: np.ndarray, size: int) -> float:
+    """Fisher's exact test of each value, two-sided, times the number of values (Bonferroni): never too small."""
+    args = (sum(pooled), np.array(pooled), size)
+    tails = np.minimum(stats.hypergeom.cdf(seen, *args), stats.hypergeom.sf(seen - 1, *args))
+    return float(min(1.0, 2 * len(pooled) * tails.min()))
 
 
 def p_value_of_numbers(now: Cumulative, before: Cumulative) -> float:
@@ -98,6 +110,10 @@ def smallest_seen(*, num_now: int, num_before: int, level: float) -> float:
 def smallest_seen_of_counts(now: Mapping[str, int], before: Mapping[str, int], *, level: float) -> float:
     """The L-infinity distance from which on samples of these sizes are beyond chance at a level."""
     pooled, size, others = _pooled(now, before)
+    if level < _FEW_DRAWS / NUM_DRAWS:  # by a normal quantile: no draw is so rare
+        shares = np.array(pooled) / sum(pooled)
+        spread = np.sqrt(shares * (1 - shares) * (1 / size + 1 / others)).max()
+        return float(min(1.0, stats.norm.isf(level / (2 * len(pooled))) * spread))
     distances = np.sort(_distances(pooled, size, others))
     num_allowed = max(0, int(level * (1 + NUM_DRAWS)) - 1)  # as far or further, for a p-value of `level`
     further = distances[distances > distances[-1 - num_allowed] + _ROUNDING]
@@ -115,12 +131,10 @@ def beyond_chance(p_values: Mapping[str, float], *, alpha: float = ALPHA) -> set
         p_values: of all columns of the comparison.
         alpha: the chance that any column is named where nothing changed.
     """
-    found: set[str] = set()
-    for column, p_value in sorted(p_values.items(), key=lambda item: (item[1], item[0])):
-        if p_value > alpha / (len(p_values) - len(found)):
-            break
-        found.add(column)
-    return found
+    adjusted = holm(list(p_values.values()))
+    return {
+        column for column, p_value in zip(p_values, adjusted, strict=True) if p_value <= alpha + _ROUNDING
+    }
 
 
 def _effective_size(num_now: int, num_before: int) -> int:

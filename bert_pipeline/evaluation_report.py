@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 import bert_task
 import tensorflow_model_analysis as tfma
 
-from bert_pipeline import evaluation
 from bert_pipeline.components.evaluator import read_verdict
-from bert_pipeline.gate_checks import BOUNDS
-from bert_pipeline.refusals import refusals_of
+from bert_pipeline.gate_checks import BOUNDS, gates_of
 from bert_pipeline.slice_metrics import SliceMetrics as SliceMetrics
 from bert_pipeline.slice_metrics import read_slices
 
@@ -35,6 +33,9 @@ class EvaluationReport:
     behind: tuple[str, ...] = ()
     """The worst slices of each comparison between slices (`max_gap`)."""
 
+    held: tuple[str, ...] = ()
+    """One sentence for each bound that held, with what it could have seen."""
+
     cost_unit: str = ""
     """Unit of expected_cost."""
 
@@ -47,30 +48,26 @@ def read_report(evaluation_uri: str, *, task: bert_task.TaskConfig) -> Evaluatio
         task: the task that was evaluated.
     """
     validation = tfma.load_validation_result(evaluation_uri)
-    found = read_slices(evaluation_uri, labels=task.data.labels, costs=task.evaluation.costs)
+    found = read_slices(evaluation_uri, labels=task.data.labels)
     verdict = read_verdict(evaluation_uri)
     by_name = {slice_metrics.slice: slice_metrics for slice_metrics in found}
     overall = by_name.pop("", SliceMetrics("", (), 0, {}, {}, ()))
     has_baseline = bool(overall.baseline)
     order = [_columns(spec) for spec in task.evaluation.slices]
     slices = sorted(by_name.values(), key=lambda s: (order.index(s.columns), s.slice))
-    thresholds = refusals_of(
-        validation,
-        metrics={s.slice: s.metrics for s in found},
-        baseline={s.slice: s.baseline for s in found},
-    )
     return EvaluationReport(
         overall=overall,
         slices=tuple(slices),
         blessed=validation.validation_ok and not verdict.refusals,
         has_baseline=has_baseline,
-        refusals=(*thresholds, *verdict.refusals),
+        refusals=verdict.refusals,
         notes=(
             *_notes(task, slices=slices, has_baseline=has_baseline),
             *_without_value(task.evaluation.slices, overall=overall, slices=slices),
             *verdict.notes,
         ),
         behind=verdict.behind,
+        held=verdict.held,
         cost_unit=task.evaluation.cost_unit,
     )
 
@@ -81,7 +78,7 @@ def _columns(spec: str) -> tuple[str, ...]:
 
 
 def _notes(task: bert_task.TaskConfig, *, slices: list[SliceMetrics], has_baseline: bool) -> Iterator[str]:
-    gates = evaluation.gates_of(task)
+    gates = gates_of(task)
     if not task.evaluation.gates:
         yield f"the task names no gates; the default ones hold: {'; '.join(map(_gate_text, gates))}"
     changes = [g for g in gates if (g.max_drop, g.max_rise, g.min_gain) != (None, None, None)]

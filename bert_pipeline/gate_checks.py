@@ -8,14 +8,32 @@ import re
 
 import bert_task
 
+from bert_pipeline import scores
 from bert_pipeline.errors import UserError
 
 BOUNDS = ("min", "max", "max_drop", "max_rise", "min_gain", "max_gap")
 
-_METHODS = ("jackknife", "bootstrap", "none")
+# Whether intervals are shown: on or none. The others are what an older version of this called `on`.
+_INTERVALS = ("on", "none", "jackknife", "bootstrap")
 
-# `gaps.NOT_COMPARABLE`, spelled out: that file imports TFMA, which takes seconds.
-_NO_GAP = ("auc", "calibration_error", "example_count")
+# How far over 1/num_labels a task without gates wants macro_f1: three standard errors of an accuracy of one half
+# over 1,000 examples (sqrt(0.25 / 1000) = 0.016).
+_DEFAULT_MARGIN = 0.05
+
+
+def gates_of(task: bert_task.TaskConfig) -> tuple[bert_task.GateConfig, ...]:
+    """The gates of a task; where it names none, the default ones.
+
+    The defaults: macro_f1 clearly above 1/num_labels, which a model that answers one label only cannot pass (its F1 is
+    at most 1 for that label and 0 for the rest), and accuracy at most 0.02 below the baseline's.
+    """
+    if task.evaluation.gates:
+        return task.evaluation.gates
+    floor = round(1 / len(task.data.labels) + _DEFAULT_MARGIN, 4)
+    return (
+        bert_task.GateConfig(metric=scores.MACRO_F1, min=floor),
+        bert_task.GateConfig(metric=scores.ACCURACY, max_drop=0.02),
+    )
 
 
 def check_evaluation(task: bert_task.TaskConfig) -> None:
@@ -25,10 +43,8 @@ def check_evaluation(task: bert_task.TaskConfig) -> None:
         UserError: names the key, the value and the fix.
     """
     evaluation = task.evaluation
-    if evaluation.intervals not in _METHODS:
-        raise UserError(
-            f"evaluation.intervals is {evaluation.intervals!r}; it must be one of {', '.join(_METHODS)}"
-        )
+    if evaluation.intervals not in _INTERVALS:
+        raise UserError(f"evaluation.intervals is {evaluation.intervals!r}; it must be on or none")
     _check_costs(task)
     for i, gate in enumerate(evaluation.gates):
         key = f"evaluation.gates[{i}]"
@@ -55,7 +71,7 @@ def check_evaluation(task: bert_task.TaskConfig) -> None:
             )
         _check_bounds(gate, key=key)
         _check_comparison(gate, key=key, is_column=bool(column) and not equals)
-        _check_confidence(gate, key=key, intervals=evaluation.intervals)
+        _check_confidence(gate, key=key)
 
 
 # Metrics that lie between 0 and 1; all others have no upper end.
@@ -84,10 +100,9 @@ def _check_comparison(gate: bert_task.GateConfig, *, key: str, is_column: bool) 
         raise UserError(
             f"{key}.max_gap compares the values of a column, and {key}.slice is {gate.slice!r}; name a column"
         )
-    if gate.max_gap is not None and gate.metric in _NO_GAP:
+    if gate.max_gap is not None and gate.metric == scores.EXAMPLE_COUNT:
         raise UserError(
-            f"{key}.max_gap cannot compare {gate.metric!r}, whose value outside a slice is not known; "
-            "take accuracy, macro_f1, loss, expected_cost, precision/<label> or recall/<label>"
+            f"{key}.max_gap cannot compare example_count, a number of examples; name another metric"
         )
     if gate.min_examples < 0 or (gate.min_examples and not gate.slice):
         raise UserError(
@@ -96,15 +111,11 @@ def _check_comparison(gate: bert_task.GateConfig, *, key: str, is_column: bool) 
         )
 
 
-def _check_confidence(gate: bert_task.GateConfig, *, key: str, intervals: str) -> None:
+def _check_confidence(gate: bert_task.GateConfig, *, key: str) -> None:
     if gate.confidence is None:
         return
     if not 0.5 <= gate.confidence < 1:
         raise UserError(f"{key}.confidence is {gate.confidence:g}; it must be from 0.5 to under 1, as 0.95")
-    if intervals == "none":
-        raise UserError(
-            f'{key}.confidence needs intervals, and evaluation.intervals is "none"; make it "jackknife"'
-        )
 
 
 def _check_costs(task: bert_task.TaskConfig) -> None:

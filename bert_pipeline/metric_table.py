@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 
 from bert_pipeline import scores
-from bert_pipeline.estimates import SHOWN_CONFIDENCE, Estimate
 from bert_pipeline.evaluation_report import EvaluationReport, SliceMetrics
+from bert_pipeline.judging.intervals import Interval
 
 # Metrics of the table, expected_cost where the task has costs; all of them are in summary.json.
 _COLUMNS = (scores.ACCURACY, scores.MACRO_F1, scores.EXPECTED_COST)
@@ -22,7 +22,7 @@ def metric_lines(evaluation: EvaluationReport) -> Iterator[str]:
     columns = [
         name for name in _COLUMNS if name in evaluation.overall.metrics or name != scores.EXPECTED_COST
     ]
-    has_intervals = any(row.estimates for row in rows)
+    has_intervals = any(row.intervals for row in rows)
     heads = {name: _head(name, evaluation) for name in columns}
     widths = {name: max(22, len(head) + 2) for name, head in heads.items()}
     width = max(12, *(len(row.slice) + 2 for row in rows))
@@ -41,17 +41,13 @@ def _head(name: str, evaluation: EvaluationReport) -> str:
 def _cell(row: SliceMetrics, name: str, *, has_intervals: bool) -> str:
     text = f"{row.metrics.get(name, math.nan):.3f}"
     if has_intervals:
-        known = row.estimates.get(name, Estimate(math.nan))
-        text += " ±?" if math.isinf(known.std_error) else f" ±{known.half_width(SHOWN_CONFIDENCE):.3f}"
+        known = row.intervals.get(name, Interval(math.nan))
+        text += f" ±{known.half_width:.3f}" if known.is_known else " ±?"
     return f"{text} ({row.baseline[name]:.3f})" if name in row.baseline else text
 
 
-def intervals(estimates: Mapping[str, Estimate]) -> dict[str, tuple[float, float] | None]:
-    """Metric to the ends of its 95 % interval; None where it is not known. The ends may lie outside [0, 1]."""
-    return {name: _ends(known) for name, known in sorted(estimates.items())}
-
-
-def _ends(known: Estimate) -> tuple[float, float] | None:
-    if math.isnan(known.value) or math.isinf(known.std_error):
-        return None
-    return known.low(SHOWN_CONFIDENCE), known.high(SHOWN_CONFIDENCE)
+def ends(found: Mapping[str, Interval]) -> dict[str, tuple[float, float] | None]:
+    """Metric to the ends of its 95 % interval; None where it is not known."""
+    return {
+        name: (known.low, known.high) if known.is_known else None for name, known in sorted(found.items())
+    }

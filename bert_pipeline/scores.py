@@ -158,7 +158,7 @@ class Tally:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the empty bins: a jackknife sends 400 tallies a slice between workers, mostly zeros."""
+        """Without the empty bins, which are most: tallies are sent between workers."""
         filled = np.flatnonzero(self.auc_counts)
         counts = (self.auc_counts.shape, filled.astype(np.int32), self.auc_counts.ravel()[filled])
         return {"counts": counts, "calibration": self.calibration, "loss": self.loss}
@@ -193,7 +193,7 @@ class Tally:
         answer = int(np.argmax(probabilities))
         bin_id = min(int(probabilities[answer] * NUM_CALIBRATION_BINS), NUM_CALIBRATION_BINS - 1)
         self.calibration[:, bin_id] += (1.0, float(answer == label_id), float(probabilities[answer]))
-        bins = _log_odds_bins(probabilities)
+        bins = log_odds_bins(probabilities)
         self.auc_counts[0, np.arange(num_labels), bins] += 1
         self.auc_counts[0, label_id, bins[label_id]] -= 1
         self.auc_counts[1, label_id, bins[label_id]] += 1
@@ -217,8 +217,14 @@ class Tally:
         }
 
 
-def _log_odds_bins(probabilities: np.ndarray) -> np.ndarray:
-    """Float [num_labels] -> int [num_labels], from 0 (surely not) to _NUM_AUC_BINS - 1 (surely)."""
+def losses(label_ids: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Cross entropy of each example, natural logarithm: int [n], float [n, num_labels] -> float [n]."""
+    of_truth = probabilities[np.arange(len(label_ids)), label_ids]
+    return np.asarray(-np.log(np.clip(of_truth, _EPSILON, 1.0)))
+
+
+def log_odds_bins(probabilities: np.ndarray) -> np.ndarray:
+    """Float [..., num_labels] -> int, alike, from 0 (surely not) to _NUM_AUC_BINS - 1 (surely)."""
     # float64 first: 1 - p of a float32 just under 1 would lose its last bits.
     p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1.0 - 1e-12)
     share = (np.log(p) - np.log1p(-p) + _MAX_LOG_ODDS) / (2 * _MAX_LOG_ODDS)

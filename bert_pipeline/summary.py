@@ -19,7 +19,7 @@ from bert_pipeline.config import LoadedTask
 from bert_pipeline.data_report import DataReport
 from bert_pipeline.evaluation_report import EvaluationReport, read_report
 from bert_pipeline.metadata import output_artifacts
-from bert_pipeline.metric_table import intervals, metric_lines
+from bert_pipeline.metric_table import ends, metric_lines
 from bert_pipeline.paths import RunPaths
 from bert_pipeline.runners.local import NodeResult
 from bert_pipeline.training_record import chosen_on, read_record
@@ -145,21 +145,22 @@ def as_json(report: RunReport) -> str:
         "version": report.version,
         "reasons": report.reasons,
         "metrics": _without_nan(overall.metrics),
-        "intervals": intervals(overall.estimates),
+        "intervals": ends(overall.intervals),
         "baseline": _without_nan(overall.baseline),
-        "change_intervals": intervals(overall.changes),
+        "change_intervals": ends(overall.changes),
         "num_examples": overall.num_examples,
         "slices": {
             s.slice: {
                 "num_examples": s.num_examples,
                 "metrics": _without_nan(s.metrics),
                 "baseline": _without_nan(s.baseline),
-                "intervals": intervals(s.estimates),
+                "intervals": ends(s.intervals),
             }
             for s in report.evaluation.slices
         },
         "epoch": report.epoch,
         **report.data.as_json(),
+        "held": report.evaluation.held,
         "behind": report.evaluation.behind,
         "thin": report.thin,
         "notes": report.evaluation.notes,
@@ -201,6 +202,8 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
     else:
         yield "verdict   REFUSED; what was in service stays"
         yield from (f"          {reason}" for reason in report.reasons)
+    if ran:
+        yield from (f"held      {line}" for line in report.evaluation.held)
     yield from (f"behind    {line}" for line in report.evaluation.behind)
     if report.epoch:
         yield f"training  {report.epoch}"

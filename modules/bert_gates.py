@@ -39,9 +39,10 @@ class GateConfig:
     the rest of the examples."""
 
     confidence: float | None = None
-    """Between 0.5 and 1, as 0.95: noise does not decide. `min`, `max` and `min_gain` must then be kept by the
-    whole confidence interval; `max_drop`, `max_rise` and `max_gap` refuse only what lies beyond them with the
-    whole interval. Unset: the measured value alone decides."""
+    """From 0.5 to under 1, one-sided: 1 - confidence is the chance that noise alone decides. `max_drop`, `max_rise`
+    and `max_gap` refuse a change that is larger than they allow and that chance does not explain, all comparisons of
+    the evaluation taken together; unset: 0.95. `min`, `max` and `min_gain` must be kept by the end of the interval
+    that this confidence gives; unset: by the measured value."""
 
     min_examples: int = 0
     """Slices of fewer examples are not judged, and the summary says so."""
@@ -57,10 +58,8 @@ class EvaluationConfig:
     gates: tuple[GateConfig, ...] = ()
     """Bounds; a model that breaks one is not blessed."""
 
-    intervals: str = "jackknife"
-    """How TFMA computes standard errors: `jackknife` (20 parts, each left out once), `bootstrap` (20 Poisson
-    resamples: 20 times the work of the metrics), or `none`
-    (https://www.tensorflow.org/tfx/model_analysis/metrics#confidence_intervals)."""
+    intervals: str = "on"
+    """Whether the summary and the report show 95 % intervals of every metric on every slice: `on` or `none`."""
 
     costs: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     """What an answer costs: true label to answered label to cost. What is not named costs 0 where right and 1

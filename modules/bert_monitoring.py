@@ -30,20 +30,22 @@ class MonitoringConfig:
     """What is compared with the evaluation at the push: accuracy, macro_f1, or recall/<label>."""
 
     watch_drop: float = 0.03
-    """Drop (absolute) from which the model is worth a look, overall or on a slice."""
+    """Drop (absolute) from which the model is worth a look, overall or on a slice, where chance does not explain it."""
 
     retrain_drop: float = 0.08
-    """Drop (absolute) from which it should be trained anew."""
+    """Drop (absolute) from which it should be trained again: a drop that chance does not explain, and that may be as
+    large as this (by its one-sided interval at `confidence`)."""
 
     confidence: float = 0.95
-    """How sure a drop must be to count (one-sided; by Bonferroni's correction over all data and the slices that a
-    gate names, and over the other slices)."""
+    """One-sided: a verdict on traffic in which nothing changed is not fine in at most 1 - confidence of the cases, over
+    all slices, the drift notes, and every look at the same version."""
 
     min_examples: int = 30
-    """Slices of fewer labelled texts are not judged."""
+    """Slices of fewer labelled texts, now or in the evaluation at the push, are not judged."""
 
     min_agreement: float = 0.0
-    """Share of weak labels that the model must agree with; under it the verdict is at least watch. 0: not judged."""
+    """Share of weak labels that the model must agree with; surely under it, the verdict is at least watch. 0: not
+    judged."""
 
     weak_labels: tuple[WeakLabelConfig, ...] = ()
     """Rules; the first that fits a text counts."""

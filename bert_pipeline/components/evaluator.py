@@ -1,4 +1,4 @@
-"""Evaluator with gates that see confidence intervals: an executor of our own over the stock one's work.
+"""Evaluator whose gates are held by `judging`: an executor of our own over the stock one's work.
 
 An example of TFX's third way to a custom component, to be copied: the stock executor does the work, the code here
 looks at what it wrote and may withdraw the blessing, and everything downstream sees the same artifacts as before.
@@ -22,9 +22,10 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types import standard_component_specs as specs
 from tfx.types.component_spec import ExecutionParameter
 
-from bert_pipeline import evaluation, judging
+from bert_pipeline import evaluation, slice_metrics
 from bert_pipeline.components import prediction_extractor, predictions
-from bert_pipeline.slice_metrics import read_slices
+from bert_pipeline.judging import gates
+from bert_pipeline.judging.answers import read_answers
 
 VERDICT_FILE = "verdict.json"
 
@@ -32,7 +33,7 @@ _TERMS = "terms"
 
 
 class Executor(stock.Executor):
-    """TFX's executor, then the gates that TFMA's thresholds cannot hold."""
+    """TFX's executor, then the gates, on the answers to each example that it wrote."""
 
     def Do(
         self,
@@ -42,11 +43,14 @@ class Executor(stock.Executor):
     ) -> None:
         """Evaluates, judges, and writes the verdict beside the metrics; see TFX's executor for the arguments."""
         uri = artifact_utils.get_single_uri(output_dict[specs.EVALUATION_KEY])
-        terms = judging.terms_from_json(exec_properties[_TERMS])
+        terms = gates.terms_from_json(exec_properties[_TERMS])
         with predictions.written_to(uri, label_column=terms.label_column, labels=terms.labels):
             super().Do(input_dict, output_dict, exec_properties | prediction_extractor.PROPERTY)
-        predictions.write_labels(uri, terms.labels)
-        verdict = judging.judge(read_slices(uri, labels=terms.labels, costs=terms.costs), terms=terms)
+        slice_metrics.write_labels(uri, terms.labels)
+        columns = {column for spec in terms.slices for column in spec.split("+")}
+        judge = gates.Judge(read_answers(uri, labels=terms.labels, columns=columns), terms=terms)
+        verdict = judge.verdict()
+        slice_metrics.write_intervals(uri, judge.intervals())
         notes = [
             _label_note(name, labels, terms.labels) for name, labels in predictions.other_labels(uri).items()
         ]
@@ -74,13 +78,13 @@ def _withdraw(blessing: types.Artifact) -> None:
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
 
 
-def read_verdict(evaluation_uri: str) -> judging.Verdict:
+def read_verdict(evaluation_uri: str) -> gates.Verdict:
     """What the executor decided; an empty verdict where another Evaluator wrote the artifact."""
     path = Path(evaluation_uri) / VERDICT_FILE
     if not path.exists():
-        return judging.Verdict()
+        return gates.Verdict()
     values = json.loads(path.read_text(encoding="utf-8"))
-    return judging.Verdict(**{key: tuple(lines) for key, lines in values.items()})
+    return gates.Verdict(**{key: tuple(lines) for key, lines in values.items()})
 
 
 class GatedEvaluatorSpec(types.ComponentSpec):
@@ -132,7 +136,7 @@ class GatedEvaluator(base_beam_component.BaseBeamComponent):
                 eval_config=evaluation.eval_config(task),
                 fairness_indicator_thresholds="null",
                 example_splits=json.dumps(list(splits)),
-                terms=judging.terms_to_json(judging.terms_of(task)),
+                terms=gates.terms_to_json(gates.terms_of(task)),
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,12 +18,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-# Beside TFMA's own files in the ModelEvaluation's folder: gzipped JSON lines, in no order.
-PREDICTIONS_FILE = "predictions"
-_SUFFIX = ".jsonl.gz"
-
-# Where an evaluation's own labels are kept: those that its metrics and confusion matrices are of.
-LABELS_FILE = "labels.json"
+from bert_pipeline.judging.answers import PREDICTIONS_FILE, PREDICTIONS_SUFFIX, read_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +70,7 @@ class WritePredictions(beam.PTransform):
             | "WriteLines"
             >> beam.io.WriteToText(
                 self._to.path,
-                file_name_suffix=_SUFFIX,
+                file_name_suffix=PREDICTIONS_SUFFIX,
                 compression_type=beam.io.filesystem.CompressionTypes.GZIP,
             )
         )
@@ -157,12 +151,6 @@ def other_labels(evaluation_uri: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(labels) for name, labels in line.get("other_labels", {}).items()}
 
 
-def write_labels(evaluation_uri: str, labels: tuple[str, ...]) -> None:
-    """Keeps the labels that an evaluation is of: the task may have others when it is read."""
-    text = json.dumps(list(labels), ensure_ascii=False)
-    (Path(evaluation_uri) / LABELS_FILE).write_text(text + "\n", encoding="utf-8")
-
-
 def _probabilities(value: Any) -> list[float]:
     found = value["probabilities"] if isinstance(value, Mapping) else value
     return [float(p) for p in np.asarray(found).reshape([-1])]
@@ -171,10 +159,3 @@ def _probabilities(value: Any) -> list[float]:
 def _text(value: Any) -> str:
     values = np.asarray(value, dtype=object).reshape([-1])
     return " ".join(v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values)
-
-
-def read_lines(evaluation_uri: str) -> Iterator[dict[str, Any]]:
-    """What was written beside an evaluation, in the order of the files; nothing where an older Evaluator wrote it."""
-    for path in sorted(Path(evaluation_uri).glob(f"{PREDICTIONS_FILE}*{_SUFFIX}")):
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            yield from map(json.loads, file)

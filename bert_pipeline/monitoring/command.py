@@ -29,7 +29,7 @@ from bert_pipeline.monitoring import late_labels, live_evaluation, report, reque
 from bert_pipeline.monitoring.late_labels import Join
 from bert_pipeline.monitoring.request_logs import LoggedText
 from bert_pipeline.monitoring.served_model import ServedModel, find_served
-from bert_pipeline.monitoring.verdict import EXIT_STATUS, Change, changes, judge
+from bert_pipeline.monitoring.verdict import EXIT_STATUS, Change, changes, drift_alpha, judge
 from bert_pipeline.paths import RunPaths, one_monitor, run_paths
 from bert_pipeline.slice_metrics import read_slices
 from bert_pipeline.text_features import TextFeatures
@@ -65,7 +65,14 @@ def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -
     if arguments.context:
         joined = late_labels.with_context(joined, Path(arguments.context))
     found = _changes(joined, served, task=task, paths=paths, store=store, connection=connection)
-    drifts = _drifts(joined, served, task=task)
+    looks = report.looks_before(
+        paths.root / "monitoring",
+        version=served.version.version,
+        num_texts=len(texts),
+        num_labelled=len(joined.labelled),
+    )
+    alpha = drift_alpha(task.monitoring, look=1 + looks[0], has_labels=bool(found))
+    drifts = _drifts(joined, served, task=task, alpha=alpha)
     agreements = _agreements(arguments, texts, task=task, paths=paths)
     made = report.Report(
         task=task.name,
@@ -87,7 +94,9 @@ def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -
             agreements=agreements,
             config=task.monitoring,
             gated={gate.slice for gate in task.evaluation.gates},
+            look=1 + looks[1],
         ),
+        look=1 + looks[1],
     )
     _write(made, paths=paths, prometheus=arguments.prometheus)
     print(report.as_text(made), flush=True)
@@ -143,11 +152,11 @@ def _changes(
         store=store,
         connection=connection,
     )
-    before = read_slices(served.evaluation_uri, labels=task.data.labels, costs=task.evaluation.costs)
+    before = read_slices(served.evaluation_uri, labels=task.data.labels)
     return changes(live, before, metric=task.monitoring.metric, labels=task.data.labels)
 
 
-def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig) -> list[drift.Drift]:
+def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig, alpha: float) -> list[drift.Drift]:
     """Texts, answers (labels where all are known) and slices beside those of the training."""
     encoder = encoders.resolve_encoder(
         task.encoder,
@@ -170,6 +179,7 @@ def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig) -> list[drif
         text_statistics.statistics_of(columns),
         drift.read_statistics(served.statistics_dir),
         drift_limits.thresholds(task, kind="skew"),
+        alpha=alpha,
     )
 
 

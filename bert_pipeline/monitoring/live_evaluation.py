@@ -79,7 +79,7 @@ def evaluate(
     )
     results = LocalRunner(on_start=lambda _: None, on_end=lambda _: None).run(graph)
     [evaluation] = [a for a in _outputs(store, results[-1].execution_id) if a.uri.find("/evaluation/") >= 0]
-    return read_slices(evaluation.uri, labels=task.data.labels, costs=task.evaluation.costs)
+    return read_slices(evaluation.uri, labels=task.data.labels)
 
 
 def _check_there(store: MetadataStore, model_id: int) -> None:

@@ -14,7 +14,7 @@ import prometheus_client
 
 from bert_pipeline import typed
 from bert_pipeline.drift import Drift
-from bert_pipeline.estimates import SHOWN_CONFIDENCE, Estimate
+from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.monitoring.verdict import Change, Level, Verdict
 from bert_pipeline.monitoring.weak_labels import Agreement
 
@@ -37,6 +37,8 @@ class Report:
     drifts: tuple[Drift, ...]
     agreements: tuple[Agreement, ...]
     verdict: Verdict
+    look: int = 1
+    """The how-manieth look at this version's labels, from 1: those at fewer labelled texts were before it."""
 
 
 def as_text(report: Report) -> str:
@@ -80,11 +82,10 @@ def _next(report: Report) -> str:
     return "nothing"
 
 
-def _interval(value: Estimate) -> str:
+def _interval(value: Interval) -> str:
     if math.isnan(value.value):
         return "-"
-    half = value.half_width(SHOWN_CONFIDENCE)
-    return f"{value.value:.3f}" + (f" ±{half:.3f}" if math.isfinite(half) else "")
+    return f"{value.value:.3f}" + (f" ±{value.half_width:.3f}" if value.is_known else "")
 
 
 def _number(value: float, *, sign: str = "") -> str:
@@ -102,6 +103,7 @@ def as_json(report: Report) -> str:
             for r in report.verdict.reasons
         ],
         "notes": list(report.verdict.notes),
+        "look": report.look,
         "metric": report.metric,
         "num_texts": report.num_texts,
         "first_second": report.seconds[0],
@@ -112,8 +114,9 @@ def as_json(report: Report) -> str:
                 "slice": c.slice,
                 "num_labelled": c.num_examples,
                 "now": _or_null(c.now.value),
-                "std_error": _or_null(c.now.std_error),
+                "interval": [_or_null(c.now.low), _or_null(c.now.high)],
                 "at_push": _or_null(c.before.value),
+                "p_value": _or_null(c.p_value),
             }
             for c in report.changes
         ],
@@ -138,6 +141,24 @@ def write(text: str, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def looks_before(folder: Path, *, version: int, num_texts: int, num_labelled: int) -> tuple[int, int]:
+    """How many reports in a folder looked at a version's texts, and at its labels, when there were fewer.
+
+    Reports on as many texts are one look at the texts; alike for labels.
+    """
+    sizes = set()
+    for path in folder.glob("*-*.json"):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["version"] == version:
+                labelled = [row["num_labelled"] for row in values["slices"] if not row["slice"]]
+                sizes.add((int(values["num_texts"]), sum(labelled)))
+        except (ValueError, KeyError, TypeError, OSError):
+            continue  # of an older version of this, or damaged: it cost no look
+    texts = {size[0] for size in sizes if size[0] < num_texts}
+    return len(texts), len({size[1] for size in sizes if 0 < size[1] < num_labelled})
 
 
 def as_prometheus(report: Report) -> str:

@@ -1,4 +1,8 @@
-"""Fine, watch or retrain: from drops against the evaluation at the push, from drift, and from weak labels."""
+"""Fine, watch or retrain: from drops against the evaluation at the push, from drift, and from weak labels.
+
+All drops of a verdict share one chance of a false alarm, by Holm's procedure as in `judging.gates`. Looking again
+costs: the k-th look at a version has 6 / (pi k)^2 of that chance, which adds up to one over all looks there may be.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,25 @@ import dataclasses
 import enum
 import math
 from collections.abc import Collection, Iterator, Sequence
-from statistics import NormalDist
+from typing import TYPE_CHECKING
 
+import numpy as np
 from bert_task import MonitoringConfig
+from scipy import stats
 
-from bert_pipeline.drift import Drift
-from bert_pipeline.estimates import Estimate
-from bert_pipeline.monitoring.weak_labels import Agreement
-from bert_pipeline.scores import MACRO_F1
-from bert_pipeline.slice_metrics import SliceMetrics, value_of
+from bert_pipeline import scores
+from bert_pipeline.judging import counts, intervals, power
+from bert_pipeline.judging.comparisons import SHARE_OF_ALL_DATA
+from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.judging.sentences import chance, number, percent
+from bert_pipeline.slice_metrics import SliceMetrics
+
+if TYPE_CHECKING:  # both import TensorFlow, which takes seconds
+    from bert_pipeline.drift import Drift
+    from bert_pipeline.monitoring.weak_labels import Agreement
+
+# How the chance of a false alarm is shared: most to the labels, which say what is wrong.
+SHARE_OF_DROPS = 0.9
 
 
 class Level(enum.IntEnum):
@@ -37,19 +51,23 @@ class Change:
     """Empty: all data."""
 
     num_examples: int
-    now: Estimate
-    before: Estimate
+    now: Interval
+    before: Interval
     """At the push; NaN where that evaluation had no such slice."""
+
+    num_before: int = 0
+    """Examples at the push."""
+
+    behind: Interval = dataclasses.field(default_factory=lambda: Interval(math.nan))
+    """Before minus now."""
+
+    p_value: float = 1.0
+    """Chance of so large a drop, or a larger one, where nothing changed."""
 
     @property
     def drop(self) -> float:
         """Before minus now; NaN where one is not known."""
         return self.before.value - self.now.value
-
-    @property
-    def std_error(self) -> float:
-        """Of the drop: the texts are others, so the errors are independent."""
-        return math.hypot(self.before.std_error, self.now.std_error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,36 +104,60 @@ def changes(
         labels: `data.labels`.
     """
     old = {row.slice: row for row in before}
-    found = [
-        Change(
-            row.slice,
-            row.num_examples,
-            _estimate(row, metric, labels=labels),
-            _estimate(old[row.slice], metric, labels=labels) if row.slice in old else Estimate(math.nan),
-        )
-        for row in live
-    ]
+    found = [_change(row, old.get(row.slice), metric, labels=tuple(labels)) for row in live]
     return sorted(
         found, key=lambda c: (bool(c.slice), -c.drop if not math.isnan(c.drop) else math.inf, c.slice)
     )
 
 
-def _estimate(row: SliceMetrics, metric: str, *, labels: Sequence[str]) -> Estimate:
-    """TFMA's estimate of macro_f1; for a share of texts the binomial standard error, at least one text's.
+def _change(row: SliceMetrics, old: SliceMetrics | None, metric: str, *, labels: tuple[str, ...]) -> Change:
+    now = _interval(row, metric, labels=labels)
+    if old is None:
+        return Change(row.slice, row.num_examples, now, Interval(math.nan))
+    before = _interval(old, metric, labels=labels)
+    if math.isnan(now.value) or math.isnan(before.value):
+        return Change(row.slice, row.num_examples, now, before, old.num_examples)
+    # Both on the same labels, by name: the task may have got others since the push.
+    both = tuple(dict.fromkeys([*(row.labels or labels), *(old.labels or labels)]))
+    tables = [_table(each, both, labels=labels) for each in (row, old)]
+    behind, p_value = counts.compare_counts(metric, *tables, labels=both, costs=_costs(both))
+    return Change(row.slice, row.num_examples, now, before, old.num_examples, behind, p_value)
 
-    TFMA's jackknife draws its parts anew each time, so that its width varies by a sixth: the same traffic would be
-    a reason to retrain today and noise tomorrow.
-    """
-    value, (kind, _, label) = value_of(row, metric), metric.partition("/")
-    if metric == MACRO_F1:
-        return row.estimates.get(metric, Estimate(value))
-    of_row = row.labels or tuple(labels)
+
+def _costs(labels: Sequence[str]) -> np.ndarray:
+    return scores.cost_matrix({}, labels)
+
+
+def _table(row: SliceMetrics, both: tuple[str, ...], *, labels: tuple[str, ...]) -> np.ndarray:
+    """A confusion matrix with a row and a column for each of `both`."""
+    places = [both.index(label) for label in row.labels or labels]
+    table = np.zeros([len(both), len(both)])
+    table[np.ix_(places, places)] = np.array(row.confusion, dtype=float)
+    return table
+
+
+def _interval(row: SliceMetrics, metric: str, *, labels: tuple[str, ...]) -> Interval:
+    of_row = row.labels or labels
+    kind, _, label = metric.partition("/")
     if kind == "recall" and label not in of_row:  # the task has got it since that evaluation
-        return Estimate(math.nan)
-    count = sum(row.confusion[of_row.index(label)]) if kind == "recall" else row.num_examples
-    if not count:
-        return Estimate(value)
-    return Estimate(value, max(math.sqrt(max(value * (1 - value), 0) / count), 1 / count))
+        return Interval(math.nan)
+    table = np.array(row.confusion, dtype=float)
+    return counts.counts_interval(metric, table, labels=of_row, costs=_costs(of_row))
+
+
+def look_share(look: int) -> float:
+    """Share of the chance of a false alarm that the k-th look at a version has; over all k they add up to 1.
+
+    Args:
+        look: 1 or more.
+    """
+    return 6 / (math.pi * look) ** 2
+
+
+def drift_alpha(config: MonitoringConfig, *, look: int, has_labels: bool) -> float:
+    """The chance of a false alarm that the drift of a look has: all of the look's where no label is known."""
+    share = 1 - SHARE_OF_DROPS if has_labels else 1.0
+    return (1 - config.confidence) * share * look_share(look)
 
 
 def judge(
@@ -125,14 +167,13 @@ def judge(
     agreements: Sequence[Agreement],
     config: MonitoringConfig,
     gated: Collection[str] = (),
+    look: int = 1,
 ) -> Verdict:
     """Decides.
 
-    A drop counts where the lower end of its one-sided interval is above 0: noise alone must not wake anybody.
-    Of k slices judged together, each is held to 1 - (1 - confidence) / k (Bonferroni). All data and the slices that
-    somebody named beforehand are one such family; those that are looked at because they are there are another, so
-    that twenty of them do not drown the one that matters. A drop that would mean training anew, and is not that
-    sure, is worth watching.
+    A drop of `watch_drop` or more counts where chance does not explain it. It means training anew where its interval
+    (one-sided, at `confidence`) does not rule out a drop of `retrain_drop`; else it is worth watching. All data and the
+    slices that a gate names have 70 % of the chance of a false alarm, so that the other slices do not hide them.
 
     Args:
         found: of `changes`; empty where no label is known.
@@ -140,57 +181,98 @@ def judge(
         agreements: with weak labels or another model.
         config: section [monitoring].
         gated: slices that a gate of the task names.
+        look: the how-manieth look at this version this is, from 1.
     """
-    judged = [c for c in found if c.num_examples >= config.min_examples and not math.isnan(c.drop)]
-    named = [c for c in judged if not c.slice or c.slice in gated]
-    others = [c for c in judged if c not in named]
-    reasons = [
-        reason
-        for family in (named, others)
-        for change in family
-        for reason in _drop_reasons(change, num_judged=len(family), config=config)
-    ]
+    judged = [c for c in found if not _too_few(c, config) and not math.isnan(c.drop)]
+    alpha = (1 - config.confidence) * SHARE_OF_DROPS * look_share(look)
+    weights = _weights(judged, gated=gated)
+    adjusted = intervals.holm([c.p_value for c in judged], weights)
+    reasons, notes = [], list(_notes(found, config=config))
+    for change, p_value in zip(judged, adjusted, strict=True):
+        if not change.drop >= config.watch_drop:
+            continue
+        if p_value <= alpha:
+            reasons.append(_drop_reason(change, config=config))
+        elif not change.slice:
+            notes.append(
+                f"{config.metric} on all data is {change.drop:.3f} below that at the push, which may be noise "
+                f"(p {chance(p_value)}; an alarm needs {alpha:.2g}, look {look} at this version)"
+            )
+    notes += _seen(judged, weights, alpha=alpha, config=config)
     reasons += [
         Reason(Level.RETRAIN if drift.is_breach else Level.WATCH, f"drift: {drift.explanation}")
         for drift in drifts
         if drift.is_breach or drift.is_note
     ]
     for agreement in agreements:
-        if agreement.num_texts and agreement.share < config.min_agreement:
-            reasons.append(
-                Reason(
-                    Level.WATCH,
-                    f"{agreement.sentence} (monitoring.min_agreement is {config.min_agreement:g})",
-                )
-            )
+        # A share that is surely under the limit: on few texts a low one is noise.
+        by_chance = stats.binom.cdf(agreement.num_agreeing, agreement.num_texts, config.min_agreement)
+        if (
+            agreement.num_texts
+            and agreement.share < config.min_agreement
+            and by_chance <= 1 - config.confidence
+        ):
+            limit = f"(monitoring.min_agreement is {config.min_agreement:g})"
+            reasons.append(Reason(Level.WATCH, f"{agreement.sentence} {limit}"))
     reasons.sort(key=lambda reason: -reason.level)
     level = max((reason.level for reason in reasons), default=Level.FINE)
-    return Verdict(level, tuple(reasons), tuple(_notes(found, judged=judged, config=config)))
+    return Verdict(level, tuple(reasons), tuple(notes))
 
 
-def _drop_reasons(change: Change, *, num_judged: int, config: MonitoringConfig) -> Iterator[Reason]:
-    if change.drop < config.watch_drop:
-        return
-    quantile = NormalDist().inv_cdf(1 - (1 - config.confidence) / num_judged)
-    is_sure = change.drop - quantile * change.std_error > 0
-    is_large = change.drop >= config.retrain_drop
-    if not is_sure and not is_large:
-        return
+def _too_few(change: Change, config: MonitoringConfig) -> bool:
+    """Both sides of a slice have the same least size; all data are what there is at the push."""
+    few_before = bool(change.slice) and 0 < change.num_before < config.min_examples
+    return change.num_examples < config.min_examples or few_before
+
+
+def _weights(judged: Sequence[Change], *, gated: Collection[str]) -> list[float]:
+    is_named = [not c.slice or c.slice in gated for c in judged]
+    shares = {True: SHARE_OF_ALL_DATA, False: 1 - SHARE_OF_ALL_DATA}
+    return [shares[named] / is_named.count(named) for named in is_named]
+
+
+def _drop_reason(change: Change, *, config: MonitoringConfig) -> Reason:
     sentence = (
         f"{config.metric} on {change.slice or 'all data'} is {change.now.value:.3f} on {change.num_examples} labelled "
         f"texts, {change.drop:.3f} below the {change.before.value:.3f} at its push"
     )
-    if not is_sure:
-        sentence += f" (may be noise: standard error {change.std_error:.3f})"
-    yield Reason(Level.RETRAIN if is_sure and is_large else Level.WATCH, sentence, change.slice)
+    # The shown interval is two-sided, 95 %: scaled to the one-sided end at the confidence.
+    scale = float(stats.norm.ppf(config.confidence) / stats.norm.ppf((1 + intervals.SHOWN_CONFIDENCE) / 2))
+    highest = change.drop + scale * (change.behind.high - change.drop)
+    is_large = highest >= config.retrain_drop
+    return Reason(Level.RETRAIN if is_large else Level.WATCH, sentence, change.slice)
 
 
-def _notes(found: Sequence[Change], *, judged: Sequence[Change], config: MonitoringConfig) -> Iterator[str]:
-    few = [c for c in found if c.num_examples < config.min_examples]
+def _notes(found: Sequence[Change], *, config: MonitoringConfig) -> Iterator[str]:
+    few = [c for c in found if _too_few(c, config)]
     if few:
-        names = ", ".join(f"{c.slice or 'all data'} ({c.num_examples})" for c in few)
+        names = ", ".join(f"{c.slice or 'all data'} ({_sizes(c, config)})" for c in few)
         yield f"under {config.min_examples} labelled texts, not judged: {names}"
-    new = [c for c in found if c not in few and c not in judged]
+    new = [c for c in found if c not in few and math.isnan(c.drop)]
     if new:
         names = ", ".join(f"{c.slice or 'all data'} ({config.metric} {c.now.value:.3f})" for c in new)
         yield f"unknown to the evaluation at the push, so not compared: {names}"
+
+
+def _sizes(change: Change, config: MonitoringConfig) -> str:
+    if change.num_examples < config.min_examples:
+        return str(change.num_examples)
+    return f"{change.num_before} at the push"
+
+
+def _seen(
+    judged: Sequence[Change], weights: Sequence[float], *, alpha: float, config: MonitoringConfig
+) -> Iterator[str]:
+    """What the comparison on all data could have seen."""
+    for change, weight in zip(judged, weights, strict=True):
+        if not change.slice and not config.metric.startswith("recall/"):
+            level = alpha * weight / sum(weights)
+            smallest = power.smallest_difference(
+                change.before.value,
+                change.num_examples,
+                change.num_before,
+                level=level,
+                allowed=config.watch_drop,
+            )
+            what = f"a drop of {number(smallest)} or more" if math.isfinite(smallest) else "no drop"
+            yield f"{what} of {config.metric} on all data would have been seen ({percent(power.POWER)})"

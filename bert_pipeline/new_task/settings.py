@@ -22,6 +22,9 @@ _MAX_SAMPLE = 5000
 _TOKENS_A_SECOND = 2_700
 _LONG_MINUTES = 15
 
+# Of `data.hash_buckets`, where a set has no split of its own.
+_EVAL_SHARE = 0.2
+
 # A label's share may differ so much between splits before writing down an expected share would be wrong.
 _SHARE_DIFFERENCE = 0.07
 
@@ -40,6 +43,9 @@ class Settings:
     learning_rate: float
     num_tokens: int
     """That the training reads, about; all epochs."""
+
+    num_eval: int
+    """Texts that the gates judge on, about."""
 
     macro_f1_floor: float
     class_weights: str
@@ -82,6 +88,7 @@ def choose_settings(tables: dict[str, Table], roles: Roles) -> Settings:
         batch_size=batch_size,
         learning_rate=rate,
         num_tokens=round(epochs * num_rows * sum(min(n, length) for n in lengths) / len(lengths)),
+        num_eval=counts["eval"].total() if "eval" in counts else round(num_rows * _EVAL_SHARE),
         macro_f1_floor=round(1 / len(labels) + 0.05, 2),
         class_weights="balanced" if imbalanced else "none",
         why={"max_seq_length": length_why, "training": training_why, "label_shares": shares_why},

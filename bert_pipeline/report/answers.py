@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_pipeline.components.predictions import read_lines
+from bert_pipeline.judging.answers import read_lines
 from bert_pipeline.scores import NUM_CALIBRATION_BINS
 
 

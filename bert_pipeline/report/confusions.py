@@ -10,7 +10,6 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 
 from bert_pipeline import scores
-from bert_pipeline.estimates import SHOWN_CONFIDENCE
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Block, Figure, Section, Table, Text, count, number, share
 from bert_pipeline.report.metrics import slice_title
@@ -148,9 +147,9 @@ def _cost_blocks(source: Source, slices: Sequence[SliceMetrics], unit: str) -> l
 
 
 def _cost_row(row: SliceMetrics) -> tuple[str, ...]:
-    estimate = row.estimates.get(scores.EXPECTED_COST)
-    width = estimate.half_width(SHOWN_CONFIDENCE) if estimate else math.nan
-    values = (row.metrics.get(scores.EXPECTED_COST), width if math.isfinite(width) else None)
+    known = row.intervals.get(scores.EXPECTED_COST)
+    width = known.half_width if known and known.is_known else None
+    values = (row.metrics.get(scores.EXPECTED_COST), width)
     return (
         slice_title(row),
         count(row.num_examples),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bert_pipeline import scores
-from bert_pipeline.estimates import SHOWN_CONFIDENCE, Estimate
+from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE, Interval
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text, number
 from bert_pipeline.report.source import Source
@@ -48,8 +48,8 @@ def section(source: Source, slices: Sequence[SliceMetrics]) -> Section:
 
 def _intro(overall: SliceMetrics) -> str:
     intervals = (
-        f"Bars are {SHOWN_CONFIDENCE:.0%} confidence intervals, a jackknife or bootstrap over the examples."
-        if overall.estimates
+        f"Bars are {SHOWN_CONFIDENCE:.0%} confidence intervals."
+        if overall.intervals
         else "The task measures no intervals (evaluation.intervals is none)."
     )
     if not overall.baseline:
@@ -60,10 +60,10 @@ def _intro(overall: SliceMetrics) -> str:
     )
 
 
-def _interval(estimate: Estimate | None) -> str:
-    if estimate is None or not math.isfinite(estimate.std_error) or math.isnan(estimate.value):
+def _interval(known: Interval | None) -> str:
+    if known is None or not known.is_known:
         return "-"
-    return f"{number(estimate.low(SHOWN_CONFIDENCE))} to {number(estimate.high(SHOWN_CONFIDENCE))}"
+    return f"{number(known.low)} to {number(known.high)}"
 
 
 def _change(row: SliceMetrics, metric: str) -> str:
@@ -79,7 +79,7 @@ _HEADER = ("candidate", "interval", "baseline", "change", "interval of the chang
 def _cells(row: SliceMetrics, metric: str) -> tuple[str, ...]:
     return (
         number(row.metrics.get(metric)),
-        _interval(row.estimates.get(metric)),
+        _interval(row.intervals.get(metric)),
         number(row.baseline.get(metric)),
         _change(row, metric),
         _interval(row.changes.get(metric)),
@@ -102,11 +102,11 @@ def _plot(metric: str, slices: Sequence[SliceMetrics]) -> Figure:
 def _draw(axes: plots.Axes, metric: str, shown: Sequence[SliceMetrics]) -> None:
     places = range(len(shown))
     values = [s.metrics.get(metric, math.nan) for s in shown]
-    widths = [_half_width(s.estimates.get(metric)) for s in shown]
+    below, above = zip(*(_distances(s.intervals.get(metric)) for s in shown), strict=True)
     axes.errorbar(
         values,
         places,
-        xerr=widths,
+        xerr=(below, above),
         fmt="o",
         color=plots.SERIES[0],
         capsize=2.5,
@@ -128,14 +128,15 @@ def _draw(axes: plots.Axes, metric: str, shown: Sequence[SliceMetrics]) -> None:
     axes.set_yticks(list(places), [f"{plots.short(slice_title(s))} ({s.num_examples:,})" for s in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     known = [v for v in values if not math.isnan(v)]
-    low = min([0.5, *(v - w for v, w in zip(values, widths, strict=True) if not math.isnan(v))])
+    low = min([0.5, *(v - w for v, w in zip(values, below, strict=True) if not math.isnan(v))])
     axes.set_xlim(max(0.0, low - 0.02) if known else 0.0, 1.02)
 
 
-def _half_width(estimate: Estimate | None) -> float:
-    if estimate is None or not math.isfinite(estimate.std_error):
-        return 0.0
-    return estimate.half_width(SHOWN_CONFIDENCE)
+def _distances(known: Interval | None) -> tuple[float, float]:
+    """From the value to both ends of its interval; 0 where there is none."""
+    if known is None or not known.is_known:
+        return 0.0, 0.0
+    return max(known.value - known.low, 0.0), max(known.high - known.value, 0.0)
 
 
 def _finding(metric: str, slices: Sequence[SliceMetrics]) -> str:

@@ -7,7 +7,6 @@ Mitchell et al. 2019, "Model Cards for Model Reporting", under the headings of H
 from __future__ import annotations
 
 import json
-import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from bert_task import ReportConfig
 
 from bert_pipeline import coverage, run_record, scores, typed
 from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
-from bert_pipeline.estimates import SHOWN_CONFIDENCE
+from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE
 from bert_pipeline.known_encoders import KNOWN_ENCODERS
 from bert_pipeline.report.blocks import number, share
 from bert_pipeline.report.metrics import slice_title
@@ -143,9 +142,8 @@ def _row(row: SliceMetrics, overall: SliceMetrics) -> list[str]:
 
 
 def _with_interval(row: SliceMetrics, name: str) -> str:
-    estimate = row.estimates.get(name)
-    width = estimate.half_width(SHOWN_CONFIDENCE) if estimate else math.inf
-    return number(row.metrics.get(name)) + (f" ±{width:.3f}" if math.isfinite(width) else "")
+    known = row.intervals.get(name)
+    return number(row.metrics.get(name)) + (f" ±{known.half_width:.3f}" if known and known.is_known else "")
 
 
 def _limits(source: Source) -> Iterator[str]:

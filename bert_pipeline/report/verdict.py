@@ -66,6 +66,7 @@ def _lists(source: Source) -> Iterator[tuple[str, tuple[str, ...]]]:
     # Of a model that is in service already, the only reason is the sentence above.
     reasons = () if source.outcome == "in service already" else tuple(summary.get("reasons", ()))
     yield "Reasons", reasons
+    yield "Gates that held", tuple(summary.get("held", ()))
     yield "Slices behind the others", tuple(summary.get("behind", ()))
     yield "Warnings", failed
     yield "Notes", (*summary.get("data_notes", ()), *summary.get("notes", ()))

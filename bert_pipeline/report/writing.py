@@ -43,11 +43,7 @@ def write_report(source: Source) -> Written:
     from bert_pipeline.slice_metrics import read_slices
 
     evaluation = source.folder("Evaluator", "evaluation")
-    found = (
-        read_slices(str(evaluation), labels=source.labels, costs=source.costs)
-        if evaluation and source.summary
-        else []
-    )
+    found = read_slices(str(evaluation), labels=source.labels) if evaluation and source.summary else []
     slices = sorted(
         found, key=lambda s: (bool(s.slice), list(source.summary["slices"]).index(s.slice) if s.slice else 0)
     )

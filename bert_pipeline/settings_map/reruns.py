@@ -45,7 +45,7 @@ _OTHER_VALUES: Mapping[str, Any] = {
     "evaluation.gates[].slice": "part",
     "evaluation.gates[].max_gap": 0.2,
     "evaluation.costs": {"a": {"b": 2.0}},
-    "evaluation.intervals": "bootstrap",
+    "evaluation.intervals": "none",
     "evaluation.coverage": False,
     "bulk_inference.files": "newer/*.csv",
     "bulk_inference.format": "parquet",

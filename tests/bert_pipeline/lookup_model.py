@@ -11,8 +11,9 @@ from bert_task import TaskConfig
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import proto_utils
 
-from bert_pipeline import evaluation, evaluation_report, judging
+from bert_pipeline import evaluation, evaluation_report
 from bert_pipeline.components import evaluator
+from bert_pipeline.judging import gates
 
 BEAM_ARGS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
 
@@ -110,7 +111,7 @@ def evaluate_model(
         "feature_slicing_spec": None,
         "example_splits": "null",
         "fairness_indicator_thresholds": "null",
-        "terms": judging.terms_to_json(judging.terms_of(task)),
+        "terms": gates.terms_to_json(gates.terms_of(task)),
     }
     context = evaluator.Executor.Context(
         beam_pipeline_args=BEAM_ARGS, tmp_dir=str(out / "tmp"), unique_id="1"

@@ -52,7 +52,7 @@ def test_answers_are_compared_by_the_names_of_their_labels(
     gate = GateConfig(metric="recall/neg", max_drop=0.02)
     outcome = evaluated(tmp_path, labels=labels, before=before, gate=gate)
     assert outcome.blessed_file
-    [row] = slice_metrics.read_slices(outcome.uri, labels=("wrong",), costs={})[:1]
+    [row] = slice_metrics.read_slices(outcome.uri, labels=("wrong",))[:1]
     assert row.labels == labels
     assert row.metrics["recall/neg"] == row.baseline["recall/neg"] == 0.8
     assert row.metrics["recall/pos"] == row.baseline["recall/pos"] == 1.0
@@ -64,7 +64,7 @@ def test_answers_are_compared_by_the_names_of_their_labels(
 @pytest.mark.parametrize("before", [("neg", "pos"), ("pos", "neg")], ids=["same order", "another order"])
 def test_a_worse_model_is_refused_whatever_the_order_was(tmp_path: Path, before: tuple[str, ...]) -> None:
     gate = GateConfig(metric="recall/neg", max_drop=0.02)
-    outcome = evaluated(tmp_path, labels=("neg", "pos"), before=before, gate=gate, worse=2)
+    outcome = evaluated(tmp_path, labels=("neg", "pos"), before=before, gate=gate, worse=6)
     assert not outcome.blessed_file
 
 

@@ -66,8 +66,8 @@ def test_minimal_task_has_the_documented_defaults(tmp_path):
             r"evaluation.gates\[0\].slice is 'city=Ulm', but 'city' is not in evaluation.slices",
         ),
         (
-            '[evaluation]\nslices = ["c"]\n[[evaluation.gates]]\nmetric = "auc"\nslice = "c"\nmax_gap = 0.1\n',
-            r"evaluation.gates\[0\].max_gap cannot compare 'auc'",
+            '[evaluation]\nslices = ["c"]\n[[evaluation.gates]]\nmetric = "example_count"\nslice = "c"\nmax_gap = 1\n',
+            r"evaluation.gates\[0\].max_gap cannot compare example_count",
         ),
         (
             '[evaluation]\nslices = ["c"]\n[[evaluation.gates]]\nmetric = "loss"\nslice = "c=x"\nmax_gap = 0.1\n',
@@ -82,12 +82,8 @@ def test_minimal_task_has_the_documented_defaults(tmp_path):
             r"evaluation.gates\[0\].confidence is 95; it must be from 0.5 to under 1, as 0.95",
         ),
         (
-            '[evaluation]\nintervals = "none"\n[[evaluation.gates]]\nmetric = "loss"\nmax = 1\nconfidence = 0.9\n',
-            r'confidence needs intervals, and evaluation.intervals is "none"; make it "jackknife"',
-        ),
-        (
             '[evaluation]\nintervals = "bootstap"\n',
-            r"evaluation.intervals is 'bootstap'; it must be one of jackknife, bootstrap, none",
+            r"evaluation.intervals is 'bootstap'; it must be on or none",
         ),
         (
             "[evaluation.costs]\na = { bb = 2 }\n",

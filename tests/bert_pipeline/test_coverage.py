@@ -11,12 +11,12 @@ from bert_pipeline.components.coverage import count_slices
 from bert_pipeline.coverage import Thin
 
 
-def test_a_slice_is_thin_under_sixteen_examples_and_missing_without_any() -> None:
+def test_a_slice_is_thin_under_twelve_examples_and_missing_without_any() -> None:
     train = {"c=boots": 90, "c=sandals": 40, "c=clogs": 12, "c=typo": 1, "c=running": 60}
-    evaluated = {"c=boots": 16, "c=sandals": 4, "c=running": 15}
+    evaluated = {"c=boots": 12, "c=sandals": 4, "c=running": 11}
 
     assert coverage.thin_slices(train, evaluated) == [
-        Thin("slice", "c=running", 60, 15),
+        Thin("slice", "c=running", 60, 11),
         Thin("slice", "c=sandals", 40, 4),
         Thin("missing", "c=clogs", 12, 0),
     ]
@@ -29,7 +29,7 @@ def test_each_finding_is_told_in_a_sentence_and_the_rest_is_counted() -> None:
     told = list(coverage.sentences(found))
 
     assert told[0] == "c=clogs has 12 training examples and none in eval: nothing is measured there"
-    assert told[1] == "c=0 has 4 eval examples: an accuracy there is known to ±0.49"
+    assert told[1] == "c=0 has 4 eval examples: an accuracy there is known to ±0.35"
     assert told[6:] == ["and 2 more slices", "texts like 'lido slide pool': 31 in training, 0 in eval"]
 
 

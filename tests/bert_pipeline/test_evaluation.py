@@ -7,9 +7,11 @@ import dataclasses
 import pytest
 import tensorflow_model_analysis as tfma
 from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
 from bert_pipeline import evaluation
 from bert_pipeline.errors import UserError
+from bert_pipeline.gate_checks import gates_of
 
 
 def _task(*gates: GateConfig, slices: tuple[str, ...] = ("category",)) -> TaskConfig:
@@ -69,56 +71,15 @@ def test_slices_are_all_data_then_columns_then_crossings() -> None:
     ]
 
 
-def test_each_bound_becomes_a_threshold_on_its_slice() -> None:
+def test_the_gates_are_no_thresholds_of_tfma_which_asks_for_an_example_only() -> None:
     task = _task(
         GateConfig("accuracy", min=0.7, max_drop=0.02),
-        GateConfig("recall/negative", slice="category=men's dress shoes", min=0.6),
-        GateConfig("loss", slice="category", max=0.9, max_rise=0.1),
-    )
-
-    assert _bounds(task) == {
-        ("example_count", False): [("", 1.0), ("category=men's dress shoes", 1.0), ("category", 1.0)],
-        ("accuracy", False): [("", 0.7)],
-        ("accuracy", True): [("", -0.02)],
-        ("recall/negative", False): [("category=men's dress shoes", 0.6)],
-        ("loss", False): [("category", 0.9)],
-        ("loss", True): [("category", 0.1)],
-    }
-
-
-def test_a_wanted_gain_is_a_threshold_in_the_direction_that_is_better() -> None:
-    task = _task(GateConfig("accuracy", min_gain=0.02), GateConfig("loss", min_gain=0.1))
-    config = tfma.utils.update_eval_config_with_defaults(evaluation.eval_config(task), has_baseline=True)
-    thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
-    found = {
-        key.name: (round(pairs[0][1].absolute.value, 6), pairs[0][1].direction)
-        for key, pairs in thresholds.items()
-        if key.is_diff and key.model_name == evaluation.CANDIDATE
-    }
-
-    assert found == {"accuracy": (0.02, 2), "loss": (-0.1, 1)}  # 1: lower, 2: higher is better
-
-
-def test_gates_with_confidence_or_between_slices_are_no_thresholds_of_tfma() -> None:
-    task = _task(
-        GateConfig("accuracy", min=0.7, confidence=0.95),
+        GateConfig("recall/negative", slice="category=men's dress shoes", min=0.6, confidence=0.9),
         GateConfig("accuracy", slice="category", max_gap=0.2),
-        GateConfig("accuracy", slice="category", min=0.5, min_examples=20),
     )
 
-    assert _bounds(task) == {("example_count", False): [("", 1.0), ("category", 1.0)]}
-
-
-def test_intervals_are_tfmas_jackknife_unless_the_task_says_otherwise() -> None:
-    def options(intervals: str):
-        task = dataclasses.replace(_task(), evaluation=EvaluationConfig(intervals=intervals))
-        return evaluation.eval_config(task).options
-
-    assert evaluation.eval_config(_task()).options == options("jackknife")
-    assert options("jackknife").compute_confidence_intervals.value
-    assert options("jackknife").confidence_intervals.method == 2
-    assert options("bootstrap").confidence_intervals.method == 1
-    assert not options("none").HasField("compute_confidence_intervals")
+    assert _bounds(task) == {("example_count", False): [("", 1.0)]}
+    assert not evaluation.eval_config(task).options.HasField("compute_confidence_intervals")
 
 
 def test_expected_cost_needs_costs() -> None:
@@ -143,11 +104,7 @@ def test_a_slice_value_may_hold_any_character() -> None:
 
 
 def test_a_task_without_gates_gets_the_default_ones() -> None:
-    assert _bounds(_task()) == {
-        ("example_count", False): [("", 1.0)],
-        ("macro_f1", False): [("", 0.3833)],
-        ("accuracy", True): [("", -0.02)],
-    }
+    assert gates_of(_task()) == (GateConfig("macro_f1", min=0.3833), GateConfig("accuracy", max_drop=0.02))
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_and_the_known_ones() -> None:
@@ -168,3 +125,11 @@ def test_an_unknown_label_in_a_metric_is_refused_with_the_labels() -> None:
         "evaluation.gates[0].metric is 'precision/negatve', and 'negatve' is not in data.labels; "
         "did you mean 'negative'? Known: negative, neutral, positive"
     )
+
+
+def test_a_slice_is_named_as_the_task_file_writes_it() -> None:
+    key = metrics_for_slice_pb2.SliceKey()
+    key.single_slice_keys.add(column="category", bytes_value="men's Größe".encode())
+    key.single_slice_keys.add(column="stars", int64_value=5)
+
+    assert evaluation.slice_name(key) == "category=men's Größe+stars=5"

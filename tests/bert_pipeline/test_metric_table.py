@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-from bert_pipeline.estimates import Estimate
 from bert_pipeline.evaluation_report import EvaluationReport, SliceMetrics
-from bert_pipeline.metric_table import intervals, metric_lines
+from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.metric_table import ends, metric_lines
 
 
-def _row(name: str, count: int, std_error: float | None, *, baseline: float | None = None) -> SliceMetrics:
+def _row(name: str, count: int, half: float | None, *, baseline: float | None = None) -> SliceMetrics:
     values = {"accuracy": 0.8, "macro_f1": 0.7, "expected_cost": 1.25}
-    estimates = {} if std_error is None else {key: Estimate(v, std_error) for key, v in values.items()}
+    known = {} if half is None else {key: Interval(v, v - half, v + half) for key, v in values.items()}
     before = {} if baseline is None else dict.fromkeys(values, baseline)
-    return SliceMetrics(name, ("c",) if name else (), count, values, before, (), estimates)
+    return SliceMetrics(name, ("c",) if name else (), count, values, before, (), known)
 
 
 def _report(*rows: SliceMetrics) -> EvaluationReport:
@@ -24,7 +24,7 @@ def _report(*rows: SliceMetrics) -> EvaluationReport:
 
 
 def test_intervals_stand_beside_their_values_and_the_baseline_in_brackets() -> None:
-    lines = list(metric_lines(_report(_row("", 50, 0.02, baseline=0.75), _row("c=a", 1, math.inf))))
+    lines = list(metric_lines(_report(_row("", 50, 0.042, baseline=0.75), _row("c=a", 1, math.nan))))
 
     assert lines == [
         "slice        examples   accuracy (baseline)   macro_f1 (baseline)  expected_cost EUR (baseline)",
@@ -42,7 +42,6 @@ def test_without_intervals_the_values_stand_alone() -> None:
 
 
 def test_programs_get_the_ends_of_the_intervals() -> None:
-    found = intervals({"accuracy": Estimate(0.5, 0.1), "auc": Estimate(0.5)})
+    found = ends({"accuracy": Interval(0.5, 0.291, 0.709), "auc": Interval(0.5)})
 
-    assert [round(end, 3) for end in found["accuracy"]] == [0.291, 0.709]
-    assert found["auc"] is None
+    assert found == {"accuracy": (0.291, 0.709), "auc": None}

@@ -9,14 +9,17 @@ from pathlib import Path
 from bert_task import MonitoringConfig
 from prometheus_client.parser import text_string_to_metric_families
 
-from bert_pipeline.estimates import Estimate
-from bert_pipeline.monitoring import report, verdict
-from bert_pipeline.monitoring.verdict import Change
+from bert_pipeline.drift import Drift
+from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.monitoring import report, verdict, weak_labels
+from bert_pipeline.monitoring.verdict import Change, Level
 
 
 def made_report() -> report.Report:
-    all_data = Change("", 400, Estimate(0.7, 0.023), Estimate(0.9, 0.015))
-    found = (all_data, Change('category="x"', 40, Estimate(0.5, 0.1), Estimate(math.nan)))
+    all_data = Change(
+        "", 400, Interval(0.7, 0.65, 0.74), Interval(0.9, 0.86, 0.93), 400, Interval(0.2, 0.15, 0.25), 1e-9
+    )
+    found = (all_data, Change('category="x"', 40, Interval(0.5, 0.35, 0.65), Interval(math.nan)))
     return report.Report(
         task="shoes", version=7, metric="accuracy", num_texts=400, seconds=(0, 3600), told=("read",),
         changes=found, drifts=(), agreements=(),
@@ -42,3 +45,34 @@ def test_exit_statuses_are_those_of_the_documentation() -> None:
     assert {each.name: status for each, status in verdict.EXIT_STATUS.items()} == {
         "FINE": 0, "WATCH": 10, "RETRAIN": 20,
     }  # fmt: skip
+
+
+def test_a_look_counts_once_for_each_number_of_labels(tmp_path: Path) -> None:
+    made = made_report()
+    for name in ("20260101-000000", "20260102-000000"):
+        report.write(report.as_json(made), tmp_path / f"{name}.json")
+    (tmp_path / "20260103-000000.json").write_text("{")
+    (tmp_path / "latest.json").write_text(report.as_json(made))
+
+    def looks(version: int, num_texts: int, num_labelled: int) -> tuple[int, int]:
+        return report.looks_before(tmp_path, version=version, num_texts=num_texts, num_labelled=num_labelled)
+
+    assert [looks(7, 401, 401), looks(7, 400, 401), looks(7, 401, 400)] == [(1, 1), (0, 1), (1, 0)]
+    assert looks(7, 400, 400) == (0, 0)  # the same data are the same look
+    assert looks(7, 300, 300) == looks(8, 401, 401) == (0, 0)
+
+
+def test_drift_and_weak_labels_have_a_say() -> None:
+    def drifted(*, is_breach: bool) -> Drift:
+        return Drift("text_script", "L-infinity", 0.4, 0.3, not is_breach, is_breach, "text_script: ...")
+
+    def level(*drifts: Drift, agreeing: int = 100) -> Level:
+        agreements = [weak_labels.Agreement("rules", 100, agreeing)]
+        config = MonitoringConfig(min_agreement=0.8)
+        return verdict.judge((), drifts=drifts, agreements=agreements, config=config).level
+
+    assert level(drifted(is_breach=False)) is Level.WATCH
+    assert level(drifted(is_breach=True)) is Level.RETRAIN
+    assert level(agreeing=80) is Level.FINE
+    assert level(agreeing=75) is Level.FINE  # 0.75 of 100 may be 0.8
+    assert level(agreeing=70) is Level.WATCH

@@ -1,0 +1,203 @@
+"""The sentences of a verdict: which metric, on which slice, what value, how sure, and the bound."""
+
+from __future__ import annotations
+
+import math
+
+import bert_task
+
+from bert_pipeline import scores
+from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.judging.power import POWER
+
+
+def subject(metric: str, slice_name: str) -> str:
+    """`accuracy on category=boots`."""
+    return f"{metric} on {slice_name or 'all data'}"
+
+
+def bound_sentence(
+    gate: bert_task.GateConfig, slice_name: str, known: Interval, *, is_lower: bool, bound: float
+) -> str:
+    """Tells a `min` (`is_lower`) or a `max` that is not kept.
+
+    Example:
+        >>> gate = bert_task.GateConfig("accuracy", min=0.6, confidence=0.95)
+        >>> bound_sentence(gate, "part=sole", Interval(0.7, 0.49, 0.86), is_lower=True, bound=0.6)
+        'accuracy on part=sole is 0.70 [0.49 to 0.86], and must surely be at least 0.60 (95 %)'
+        >>> gate = bert_task.GateConfig("accuracy", min=0.7)
+        >>> bound_sentence(gate, "", Interval(0.61), is_lower=True, bound=0.7)
+        'accuracy on all data is 0.61, below the bound 0.70 (by 0.09)'
+    """
+    side = "least" if is_lower else "most"
+    start = f"{subject(gate.metric, slice_name)} is"
+    if math.isnan(known.value):
+        return f"{start} {_undefined(gate.metric)}, and must be at {side} {plain(bound)}"
+    if gate.confidence is not None:
+        shown = with_interval(known)
+        return f"{start} {shown}, and must surely be at {side} {plain(bound)} ({percent(gate.confidence)})"
+    shown, limit, amount = numbers(gate.metric, known.value, bound, abs(known.value - bound))
+    typed = round(bound, 6)
+    if float(limit) != typed == round(typed, 3):  # a bound that somebody wrote: 0.999 must not become 1.00
+        limit = plain(bound)
+    return f"{start} {shown}, {'below' if is_lower else 'above'} the bound {limit} (by {amount})"
+
+
+def change_sentence(
+    metric: str,
+    slice_name: str,
+    value: float,
+    baseline: float,
+    *,
+    allowed: float,
+    p_value: float,
+    is_drop: bool,
+) -> str:
+    """Tells a change against the baseline beyond the allowed one.
+
+    Args:
+        metric: its name.
+        slice_name: empty: all data.
+        value: the candidate's; NaN where it is not defined.
+        baseline: alike.
+        allowed: 0 or more.
+        p_value: chance of it where nothing changed, all comparisons of the verdict taken into account.
+        is_drop: of a `max_drop`, else of a `max_rise`.
+
+    Example:
+        >>> change_sentence("accuracy", "", 0.7, 0.8, allowed=0.02, p_value=0.0004, is_drop=True)
+        "accuracy on all data is 0.70, 0.10 below the baseline's 0.80 (allowed 0.02; p 0.0004)"
+    """
+    word = "below" if is_drop else "above"
+    start, limit = f"{subject(metric, slice_name)} is", f"at most {plain(allowed)} {word} the baseline's"
+    if math.isnan(value):
+        return f"{start} {_undefined(metric)}, and must lie {limit}"
+    if math.isnan(baseline):
+        shown = numbers(metric, value)[0]
+        return f"{start} {shown} and the baseline's is not defined, so it cannot be shown to lie {limit}"
+    shown, base, amount = numbers(metric, value, baseline, abs(value - baseline))
+    return f"{start} {shown}, {amount} {word} the baseline's {base} (allowed {plain(allowed)}; p {chance(p_value)})"
+
+
+def gain_sentence(
+    gate: bert_task.GateConfig, slice_name: str, value: float, baseline: float, change: Interval
+) -> str:
+    """Tells a `min_gain` that is not kept.
+
+    Example:
+        >>> gate = bert_task.GateConfig("accuracy", min_gain=0.02, confidence=0.95)
+        >>> gain_sentence(gate, "a=b", 0.83, 0.80, Interval(0.03, -0.01, 0.07))
+        "accuracy on a=b is 0.83, 0.03 above the baseline's 0.80 [-0.01 to +0.07] (wanted: surely 0.02 above, 95 %)"
+    """
+    is_error = gate.metric in scores.LOWER_IS_BETTER
+    better, worse = ("below", "above") if is_error else ("above", "below")
+    wanted, start = plain(gate.min_gain or 0.0), f"{subject(gate.metric, slice_name)} is"
+    if math.isnan(value) or math.isnan(baseline):
+        known = (
+            _undefined(gate.metric) if math.isnan(value) else f"{value:.2f} and the baseline's is not defined"
+        )
+        return f"{start} {known}, so it cannot be shown to lie at least {wanted} {better} the baseline's"
+    shown, base, amount = numbers(gate.metric, value, baseline, abs(value - baseline))
+    word = better if (value < baseline) == is_error else worse
+    surely, level, ends = "", "", ""
+    if gate.confidence is not None:
+        surely, level = "surely ", f", {percent(gate.confidence)}"
+        ends = f" {_ends(change, signed=True)}"
+    return f"{start} {shown}, {amount} {word} the baseline's {base}{ends} (wanted: {surely}{wanted} {better}{level})"
+
+
+def gap_sentence(
+    metric: str,
+    slice_name: str,
+    num_examples: int,
+    *,
+    here: float,
+    rest: float,
+    allowed: float,
+    p_value: float,
+) -> str:
+    """Tells how far a slice lies behind the rest.
+
+    Example:
+        >>> gap_sentence("accuracy", "part=sole", 30, here=0.6, rest=0.85, allowed=0.1, p_value=0.002)
+        "accuracy on part=sole (30 examples) is 0.60, 0.25 behind the rest's 0.85 (allowed 0.10; p 0.002)"
+    """
+    shown, base, amount = numbers(metric, here, rest, abs(here - rest))
+    return (
+        f"{metric} on {slice_name} ({num_examples:,} examples) is {shown}, {amount} behind the rest's {base} "
+        f"(allowed {plain(allowed)}; p {chance(p_value)})"
+    )
+
+
+def seen_text(smallest: float, *, what: str) -> str:
+    """What a comparison could see.
+
+    Example:
+        >>> seen_text(0.07, what="drop")
+        'a drop of 0.07 or more would have been seen (80 %)'
+    """
+    if math.isinf(smallest):
+        return f"no {what} would have been seen: too few examples"
+    return f"a {what} of {number(smallest)} or more would have been seen ({percent(POWER)})"
+
+
+def percent(share: float) -> str:
+    """`95 %`."""
+    return f"{share * 100:g} %"
+
+
+def chance(p_value: float) -> str:
+    """A p-value, with one digit that counts."""
+    if p_value >= 0.1:
+        return f"{p_value:.1f}"
+    return f"{p_value:.1g}" if p_value >= 1e-4 else "under 0.0001"
+
+
+def with_interval(known: Interval) -> str:
+    """`0.70 [0.49 to 0.86]`; the value alone where no interval is known."""
+    return f"{number(known.value)} {_ends(known)}"
+
+
+def _ends(known: Interval, *, signed: bool = False) -> str:
+    if not known.is_known:
+        return "[too few examples for an interval]"
+    return f"[{number(known.low, signed=signed)} to {number(known.high, signed=signed)}]"
+
+
+def plain(bound: float) -> str:
+    """A bound, as somebody wrote it."""
+    bound = round(bound, 6) + 0.0
+    return f"{bound:.2f}" if bound == round(bound, 2) else f"{bound:g}"
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """Two decimals, or up to four where the value is small and needs them; `not defined` for NaN."""
+    if math.isnan(value):
+        return "not defined"
+    decimals = 2
+    while decimals < 4 and abs(value) < 0.1 and abs(value - round(value, decimals)) > 0.1 * abs(value):
+        decimals += 1
+    return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+
+
+def numbers(metric: str, *values: float) -> list[str]:
+    """Numbers with 2 decimals, or with as many (at most 6) as it takes to tell them from each other."""
+    if metric == scores.EXAMPLE_COUNT:
+        return [f"{round(value)}" for value in values]
+    for decimals in range(2, 6):
+        texts = [f"{value:.{decimals}f}" for value in values]
+        exact = [round(value, 6) for value in values]
+        if all((float(text) == 0) == (value == 0) for text, value in zip(texts, exact, strict=True)) and (
+            len(set(texts)) == len(set(exact))
+        ):
+            return texts
+    return [f"{value:.6f}" for value in values]
+
+
+def _undefined(metric: str) -> str:
+    kind, _, label = metric.partition("/")
+    reasons = {
+        "precision": f" (the model never answers {label})",
+        "recall": f" (no example has the label {label})",
+    }
+    return f"not defined{reasons.get(kind, '')}"
