@@ -1,18 +1,17 @@
-"""The story this project exists for, played on the sample: a model loses men's dress shoes, and the way back.
+"""The story this project exists for, played on the sample: a model meets complaints it never saw, and the way back.
 
     python tests/story.py [--out FOLDER]
 
 Train on the first span and serve; send the second span as traffic; see that the texts drifted; join the labels that
-came later, and see that the model is right less often; train on both spans, be refused with a careless model, win with a good one and
-push it, while somebody asks the server all the time; ask where the new version comes from; go back to the old one.
-Every step is a command that people type. It takes some minutes and needs the real encoder.
+came later, and see that the model is right less often; train on both spans, be refused with a careless model, win with
+a good one and push it, while somebody asks the server all the time; ask where the new version comes from; go back to
+the old one. Every step is a command that people type. It takes some minutes and needs the real encoder.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import re
 import sys
 import tempfile
@@ -105,8 +104,11 @@ def _win(story: Story, customer: Customer, *, old: str) -> Iterator[tuple[str, b
     yield "and the old version stays", story.versions() == [old]
     good = story.verb("pipeline", "--span", "2", *HELD_OUT)
     yield "a model of both spans is pushed", good.status == 0 and len(story.versions()) == 2
-    row = re.search(rf"^{SLICE} .*$", good.text, re.MULTILINE)
-    yield "it wins on men's dress shoes", row is not None and _wins(story)
+    yield "it held every gate beside the old one", "every gate held, also beside the baseline" in good.text
+    yield (
+        "and says what it could have seen",
+        bool(re.search(r"^held +macro_f1 .* would have been seen", good.text, re.M)),
+    )
     customer.wait_for(story.versions()[-1])
     lineage = story.verb("lineage", story.versions()[-1])
     yield (
@@ -114,13 +116,6 @@ def _win(story: Story, customer: Customer, *, old: str) -> Iterator[tuple[str, b
         re.search(r"^  spans +spans 1, 2$", lineage.text, re.MULTILINE) is not None,
     )
     story.verb("compare", "--last", "3")
-
-
-def _wins(story: Story) -> bool:
-    """The candidate's accuracy on the slice against the baseline's, in the summary for programs."""
-    summary = json.loads((story.out / TASK / "summary.json").read_text(encoding="utf-8"))
-    now = summary["slices"][SLICE]
-    return bool(now["metrics"]["accuracy"] > now["baseline"]["accuracy"])
 
 
 def _go_back(story: Story, customer: Customer, *, old: str) -> Iterator[tuple[str, bool]]:
