@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from bert_pipeline.report import model_card
 from tests.bert_pipeline.boards import board
 from tests.bert_pipeline.pages import CHROMIUM, SECTIONS, screenshot
 from tests.bert_pipeline.projects import EVERY_COMPONENT, Ended, Project
@@ -55,7 +56,13 @@ def test_first_run_passes_through_every_component_and_pushes(first):
 
 
 def test_summary_names_slices_the_model_and_the_next_command(first):
-    assert re.search(r"^all data +50 +[01]\.\d{3} +[01]\.\d{3}$", first.text, re.MULTILINE)
+    assert re.search(
+        r"^all data +50 +[01]\.\d{3} ±0\.\d{3} +[01]\.\d{3} ±0\.\d{3}$", first.text, re.MULTILINE
+    )
+    assert re.search(
+        r"^held +accuracy on all data [01]\.\d{2} \[.*\], at least 0\.80$", first.text, re.MULTILINE
+    )
+    assert re.search(r"^held +accuracy on each part, 5 slices, the nearest part=", first.text, re.MULTILINE)
     assert re.search(r"^part=sole +\d+ +[01]\.\d{3}", first.text, re.MULTILINE)
     assert f"serving/toy/{first.versions[0]}" in first.text
     assert f"\ntraining  {EPOCH}\n" in first.text
@@ -173,7 +180,7 @@ def test_model_card_travels_with_the_pushed_version(project, first):
     ]  # fmt: skip
     assert "| all data | 50 | " in card
     assert "| batch_size | 8 |" in card
-    assert f"The weights are those of {EPOCH}." in card
+    assert f"The weights are those of {model_card.cell(EPOCH)}." in card
 
 
 @pytest.mark.slow
