@@ -50,7 +50,9 @@ class Proxy:
             chunked = body is not None and not isinstance(body, bytes | str)
             more = {"Transfer-Encoding": "chunked"} if chunked else {}
             method = "GET" if body is None else "POST"
-            connection.request(method, path, body, {**more, **(headers or {})}, encode_chunked=chunked)
+            # A refusal may come, and close the connection, before the whole body is written.
+            with contextlib.suppress(BrokenPipeError):
+                connection.request(method, path, body, {**more, **(headers or {})}, encode_chunked=chunked)
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
