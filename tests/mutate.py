@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _lay_out(folder / "project")
     mutmut = _environment(folder / "env")
     names = [f"bert_pipeline.*.{flags.only}*"] if flags.only else []
-    subprocess.run([mutmut, "run", *names], cwd=folder / "project", check=False)
+    # The mutants, not this project: PYTHONPATH would put it first.
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([mutmut, "run", *names], cwd=folder / "project", check=False, env=alone)
     results = subprocess.run(
         [mutmut, "results", "--all", "true"],
         cwd=folder / "project",
@@ -74,12 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = {name: state for name, state in found.items() if not names or fnmatch.fnmatch(name, names[0])}
     known = dict(_known())
     survivors = [
-        name for name, state in found.items() if state in ("survived", "no tests") and name not in known
+        name for name, state in found.items() if state not in ("killed", "timeout") and name not in known
     ]
     counts = {state: list(found.values()).count(state) for state in sorted(set(found.values()))}
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
     for name in survivors:
-        print(f"no test notices {name}; see it with: cd {folder / 'project'} && {mutmut} show {name}")
+        print(
+            f"no test notices {name} ({found[name]}); see it with: cd {folder / 'project'} && {mutmut} show {name}"
+        )
     return 1 if survivors else 0
 
 
