@@ -1,4 +1,4 @@
-"""Sets up .venv from requirements.lock; run as a file by any Python from 3.7, standard library only.
+"""Sets up .venv from requirements.lock; run as a file by any Python from 3.7, standard library and `setup_uv` only.
 
     python3 -I bert_pipeline/bootstrap.py --extras "gpu notebooks" --stack 1.16
 
@@ -21,10 +21,22 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import IO, Any, Iterator, NamedTuple
+
+if not __package__:  # run as a file, where nothing is installed yet
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bert_pipeline.setup_uv import (
+    SetupError,
+    find_python,
+    find_uv,
+    proxy_hint,
+    run_step,
+    space_hint,
+    uv_environment,
+)
 
 LOCK_FILE = "requirements.lock"
 RECORD_FILE = ".venv/bert_pipeline_setup.json"
@@ -74,19 +86,6 @@ STACKS = (
 )
 ANY_STACK = "auto"  # forgets a STACK= of before
 
-UV_VERSION = "0.13.8"
-# One wheel per platform; pip takes the one that fits.
-UV_WHEEL_SHA256 = (
-    "e18a57b8b352eb7c8feb317b9f6f533c8f0ad9673fd6cf34bbe3cf1a9f6a8984",  # Linux x86_64, glibc
-    "29451c60f5e8b07403e0a175d5229efc36b0289b34143ff4aaa499a5dd52553a",  # Linux x86_64, musl
-    "b7124ca1956ec2e476a1003ea5715a15f0266afaec37f4dc9c6972ba8183e6d1",  # macOS x86_64
-    "62b6943c7fd64fac6854f780bea6e0359e5a5bc3241f83ee357bb38276afac49",  # macOS arm64
-)
-
-
-class SetupError(Exception):
-    """What stopped the set-up, and how to mend it."""
-
 
 def main() -> int:
     """Sets up the project that this file belongs to; returns the exit status."""
@@ -106,7 +105,7 @@ def main() -> int:
     except OSError as error:
         where = error.filename or root
         print(
-            f"\nset-up stopped: {where}: {error.strerror or error}{_space_hint(root, str(error))}",
+            f"\nset-up stopped: {where}: {error.strerror or error}{space_hint(root, str(error))}",
             file=sys.stderr,
         )
         return 1
@@ -286,7 +285,7 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
 
     def run(what: str, *arguments: str) -> None:
         command = [str(uv), "--no-progress", *arguments]
-        _run(command, what=what, log=log, root=root, environment=environment, lock=lock)
+        run_step(command, what=what, log=log, root=root, environment=environment, lock=lock)
 
     if repair:
         _clear_the_way(root)
@@ -329,58 +328,6 @@ def _clear_the_way(root: Path) -> None:
         )
 
 
-def find_uv(root: Path) -> Path:
-    """Gives uv of the pinned version: the one in .tools, the one on PATH, or one fetched now by hash.
-
-    Raises:
-        SetupError: no Python here has pip or venv, or the download failed.
-    """
-    uv = root / ".tools/uv" / UV_VERSION / "uv"
-    if uv.exists():
-        return uv
-    on_path = shutil.which("uv")
-    if on_path and _output([on_path, "--version"]).split()[1:2] == [UV_VERSION]:
-        return Path(on_path)
-    print(f"set-up: fetching uv {UV_VERSION}", flush=True)
-    uv.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=str(uv.parent)) as folder:
-        pip = _pip(Path(folder))
-        wanted = Path(folder, "uv.txt")
-        hashes = " ".join("--hash=sha256:" + digest for digest in UV_WHEEL_SHA256)
-        wanted.write_text(f"uv=={UV_VERSION} {hashes}\n", encoding="utf-8")
-        command = [*pip, "install", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-        # The wheel is a program, whatever Python it asks for.
-        command += ["--ignore-requires-python", "--target", str(Path(folder, "uv")), "-r", str(wanted)]
-        environment = dict(
-            os.environ, PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0", PIP_ROOT_USER_ACTION="ignore"
-        )
-        ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if ended.returncode != 0:
-            tail = "\n".join(ended.stdout.decode(errors="replace").splitlines()[-15:])
-            hint = _hint(root, tail) or " Is PyPI (or your mirror) reachable?"
-            raise SetupError(
-                f"pip could not fetch uv {UV_VERSION}:\n{tail}\nThe same command tries again.{hint}"
-            )
-        os.replace(str(Path(folder, "uv/bin/uv")), str(uv))
-    return uv
-
-
-def _pip(folder: Path) -> list[str]:
-    """The command of some pip: of this Python, or of a throwaway venv of any Python on PATH."""
-    names = ["python3", *(f"python3.{minor}" for minor in range(14, 6, -1)), "python"]
-    pythons = [sys.executable, *filter(None, map(shutil.which, names))]
-    for python in pythons:
-        if _output([python, "-m", "pip", "--version"]):
-            return [python, "-m", "pip"]
-    for python in pythons:
-        if subprocess.call([python, "-m", "venv", str(folder / "venv")], stdout=-3, stderr=-3) == 0:
-            return [str(folder / "venv/bin/python"), "-m", "pip"]
-    raise SetupError(
-        f"uv {UV_VERSION} is not here, and {sys.executable} has neither pip nor venv to fetch it with.\n"
-        f"Debian and Ubuntu: apt install python3-venv. Or put uv {UV_VERSION} on PATH."
-    )
-
-
 def choose(
     root: Path, stacks: list[Stack], *, uv: Path, environment: dict[str, str]
 ) -> tuple[Stack, str, Path]:
@@ -391,21 +338,21 @@ def choose(
     """
     for stack in stacks:
         for version in stack.pythons:
-            found = _find_python(root, version, uv=uv, environment=environment)
+            found = find_python(root, version, uv=uv, environment=environment)
             if found:
                 return stack, version, found
         version = stack.pythons[0]
         print(f"set-up: fetching Python {version}", flush=True)
         fetch = [str(uv), "--quiet", "python", "install", "--no-bin", version]
         if subprocess.call(fetch, cwd=str(root), env=environment) == 0:
-            found = _find_python(root, version, uv=uv, environment=environment)
+            found = find_python(root, version, uv=uv, environment=environment)
             if found:
                 return stack, version, found
     versions = [version for stack in stacks for version in stack.pythons]
     raise SetupError(
         "no Python {} on this machine, and uv could not fetch one (above).\nInstall one of them (apt install"
         " python{}, brew install python@{}, pyenv install {}, or a conda environment) so that `python{}` is on"
-        " PATH.{}{}".format(" or ".join(versions), *[versions[0]] * 4, _older_machine(stacks), _proxy_hint())
+        " PATH.{}{}".format(" or ".join(versions), *[versions[0]] * 4, _older_machine(stacks), proxy_hint())
     )
 
 
@@ -427,132 +374,6 @@ def why(stack: Stack) -> str:
     if what_lacks(newest):
         return f"{this_machine()}; {newest} needs {what_lacks(newest)}"
     return f"{this_machine()}; it runs {newest} too: make setup STACK={ANY_STACK}, with Python {newest.pythons[0]}"
-
-
-def _find_python(root: Path, version: str, *, uv: Path, environment: dict[str, str]) -> Path | None:
-    """A Python of `version` that is there: on PATH, uv's, or pyenv's."""
-    find = [str(uv), "python", "find", "--system", "--no-python-downloads", version]
-    found = _output(find, cwd=root, environment=environment)
-    if not found:
-        pyenv = Path(environment.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))
-        pythons = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
-        found = str(pythons[-1]) if pythons else ""
-    return Path(found) if found else None
-
-
-def uv_environment(root: Path) -> dict[str, str]:
-    """What uv sees: the user's index and certificates, and a cache that it can write."""
-    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
-    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
-    environment.setdefault("UV_HTTP_TIMEOUT", "300")
-    environment.setdefault("UV_PYTHON_INSTALL_DIR", str(root / ".tools/python"))
-    if (
-        "PIP_INDEX_URL" in environment and "UV_INDEX_URL" not in environment
-    ):  # uv does not read pip's settings
-        environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
-    home = environment.get("HOME", "")
-    cache = environment.get("UV_CACHE_DIR") or environment.get("XDG_CACHE_HOME", home and home + "/.cache")
-    if not cache or not _writable(Path(cache)):
-        environment["UV_CACHE_DIR"] = str(root / ".tools/cache")
-    return environment
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=str(folder)):
-            return True
-    except OSError:
-        return False
-
-
-def _output(command: list[str], *, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
-    """What a command prints; empty where it fails."""
-    try:
-        raw = subprocess.check_output(
-            command, cwd=cwd and str(cwd), env=environment, stderr=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return raw.decode().strip()
-
-
-def _run(
-    command: list[str], *, what: str, log: Path, root: Path, environment: dict[str, str], lock: IO[str]
-) -> None:
-    """Runs a step, its output into the log, with a sign of life in the terminal."""
-    print(f"set-up: {what}", flush=True)
-    started = time.monotonic()
-    with open(str(log), "a") as output:
-        child = subprocess.Popen(
-            command, cwd=str(root), env=environment, stdout=output, stderr=output, pass_fds=(lock.fileno(),)
-        )
-    while child.poll() is None:
-        try:
-            child.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            print(f"set-up: {what} ... {time.monotonic() - started:.0f} s", flush=True)
-        except KeyboardInterrupt:
-            child.terminate()
-            child.wait()
-            raise
-    if child.returncode != 0:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise SetupError(
-            f"{what}: failed\n{tail}\nThe whole of it: {log}\nThe same command tries again.{_hint(root, tail)}"
-        )
-
-
-_UNREACHED = re.compile(
-    r"Failed to (fetch|download)|Request failed|error sending request|ProxyError|NewConnectionError|"
-    r"No matching distribution|timed out|certificate",
-    re.IGNORECASE,
-)
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
-
-
-def _hint(root: Path, message: str) -> str:
-    """What to do about what uv or pip said; empty where that is not known."""
-    if "Permission denied" in message or "Operation not permitted" in message:
-        return (
-            f"\nGive this user the right to write in {root}, or remove .venv and .tools there as their owner."
-        )
-    return _space_hint(root, message) or _network_hint(message)
-
-
-def _network_hint(message: str) -> str:
-    """What to do where a message says that packages were not reached: the proxy in use is named, if there is one."""
-    if not _UNREACHED.search(message):
-        return ""
-    return _proxy_hint() or (
-        " Behind a proxy, set HTTPS_PROXY; where packages come from a mirror, set UV_DEFAULT_INDEX:"
-        " uv does not read pip.conf."
-    )
-
-
-def _proxy_hint() -> str:
-    """Names the proxy that downloads go through; empty where there is none."""
-    name = next((name for name in _PROXIES if os.environ.get(name)), "")
-    if not name:
-        return ""
-    proxy = re.sub(r"//[^/@]*@", "//...@", os.environ[name])  # without a password
-    return f"\n{name}={proxy}: if this proxy is not the right one, set another or unset {name}."
-
-
-def _space_hint(root: Path, message: str) -> str:
-    """What to do where a message says that the disk is full; else empty."""
-    if "No space left" not in message and "os error 28" not in message:
-        return ""
-    cache = (
-        os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    )
-    folders = [folder for folder in (str(root), cache, tempfile.gettempdir()) if os.path.isdir(folder)]
-    fullest = min(folders, key=lambda folder: shutil.disk_usage(folder).free)
-    free = shutil.disk_usage(fullest).free / (1 << 30)
-    return (
-        f"\nThe disk is full: {free:.1f} GiB are free at {fullest}; .venv takes 4 GiB, and uv's cache another 4 GiB"
-        " (UV_CACHE_DIR moves it, TMPDIR what is unpacked). Free some; the same command then goes on."
-    )
 
 
 def _write_whole(path: Path, text: str) -> None:

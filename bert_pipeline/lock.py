@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bert_pipeline import bootstrap
+from bert_pipeline import bootstrap, setup_uv
 
 _HEADER = """\
 # Compiled from pyproject.toml by `make lock`; do not edit. Installed by `make setup`.
@@ -29,7 +29,7 @@ def main() -> int:
     """Writes requirements.lock; `--upgrade` forgets the versions that it holds now."""
     root = Path(__file__).resolve().parent.parent
     lock = root / bootstrap.LOCK_FILE
-    uv = bootstrap.find_uv(root)
+    uv = setup_uv.find_uv(root)
     pins = lock.read_text(encoding="utf-8") if lock.is_file() and "--upgrade" not in sys.argv else ""
     default: list[str] = []
     sections: dict[str, list[str]] = {extra: [] for extra in bootstrap.EXTRAS}
@@ -83,7 +83,7 @@ class _Compiler:
     def __init__(self, root: Path, *, uv: Path, stack: bootstrap.Stack) -> None:
         self._uv = uv
         self._stack = stack
-        self._environment = bootstrap.uv_environment(root)
+        self._environment = setup_uv.uv_environment(root)
         self._project = project_of_stack((root / "pyproject.toml").read_text(encoding="utf-8"), stack)
 
     def compile(self, extras: tuple[str, ...], *, preferred: str) -> str:

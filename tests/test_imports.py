@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,8 @@ EXCEPTIONS = {
         "bert_model"
     },  # rebuilds the Trainer's model to compare it with the export
 }
+# Run before anything is installed; the first imports the second.
+SET_UP = ("bootstrap", "setup_uv")
 # The web framework, gRPC and the API of TensorFlow Serving.
 SERVING = {"aiohttp", "google", "grpc", "grpc_health", "prometheus_client", "tensorflow_serving"}
 SERVER_ONLY = {"numpy", "tensorflow", "tensorflow_text"}
@@ -139,7 +142,12 @@ def test_datasets_is_imported_by_one_file_at_most() -> None:
 
 
 def test_the_set_up_imports_the_standard_library_only() -> None:
-    assert foreign((ROOT / "bert_pipeline/bootstrap.py").read_text(encoding="utf-8"), set()) == set()
+    sources = {name: (ROOT / f"bert_pipeline/{name}.py").read_text(encoding="utf-8") for name in SET_UP}
+    assert {name: foreign(source, set()) for name, source in sources.items()} == {
+        "bootstrap": {"bert_pipeline"},
+        "setup_uv": set(),
+    }
+    assert set(re.findall(r"bert_pipeline\.(\w+)", sources["bootstrap"])) == {"setup_uv"}
 
 
 @pytest.mark.parametrize("path", python_files("serving"))

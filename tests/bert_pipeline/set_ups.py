@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap
+from bert_pipeline import bootstrap, setup_uv
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,13 +44,13 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a lock, and a uv that is there already; on Debian 12, with Python 3.10 alone."""
     on_machine(monkeypatch, glibc=(2, 36))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
-    uv = tmp_path / ".tools/uv" / bootstrap.UV_VERSION / "uv"
+    uv = tmp_path / ".tools/uv" / setup_uv.UV_VERSION / "uv"
     uv.parent.mkdir(parents=True)
     uv.write_text(UV)
     uv.chmod(0o755)
     (tmp_path / "requirements.lock").write_text(LOCK)
     (tmp_path / "bert_pipeline").mkdir()
-    for name in ("bootstrap.py", "farmhash_standin.py"):
+    for name in ("bootstrap.py", "setup_uv.py", "farmhash_standin.py"):
         shutil.copy(ROOT / "bert_pipeline" / name, tmp_path / "bert_pipeline")
     return tmp_path
 

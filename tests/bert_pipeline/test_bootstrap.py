@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap
+from bert_pipeline import bootstrap, setup_uv
 from tests.bert_pipeline.set_ups import LOCK, make_project, on_machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def test_a_set_up_that_did_not_end_is_repaired_from_the_beginning(project: Path)
     (project / "requirements.lock").write_text(LOCK.replace("alpha==1.0", "alpha==1.1"))
     (project / "broken").touch()
     with pytest.raises(
-        bootstrap.SetupError, match=r"(?s)1 packages: failed.*setup\.log.*The same command tries"
+        setup_uv.SetupError, match=r"(?s)1 packages: failed.*setup\.log.*The same command tries"
     ):
         bootstrap.set_up(project, extras=[])
     (project / "requirements.lock").write_text(LOCK)  # even with the lock of the last one that did end
@@ -96,7 +96,7 @@ def test_a_set_up_that_did_not_end_forgets_neither_extras_nor_stack(
     on_machine(monkeypatch, glibc=(2, 41))
     (project / "has-3.12").touch()
     (project / "broken").touch()
-    with pytest.raises(bootstrap.SetupError, match="2 packages"):
+    with pytest.raises(setup_uv.SetupError, match="2 packages"):
         bootstrap.set_up(project, extras=["notebooks"], asked="1.16")
     (project / "broken").unlink()
     bootstrap.set_up(project, extras=[])
@@ -124,7 +124,7 @@ def test_extras_are_added_and_stay_until_dropped(project: Path) -> None:
 
 def test_an_unknown_extra_is_refused_by_name(project: Path) -> None:
     message = "EXTRAS: no extra kubeflow; there are: gpu notebooks"
-    with pytest.raises(bootstrap.SetupError, match=message):
+    with pytest.raises(setup_uv.SetupError, match=message):
         bootstrap.set_up(project, extras=["kubeflow"])
 
 
@@ -141,7 +141,7 @@ def test_a_machine_without_wheels_is_refused_before_anything_is_fetched(
     project: Path, monkeypatch: pytest.MonkeyPatch, machine: tuple[str, str, tuple[int, ...]], message: str
 ) -> None:
     on_machine(monkeypatch, machine[0], machine[1], glibc=machine[2])
-    with pytest.raises(bootstrap.SetupError, match=message):
+    with pytest.raises(setup_uv.SetupError, match=message):
         bootstrap.set_up(project, extras=[])
     assert steps(project) == []
 
@@ -238,7 +238,7 @@ def test_a_stack_that_cannot_be_is_refused_and_the_environment_kept(
     project: Path, asked: str, message: str
 ) -> None:
     bootstrap.set_up(project, extras=[])
-    with pytest.raises(bootstrap.SetupError, match=message):
+    with pytest.raises(setup_uv.SetupError, match=message):
         bootstrap.set_up(project, extras=[], asked=asked)
     assert bootstrap.is_current(project, extras=[])
 
@@ -284,16 +284,16 @@ def test_two_set_ups_at_once_install_once(project: Path) -> None:
 
 def test_without_pip_and_venv_it_says_what_to_install(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(project / ".tools/uv")
-    monkeypatch.setattr(bootstrap, "_output", lambda *args, **kwargs: "")
+    monkeypatch.setattr(setup_uv, "_output", lambda *args, **kwargs: "")
     monkeypatch.setattr(subprocess, "call", lambda *args, **kwargs: 1)
-    with pytest.raises(bootstrap.SetupError, match="neither pip nor venv(?s:.*)apt install python3-venv"):
-        bootstrap.find_uv(project)
+    with pytest.raises(setup_uv.SetupError, match="neither pip nor venv(?s:.*)apt install python3-venv"):
+        setup_uv.find_uv(project)
 
 
 def test_without_a_python_it_says_which_ones_would_do(project: Path) -> None:
     (project / "no-3.10").touch()
     message = "(?s)no Python 3.10 on this machine.*pyenv install 3.10.*TFX 1.21, which runs on Python 3.12, 3.13, 3.11"
-    with pytest.raises(bootstrap.SetupError, match=message):
+    with pytest.raises(setup_uv.SetupError, match=message):
         bootstrap.set_up(project, extras=[])
 
 
@@ -314,21 +314,22 @@ def test_uv_caches_inside_the_project_where_there_is_no_home(
 ) -> None:
     for name in ("HOME", "UV_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert bootstrap.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
+    assert setup_uv.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
     monkeypatch.setenv("HOME", str(project / "requirements.lock"))  # a file: cannot be written into
-    assert bootstrap.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
+    assert setup_uv.uv_environment(project)["UV_CACHE_DIR"] == str(project / ".tools/cache")
     monkeypatch.setenv("HOME", str(project))
-    assert "UV_CACHE_DIR" not in bootstrap.uv_environment(project)
+    assert "UV_CACHE_DIR" not in setup_uv.uv_environment(project)
 
 
 def test_uv_gets_pips_mirror_and_may_write_bytecode(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)
-    environment = bootstrap.uv_environment(project)
+    environment = setup_uv.uv_environment(project)
     assert environment["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert "PYTHONDONTWRITEBYTECODE" not in environment
 
 
-def test_any_python_from_37_can_read_the_set_up() -> None:
-    ast.parse((ROOT / "bert_pipeline/bootstrap.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+@pytest.mark.parametrize("name", ["bootstrap.py", "setup_uv.py"])
+def test_any_python_from_37_can_read_the_set_up(name: str) -> None:
+    ast.parse((ROOT / "bert_pipeline" / name).read_text(encoding="utf-8"), feature_version=(3, 7))

@@ -100,6 +100,7 @@ def test_what_was_typed_is_forgotten_when_the_verb_has_ended():
 ELSEWHERE = (
     "doctor",
     "bootstrap.py",
+    "setup_uv.py",
     "lock.py",
     "typed.py",
     "farmhash_standin.py",
