@@ -34,29 +34,13 @@ def eval_config(task: bert_task.TaskConfig) -> config_pb2.EvalConfig:
     config = config_pb2.EvalConfig(
         model_specs=[_model_spec(CANDIDATE), _model_spec(BASELINE)],
         metrics_specs=[_metrics_spec(task)],
-        slicing_specs=[config_pb2.SlicingSpec(), *(slicing_spec(name) for name in task.evaluation.slices)],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            *(config_pb2.SlicingSpec(feature_keys=name.split("+")) for name in task.evaluation.slices),
+        ],
     )
     config.options.include_default_metrics.value = False
     return config
-
-
-def slicing_spec(name: str) -> config_pb2.SlicingSpec:
-    """What a slice of a gate or of `evaluation.slices` selects.
-
-    Args:
-        name: empty (all data), `column` (each of its values), `column=value`, or `a+b` (two columns crossed).
-            Everything after the first `=` is the value.
-
-    Example:
-        >>> slicing_spec("category=men's dress shoes").feature_values["category"]
-        "men's dress shoes"
-    """
-    if not name:
-        return config_pb2.SlicingSpec()
-    column, equals, value = name.partition("=")
-    if equals:
-        return config_pb2.SlicingSpec(feature_values={column: value})
-    return config_pb2.SlicingSpec(feature_keys=column.split("+"))
 
 
 def slice_name(key: metrics_for_slice_pb2.SliceKey) -> str:

@@ -81,11 +81,12 @@ def _notes(task: bert_task.TaskConfig, *, slices: list[SliceMetrics], has_baseli
     gates = gates_of(task)
     if not task.evaluation.gates:
         yield f"the task names no gates; the default ones hold: {'; '.join(map(_gate_text, gates))}"
-    changes = [g for g in gates if (g.max_drop, g.max_rise, g.min_gain) != (None, None, None)]
+    compared = ("max_drop", "max_rise", "min_gain")
+    changes = [gate for gate in gates if any(getattr(gate, name) is not None for name in compared)]
     if changes and not has_baseline:
         yield (
             "no other model that ML Metadata knows was in service before this one; bounds not checked: "
-            + "; ".join(map(_gate_text, changes))
+            + "; ".join(_gate_text(gate, compared) for gate in changes)
         )
     seen = {slice_metrics.columns for slice_metrics in slices}
     for spec in task.evaluation.slices:
@@ -107,7 +108,7 @@ def _without_value(
             )
 
 
-def _gate_text(gate: bert_task.GateConfig) -> str:
-    bounds = [(name, getattr(gate, name)) for name in (*BOUNDS, "confidence")]
+def _gate_text(gate: bert_task.GateConfig, names: Sequence[str] = (*BOUNDS, "confidence")) -> str:
+    bounds = [(name, getattr(gate, name)) for name in names]
     texts = [f"{name} {bound:g}" for name, bound in bounds if bound is not None]
     return f"{gate.metric} on {gate.slice or 'all data'}: {', '.join(texts)}"

@@ -75,8 +75,7 @@ def _confusion_scores(
 
     def result(metrics: dict[tfma.metrics.MetricKey, Any]) -> dict[tfma.metrics.MetricKey, float]:
         matrix = np.zeros([len(labels), len(labels)])
-        # A bootstrap sample of a slice of few examples may hold none of them, and then there is no matrix.
-        for (actual, answered), count in metrics[matrix_key].get(0.0, {}).items():
+        for (actual, answered), count in metrics[matrix_key][0.0].items():
             if answered >= 0:
                 matrix[actual, answered] += count
         values = scores.scores_from_confusion(matrix, labels)

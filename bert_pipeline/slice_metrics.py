@@ -119,8 +119,3 @@ def _read(folder: str, name: str) -> Any:
 
 def _write(folder: str, name: str, values: Any) -> None:
     (Path(folder) / name).write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def value_of(row: SliceMetrics, metric: str) -> float:
-    """The candidate's value; NaN where it is not defined or not measured."""
-    return row.metrics.get(metric, math.nan)

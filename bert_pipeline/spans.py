@@ -125,19 +125,6 @@ def parse_span(text: str) -> int:
     return span
 
 
-def list_spans(data_dir: Path, pattern: str) -> list[int]:
-    """Numbers of the spans of which there is a file, ascending.
-
-    Args:
-        data_dir: folder of the data.
-        pattern: with {SPAN} or {YYYY}, {MM}, {DD}; may hold {VERSION}, * and ?.
-
-    Raises:
-        UserError: a file is of span 0, or its number has other digits than the pattern.
-    """
-    return sorted(_scan(data_dir, pattern).spans)
-
-
 def files_of_span(data_dir: Path, pattern: str, *, span: int) -> list[Path]:
     """The files of one span, sorted; of every version.
 

@@ -65,8 +65,7 @@ def choose(loaded: LoadedTask, *, span: int) -> Choice:
 def named_columns(loaded: LoadedTask) -> set[str]:
     """The columns that the task file or its curated schema names."""
     task = loaded.task
-    slices = [*task.evaluation.slices, *(gate.slice for gate in task.evaluation.gates)]
-    in_slices = {part.partition("=")[0] for name in slices for part in name.split("+")}
+    in_slices = {column for name in task.evaluation.slices for column in name.split("+")}
     limits = dataclasses.asdict(task.validation).values()
     return {
         *task.data.text,
@@ -74,7 +73,7 @@ def named_columns(loaded: LoadedTask) -> set[str]:
         *in_slices,
         *(column for limit in limits for column in limit),
         *_schema_columns(loaded.schema_path),
-    } - {""}
+    }
 
 
 def _schema_columns(path: Path) -> set[str]:

@@ -77,19 +77,14 @@ def divide(split: Split, *, share: float, labels: tuple[str, ...]) -> Division:
     if held_out.num_examples < MIN_EXAMPLES:
         few = f"{held_out.num_examples} of {whole.num_examples:,} texts, under {MIN_EXAMPLES}"
         return _all_trained_on(split, whole, why=f"{would} {few}")
-    lost = [
-        name
-        for name, had, has in zip(labels, whole.label_counts, rest.label_counts, strict=True)
-        if had > has == 0
-    ]
-    if lost:
+    if lost := _without(labels, whole, rest):
         return _all_trained_on(split, whole, why=f"{would} every text of the label {lost[0]!r}")
     return Division(
         train=dataclasses.replace(split, keep=lambda examples: ~is_held_out(examples, share=share)),
         train_size=rest,
         held_out=part,
         held_out_size=held_out,
-        why=_missing(labels, whole, held_out),
+        why=_missing(_without(labels, whole, held_out)),
     )
 
 
@@ -107,10 +102,14 @@ def _all_trained_on(split: Split, size: SplitSize, *, why: str) -> Division:
     return Division(train=split, train_size=size, held_out=None, held_out_size=none, why=why)
 
 
-def _missing(labels: tuple[str, ...], whole: SplitSize, held_out: SplitSize) -> str:
-    counts = zip(labels, whole.label_counts, held_out.label_counts, strict=True)
-    missing = [repr(name) for name, had, has in counts if had > has == 0]
-    if not missing:
+def _without(labels: tuple[str, ...], whole: SplitSize, part: SplitSize) -> list[str]:
+    """The labels of which there are examples, and none in a part."""
+    counts = zip(labels, whole.label_counts, part.label_counts, strict=True)
+    return [name for name, had, has in counts if had > has == 0]
+
+
+def _missing(names: list[str]) -> str:
+    if not names:
         return ""
-    more = f" and {len(missing) - 3} more labels" if len(missing) > 3 else ""
-    return f"none of which is labelled {', '.join(missing[:3])}{more}"
+    more = f" and {len(names) - 3} more labels" if len(names) > 3 else ""
+    return f"none of which is labelled {', '.join(map(repr, names[:3]))}{more}"

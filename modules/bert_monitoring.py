@@ -41,7 +41,8 @@ class MonitoringConfig:
     all slices, the drift notes, and every look at the same version."""
 
     min_examples: int = 30
-    """Slices of fewer labelled texts, now or in the evaluation at the push, are not judged."""
+    """Slices of fewer labelled texts, now or in the evaluation at the push, are not judged, nor are all data where
+    fewer texts have a label now."""
 
     min_agreement: float = 0.0
     """Share of weak labels that the model must agree with; surely under it, the verdict is at least watch. 0: not

@@ -21,7 +21,6 @@ from tfx.types import standard_artifacts
 from bert_pipeline.components.example_gen import COLUMN_SEPARATOR, SOURCE_COLUMNS, SOURCE_FILE, SOURCE_ROW
 from bert_pipeline.errors import UserError
 
-FORMATS = ("csv", "parquet")
 # Custom property of the table's artifact: rows; 0 where the model was not blessed.
 NUM_ROWS = "num_rows"
 # Column with a row's file, where the texts are of several.

@@ -19,7 +19,7 @@ import numpy as np
 
 from bert_pipeline import scores
 from bert_pipeline.gate_checks import gates_of
-from bert_pipeline.judging import comparisons, intervals, measures, sentences
+from bert_pipeline.judging import intervals, measures, sentences
 from bert_pipeline.judging.answers import Answers, Slice, slices_of
 from bert_pipeline.judging.comparisons import Comparison, held_sentences, weights_of
 from bert_pipeline.judging.intervals import Interval
@@ -115,6 +115,10 @@ class Judge:
         """The gates in their order; the comparisons, which are judged together, behind the bounds."""
         if not len(self._answers):
             return Verdict(("there is no example to evaluate",))
+        num_broken = int(np.count_nonzero(~np.isfinite(self._answers.candidate).all(axis=1)))
+        if num_broken:
+            count = f"{num_broken:,} of {len(self._answers):,} evaluated examples"
+            return Verdict((f"the model's probabilities are not finite numbers on {count}",))
         found: list[Comparison] = []
         for gate in self._terms.gates:
             rows = self.rows(gate)
@@ -210,11 +214,10 @@ class Judge:
         values = metrics.value(gate.metric), metrics.value(gate.metric, of_baseline=True)
         if gate.min_gain is not None:
             self._gain(gate, row, values=values)
-        change = metrics.change(gate.metric) if (gate.max_drop, gate.max_rise) != (None, None) else None
-        if change is None:
+        if (gate.max_drop, gate.max_rise) == (None, None):
             return
-        if math.isnan(change.value) and metrics.is_finite():
-            # Not defined for both, as recall where no example has the label; or the baseline answers NaN.
+        change = metrics.change(gate.metric)
+        if math.isnan(change.value):  # as recall where no example has the label
             self._notes.append(
                 f"{sentences.subject(gate.metric, row.name)} is not defined, and was not compared"
             )
@@ -276,8 +279,8 @@ class Judge:
         for each, weight, p_value in zip(found, weights, adjusted, strict=True):
             key = (self._terms.gates.index(each.gate), each.kind)
             kept.setdefault(key, []).append((each, each.alpha * weight / sum(weights)))
-            is_large = not each.measured <= each.allowed + _ROUNDING
-            if is_large and (math.isnan(each.measured) or p_value <= each.alpha + _ROUNDING):
+            is_large = each.measured > each.allowed + _ROUNDING
+            if is_large and p_value <= each.alpha + _ROUNDING:
                 self._refusals.append(each.sentence(p_value))
                 broken.add(key)
             elif is_large:
@@ -293,11 +296,3 @@ class Judge:
 def judge(answers: Answers, *, terms: Terms) -> Verdict:
     """Holds the answers of a model, and of the baseline if there is one, against the gates."""
     return Judge(answers, terms=terms).verdict()
-
-
-def smallest_seen(answers: Answers, *, terms: Terms) -> float:
-    """The smallest change for the worse, of the first comparison of a verdict, that it sees four times in five."""
-    judge = Judge(answers, terms=terms)
-    found = [each for gate in terms.gates for row in judge.rows(gate) for each in judge.changes(gate, row)]
-    weights = weights_of(found)
-    return comparisons.smallest_seen(found[0], found[0].alpha * weights[0] / sum(weights))

@@ -69,13 +69,9 @@ class Metrics:
     costs: np.ndarray
     """float [num_labels, num_labels], of `scores.cost_matrix`."""
 
-    def is_finite(self, *, of_baseline: bool = False) -> bool:
-        """Whether every probability is a number."""
-        return bool(np.isfinite(self._probabilities(of_baseline)).all())
-
     def value(self, metric: str, *, of_baseline: bool = False) -> float:
         """A metric's value, NaN where it is not defined or a probability is NaN."""
-        if not len(self.answers) or not self.is_finite(of_baseline=of_baseline):
+        if not len(self.answers) or not np.isfinite(self._probabilities(of_baseline)).all():
             return math.nan
         if _is_mean(metric):
             return self._contributions(metric, of_baseline)[1]
@@ -129,8 +125,8 @@ class Metrics:
         A precision that one model alone has not, because it never answers the label, counts as 0.
         """
         values = self.value(metric), self.value(metric, of_baseline=True)
-        if metric.startswith("precision/") and self.is_finite() and self.is_finite(of_baseline=True):
-            values = tuple(np.nan_to_num(values)) if np.isfinite(values).any() else values
+        if metric.startswith("precision/") and np.isfinite(values).any():
+            values = tuple(np.nan_to_num(values))
         change = values[0] - values[1]
         if math.isnan(change):
             return Change(math.nan, 1.0, 1.0, math.nan, len(self.answers), 0)

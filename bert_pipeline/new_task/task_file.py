@@ -133,7 +133,7 @@ def _evaluation(roles: Roles, settings: Settings) -> list[str]:
 def _seen(settings: Settings) -> str:
     """What the gate on a drop sees, on as many eval texts as this set has."""
     level = 1 - DEFAULT_CONFIDENCE
-    # Two trainings on the same texts differ on about 15 % of them, and so did those of the sample.
+    # Supposed, as in `make error-rates`: one of the two models alone is right on 15 % of the texts.
     different = round(0.15 * settings.num_eval)
     smallest = power.smallest_share_drop(settings.num_eval, different, level=level, allowed=0.02)
     if math.isinf(smallest):

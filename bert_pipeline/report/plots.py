@@ -28,7 +28,6 @@ WIDTH = 460.0
 _POINTS_AN_INCH = 72.0
 
 # Series are told apart by these as well: a reader may see no colours.
-MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
 HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "++++", "oooo", "----")
 

@@ -97,12 +97,6 @@ def test_expected_cost_needs_costs() -> None:
     )
 
 
-def test_a_slice_value_may_hold_any_character() -> None:
-    spec = evaluation.slicing_spec("category=a=b, c+d/é's")
-
-    assert dict(spec.feature_values) == {"category": "a=b, c+d/é's"} and not spec.feature_keys
-
-
 def test_a_task_without_gates_gets_the_default_ones() -> None:
     assert gates_of(_task()) == (GateConfig("macro_f1", min=0.3833), GateConfig("accuracy", max_drop=0.02))
 

@@ -130,6 +130,12 @@ def test_a_slice_that_is_missing_refuses_and_a_small_one_is_said() -> None:
     assert judged(found.take(np.array([], dtype=int))).refusals == ("there is no example to evaluate",)
 
 
+def test_a_slice_value_may_hold_any_character() -> None:
+    found = answers((30, "a=b, c+d/é's", True, True), (30, "x", False, False))
+    assert judged(found, GateConfig("accuracy", slice="part=a=b, c+d/é's", min=0.9)).refusals == ()
+    assert judged(found, GateConfig("accuracy", slice="part=x", min=0.9)).refusals
+
+
 def test_a_slice_behind_the_rest_is_refused_and_noise_is_not() -> None:
     found = answers(
         (30, "a", True, True),
@@ -152,12 +158,13 @@ def test_what_neither_model_has_is_said_and_what_the_candidate_lost_refuses() ->
     broken = found.candidate.copy()
     broken[3] = math.nan
     broken = Answers(LABELS, found.label_ids, broken, found.baseline, found.columns)
-    assert judged(broken, GateConfig("accuracy", max_drop=0.1)).refusals == (
-        "accuracy on all data is not defined, and must lie at most 0.10 below the baseline's",
-    )
-    assert judged(broken, GateConfig("accuracy", min=0.1)).refusals == (
-        "accuracy on all data is not defined, and must be at least 0.10",
-    )
+    refusal = "the model's probabilities are not finite numbers on 1 of 40 evaluated examples"
+    for gate in (
+        GateConfig("accuracy", max_drop=0.1),
+        GateConfig("accuracy", min=0.1),
+        GateConfig("accuracy", slice="part", max_gap=0.1),
+    ):
+        assert judged(broken, gate).refusals == (refusal,)
 
 
 def test_a_precision_that_the_candidate_alone_lost_is_judged_by_size() -> None:
