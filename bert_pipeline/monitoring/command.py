@@ -33,6 +33,7 @@ from bert_pipeline.monitoring.verdict import EXIT_STATUS, Change, changes, drift
 from bert_pipeline.paths import RunPaths, one_monitor, run_paths
 from bert_pipeline.slice_metrics import read_slices
 from bert_pipeline.text_features import TextFeatures
+from bert_pipeline.whole_file import write_whole
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -198,8 +199,8 @@ def _agreements(
 def _write(made: report.Report, *, paths: RunPaths, prometheus: str) -> None:
     folder = paths.root / "monitoring"
     text = report.as_json(made)
-    report.write(text, folder / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.json")
-    report.write(text, folder / "latest.json")
+    write_whole(folder / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.json", text)
+    write_whole(folder / "latest.json", text)
     if prometheus:
         argument_checks.check_prometheus_file(Path(prometheus))  # it may have come meanwhile
-        report.write(report.as_prometheus(made), Path(prometheus).resolve())
+        write_whole(Path(prometheus).resolve(), report.as_prometheus(made))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -133,14 +132,6 @@ def as_json(report: Report) -> str:
 
 def _or_null(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def write(text: str, path: Path) -> None:
-    """Writes a file; it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def looks_before(folder: Path, *, version: int, num_texts: int, num_labelled: int) -> tuple[int, int]:

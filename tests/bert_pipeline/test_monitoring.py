@@ -13,6 +13,7 @@ from bert_pipeline.drift import Drift
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.monitoring import report, verdict, weak_labels
 from bert_pipeline.monitoring.verdict import Change, Level
+from bert_pipeline.whole_file import write_whole
 
 
 def made_report() -> report.Report:
@@ -32,7 +33,7 @@ def test_the_report_is_told_to_people_programs_and_prometheus(tmp_path: Path) ->
     text = report.as_text(made)
     assert "task shoes, version 7: 400 texts from 1970-01-01 00:00 to 1970-01-01 01:00 UTC" in text
     assert "verdict   RETRAIN\n          retrain: accuracy on all data is 0.700 on 400 labelled texts" in text
-    report.write(report.as_json(made), tmp_path / "deep" / "latest.json")
+    write_whole(tmp_path / "deep" / "latest.json", report.as_json(made))
     values = json.loads((tmp_path / "deep" / "latest.json").read_text())
     assert (values["verdict"], values["slices"][1]["at_push"]) == ("retrain", None)
     families = {f.name: f for f in text_string_to_metric_families(report.as_prometheus(made))}
@@ -50,7 +51,7 @@ def test_exit_statuses_are_those_of_the_documentation() -> None:
 def test_a_look_counts_once_for_each_number_of_labels(tmp_path: Path) -> None:
     made = made_report()
     for name in ("20260101-000000", "20260102-000000"):
-        report.write(report.as_json(made), tmp_path / f"{name}.json")
+        write_whole(tmp_path / f"{name}.json", report.as_json(made))
     (tmp_path / "20260103-000000.json").write_text("{")
     (tmp_path / "latest.json").write_text(report.as_json(made))
 
