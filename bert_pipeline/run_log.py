@@ -1,4 +1,4 @@
-"""Keeps the terminal for what a user can act on: everything that libraries print goes to a file."""
+"""Keeps the terminal, and the folder for temporary files, clean of what libraries leave there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ def run_log(path: Path, *, verbose: bool) -> Iterator[None]:
     """Redirects the file descriptors 1 and 2, logging and warnings into a file.
 
     `sys.stdout` and `sys.stderr` go on to the terminal, for this program's own lines; C++ code and child
-    processes write to the descriptors. Begin it before TensorFlow is imported.
+    processes write to the descriptors. Begin it before TensorFlow is imported. What is written into the folder for
+    temporary files meanwhile is removed: TFX, Beam and AutoGraph leave theirs behind.
 
     Args:
         path: the log file.
@@ -32,9 +34,26 @@ def run_log(path: Path, *, verbose: bool) -> Iterator[None]:
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     with contextlib.ExitStack() as stack:
+        stack.enter_context(temporary_folder())
         if not verbose:
             stack.enter_context(_descriptors_to(path))
         yield
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Gives this process, and those that it starts, a folder for temporary files that is removed at the end."""
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="bert_pipeline-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before[0]
+            if before[1] is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before[1]
 
 
 @contextlib.contextmanager

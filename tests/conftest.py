@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 # Before anything imports TensorFlow: Keras 2, no start-up chatter, and no GPU, so that tests mean the same
 # everywhere.
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from bert_task import EncoderConfig
 
-from bert_pipeline import encoders
+from bert_pipeline import encoders, run_log
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="HOST:GRPC_PORT,HOST:REST_PORT",
         help="the server that tests/serving/contract asks; without it, a process of ours",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What libraries and other users (PostgreSQL's) write into the folder for temporary files goes with the tests."""
+    tmp_path_factory.getbasetemp()  # of pytest, which keeps what failed
+    with run_log.temporary_folder() as folder:
+        folder.chmod(0o711)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,9 @@ from bert_task import TaskConfig
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import proto_utils
 
-from bert_pipeline import evaluation, evaluation_report
+from bert_pipeline import evaluation, evaluation_report, pipeline
 from bert_pipeline.components import evaluator
 from bert_pipeline.judging import gates
-
-BEAM_ARGS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
 
 
 class LookupModel(tf.Module):
@@ -114,7 +112,7 @@ def evaluate_model(
         "terms": gates.terms_to_json(gates.terms_of(task)),
     }
     context = evaluator.Executor.Context(
-        beam_pipeline_args=BEAM_ARGS, tmp_dir=str(out / "tmp"), unique_id="1"
+        beam_pipeline_args=list(pipeline.BEAM_ARGS), tmp_dir=str(out / "tmp"), unique_id="1"
     )
     evaluator.Executor(context).Do(inputs, outputs, properties)
     report = evaluation_report.read_report(str(out / "evaluation"), task=task)

@@ -13,7 +13,9 @@ import matplotlib.image as mpl_image
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tfx.utils import dependency_utils
 
+from bert_pipeline.pipeline import BEAM_ARGS
 from bert_pipeline.report import model_card
 from tests.bert_pipeline.boards import board
 from tests.bert_pipeline.pages import CHROMIUM, SECTIONS, screenshot
@@ -262,3 +264,8 @@ def test_edited_tokenizer_reruns_transform_and_what_follows(project, stricter):
     ended = project.run()
     assert ended.state("ExampleGen") == "cached"
     assert [ended.state(node) for node in ("Transform", "Trainer", "Evaluator")] == ["ran"] * 3
+
+
+def test_tfx_does_not_pack_itself_for_workers_that_are_not_there():
+    # Else it copies and packs its 49 MB before each component of Beam.
+    assert dependency_utils.make_beam_dependency_flags(list(BEAM_ARGS)) == list(BEAM_ARGS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 SCRIPT = """
-import logging, os, sys, warnings
+import logging, os, sys, tempfile, warnings
 from pathlib import Path
 from bert_pipeline.run_log import run_log, quiet_library_loggers
 
@@ -19,6 +20,8 @@ with run_log(Path(sys.argv[1]), verbose=sys.argv[2] == "v"):
     warnings.warn("from a library")
     noisy.warning("from a logger")
     print("own line")
+    tempfile.mkstemp()
+    os.system("mktemp > /dev/null")
     print("own progress", file=sys.stderr)
 print("after")
 """
@@ -26,9 +29,16 @@ print("after")
 
 def run(tmp_path, mode):
     log = tmp_path / "run.log"
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(log), mode], capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT, str(log), mode],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
+    assert list(temporary.iterdir()) == []
     return done.stdout, done.stderr, log.read_text()
 
 
