@@ -33,8 +33,8 @@ from bert_pipeline.paths import RunPaths
 MODULES_DIR = PROJECT_ROOT / "modules"
 
 # Beam's DirectRunner tries to download another engine first, and so differs online and offline.
-# The image is for workers elsewhere and is never read here: without one, TFX packs itself for them before each component
-# of Beam, which takes seconds and leaves 50 MB in the folder for temporary files.
+# The image is for workers elsewhere and is never read here: without one, TFX packs itself for them before each
+# component of Beam, which takes seconds and leaves 50 MB in the folder for temporary files.
 BEAM_ARGS = (
     "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
     "--sdk_container_image=none",
