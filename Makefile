@@ -64,7 +64,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## create or repair .venv; STACK=1.16 asks for an older TFX (auto: the newest); EXTRAS="gpu notebooks" adds parts, EXTRAS=none drops them
-	@$(if $(filter setup,$(MAKECMDGOALS)),,SETUP_QUIETLY=1) $(or $(PYTHON),python3) -I bert_pipeline/bootstrap.py --extras="$$EXTRAS" --stack="$$STACK"
+	@$(if $(filter setup,$(MAKECMDGOALS)),,SETUP_QUIETLY=1) $(or $(PYTHON),python3) -I bert_pipeline/setup/bootstrap.py --extras="$$EXTRAS" --stack="$$STACK"
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
 	@$(VERB) pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window="$$WINDOW") $(ARGS)
@@ -150,7 +150,7 @@ doctor: setup ## say what is wrong with this machine and how to mend it
 	@$(VERB) doctor
 
 lock: ## compile requirements.lock from pyproject.toml; ARGS=--upgrade takes the newest versions
-	@$(or $(PYTHON),python3) -m bert_pipeline.lock $(ARGS)
+	@$(or $(PYTHON),python3) -m bert_pipeline.setup.lock $(ARGS)
 
 clean: ## remove .venv and the tools; what runs wrote (out/) stays
 	@rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache

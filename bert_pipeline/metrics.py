@@ -17,8 +17,9 @@ import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from bert_pipeline import scores
-from bert_pipeline.scores import (
+from bert_pipeline.judging import scores
+from bert_pipeline.judging.scores import Tally
+from bert_pipeline.settings.metric_names import (
     ACCURACY,
     AUC,
     CALIBRATION_ERROR,
@@ -26,7 +27,6 @@ from bert_pipeline.scores import (
     EXPECTED_COST,
     LOSS,
     MACRO_F1,
-    Tally,
     per_label,
 )
 

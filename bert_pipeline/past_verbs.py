@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bert_pipeline import argument_checks
+from bert_pipeline.settings import argument_types
 
 
 def add(verbs: Any) -> None:
@@ -20,16 +20,16 @@ def add(verbs: Any) -> None:
     compare = _verb(verbs, "compare", "put several runs side by side, and say what changed", run=_compare)
     compare.add_argument("runs", nargs="*", help="numbers, run ids or versions; default: the last ones")
     compare.add_argument(
-        "--last", type=argument_checks.count(1), default=5, help="how many, where none are named"
+        "--last", type=argument_types.count(1), default=5, help="how many, where none are named"
     )
     compare.add_argument("--metrics", default="accuracy,macro_f1", help="names, with commas between")
     compare.add_argument("--format", choices=("text", "json", "csv"), default="text")
 
     board = _verb(verbs, "tensorboard", "show the trainings of a task side by side", run=_tensorboard)
     board.add_argument(
-        "--port", type=argument_checks.port, default=6006, help="of 127.0.0.1; 0: any that is free"
+        "--port", type=argument_types.port, default=6006, help="of 127.0.0.1; 0: any that is free"
     )
-    board.add_argument("--last", type=argument_checks.count(1), default=5, help="how many trainings")
+    board.add_argument("--last", type=argument_types.count(1), default=5, help="how many trainings")
 
     report = _verb(verbs, "report", "open the newest report, or write an older run's anew", run=_report)
     report.add_argument(
@@ -39,25 +39,26 @@ def add(verbs: Any) -> None:
 
     rollback = _verb(verbs, "rollback", "put the version before back into service", run=_rollback)
     rollback.add_argument("--to", default="", help="the version to go back to; default: the one before")
-    rollback.add_argument("--reason", type=argument_checks.line, default="", help="why, for the record")
+    rollback.add_argument("--reason", type=argument_types.line, default="", help="why, for the record")
 
     gc = _verb(verbs, "gc", "list, and with --yes remove, what nobody needs any more", run=_gc)
     gc.add_argument(
-        "--keep", type=argument_checks.count(1), default=3, help="how many of the newest versions stay"
+        "--keep", type=argument_types.count(1), default=3, help="how many of the newest versions stay"
     )
     gc.add_argument("--yes", action="store_true", help="remove it; without, nothing is removed")
 
-    _verb(verbs, "upgrade-metadata", "bring an older metadata store up to this TFX", run=_upgrade)
+    upgrade = _verb(verbs, "upgrade-metadata", "bring an older metadata store up to this TFX", run=_upgrade)
+    upgrade.set_defaults(reads_record=False)
 
 
 def _verb(verbs: Any, name: str, text: str, *, run: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("--task", default="shoes", help="name of a file in tasks/, or a path")
     parser.add_argument(
-        "--out", default="out", type=argument_checks.out_folder, help="where runs write everything"
+        "--out", default="out", type=argument_types.out_folder, help="where runs write everything"
     )
     parser.add_argument("--metadata", default="", help="sqlite (default), mysql://... or postgresql://...")
-    parser.set_defaults(run=run, needs_run="record")
+    parser.set_defaults(run=run, needs_run="record", reads_record=True)
     return parser
 
 
@@ -65,21 +66,21 @@ def _verb(verbs: Any, name: str, text: str, *, run: Any) -> argparse.ArgumentPar
 
 
 def _lineage(arguments: argparse.Namespace) -> int:
-    from bert_pipeline import lineage_verb
+    from bert_pipeline.history import lineage_verb
 
     return lineage_verb.main(arguments)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from bert_pipeline import compare_verb
+    from bert_pipeline.history import compare as compare_verb
 
     return compare_verb.main(arguments)
 
 
 def _tensorboard(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.config import task_name
-    from bert_pipeline.paths import run_paths
-    from bert_pipeline.run_log import quiet_library_loggers, run_log
+    from bert_pipeline.settings.config import task_name
+    from bert_pipeline.settings.paths import run_paths
+    from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
 
     paths = run_paths(task_name(arguments.task), out=arguments.out)
     with run_log(paths.logs / "tensorboard.log", verbose=False):
@@ -96,23 +97,23 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    from bert_pipeline import rollback
+    from bert_pipeline.history import rollback
 
     return rollback.main(arguments)
 
 
 def _gc(arguments: argparse.Namespace) -> int:
-    from bert_pipeline import garbage_verb
+    from bert_pipeline.history import gc as garbage_verb
 
     return garbage_verb.main(arguments)
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
-    from bert_pipeline import metadata, metadata_store
-    from bert_pipeline.config import task_name
-    from bert_pipeline.paths import run_paths
+    from bert_pipeline.metadata import database
+    from bert_pipeline.settings.config import task_name
+    from bert_pipeline.settings.paths import run_paths
 
     paths = run_paths(task_name(arguments.task), out=arguments.out)
-    connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
-    print(metadata_store.upgrade(connection))
+    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    print(database.upgrade(connection))
     return 0

@@ -1,7 +1,7 @@
 """What one task is: the sections of a task file as frozen dataclasses.
 
 Standard library only, because every worker loads it; section [evaluation] fills a file of its own,
-`bert_gates.py`, and is imported from here like the others. `bert_pipeline/config.py` reads a task file
+`bert_gates.py`, and is imported from here like the others. `bert_pipeline/settings/config.py` reads a task file
 into these classes and refuses what does not fit; here nothing is checked a second time.
 Components receive single sections, never the whole tree: TFX hashes what a component is given
 into its cache key, and a changed threshold must not retrain a BERT.
@@ -79,11 +79,11 @@ class ValidationConfig:
     """Section [validation]: how far data may move before somebody is told, or the run stops.
 
     Limits are by column: `label`, a column of the data, or one derived from the text
-    (`bert_pipeline/text_features.py`: text_num_tokens, text_unknown_share, text_truncated, text_script,
+    (`bert_pipeline/data/text_features.py`: text_num_tokens, text_unknown_share, text_truncated, text_script,
     text_empty, text_duplicate). Distances lie between 0 (equal) and 1: L-infinity for categories,
     Jensen-Shannon divergence for numbers, as TensorFlow Data Validation has them
     (https://www.tensorflow.org/tfx/data_validation/get_started#checking_data_skew_and_drift). What is set
-    here is put over the defaults of `bert_pipeline/drift_limits.py`; a limit of 1 is never passed.
+    here is put over the defaults of `bert_pipeline/data/drift.py`; a limit of 1 is never passed.
     """
 
     drift_note: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from bert_task import EncoderConfig
 
-from bert_pipeline import encoders, run_log
+from bert_pipeline.encoders import resolve
+from bert_pipeline.settings import run_log
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,9 +49,9 @@ def tiny_checkpoint() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> encoders.Encoder:
+def tiny_encoder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> resolve.Encoder:
     """`tiny_checkpoint`, converted, computing real tokens only."""
-    return encoders.resolve_encoder(
+    return resolve.resolve_encoder(
         EncoderConfig(handle=str(tiny_checkpoint)),
         cache_dir=tmp_path_factory.mktemp("encoder_cache"),
         base_dir=tiny_checkpoint,

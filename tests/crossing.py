@@ -24,8 +24,8 @@ import tensorflow_hub as hub
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
-from bert_pipeline import hf_bert, hf_checkpoint
-from bert_pipeline.bert_graph import PADDED, REAL_TOKENS
+from bert_pipeline.encoders import hf_bert, hf_checkpoint
+from bert_pipeline.encoders.bert_graph import PADDED, REAL_TOKENS
 from bert_pipeline.monitoring import request_logs
 from serving.model_server import request_ids
 from serving.model_server.model_settings import ModelSettings

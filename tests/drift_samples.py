@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from scipy import stats
 
-from bert_pipeline import drift_chance
+from bert_pipeline.data import drift_chance
 
 Values: TypeAlias = np.ndarray
 

@@ -23,11 +23,11 @@ import numpy as np
 from bert_task import GateConfig, MonitoringConfig
 from scipy import stats
 
-from bert_pipeline import scores
+from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging import comparisons, gates
 from bert_pipeline.judging.answers import Answers
 from bert_pipeline.monitoring import verdict as live
-from bert_pipeline.slice_metrics import SliceMetrics
+from bert_pipeline.settings import metric_names
 
 LABELS = ("negative", "neutral", "rare")
 LABEL_SHARES = (0.55, 0.40, 0.05)
@@ -120,10 +120,10 @@ def cases() -> Iterator[Case]:
                     yield Case(f"{metric} {next(iter(bound))}", size, num_slices, tuple(found))
             if on:
                 several = (
-                    GateConfig(scores.ACCURACY, max_drop=0.02),
-                    GateConfig(scores.MACRO_F1, max_drop=0.02),
-                    GateConfig(scores.ACCURACY, slice=on, max_drop=0.05),
-                    GateConfig(scores.ACCURACY, slice=on, max_gap=0.1),
+                    GateConfig(metric_names.ACCURACY, max_drop=0.02),
+                    GateConfig(metric_names.MACRO_F1, max_drop=0.02),
+                    GateConfig(metric_names.ACCURACY, slice=on, max_drop=0.05),
+                    GateConfig(metric_names.ACCURACY, slice=on, max_gap=0.1),
                     GateConfig("recall/rare", max_drop=0.05),
                 )
                 yield Case("five gates together", size, num_slices, several)
@@ -195,7 +195,7 @@ def _rows(generator: np.random.Generator, count: int, accuracy: float) -> list[S
 def _row(name: str, hits: int, total: int) -> SliceMetrics:
     table = ((hits, total - hits, 0), (0, 0, 0), (0, 0, 0))
     columns = ("part",) if name else ()
-    return SliceMetrics(name, columns, total, {scores.ACCURACY: hits / total}, {}, table, labels=LABELS)
+    return SliceMetrics(name, columns, total, {metric_names.ACCURACY: hits / total}, {}, table, labels=LABELS)
 
 
 def _levels(draws: int, *, now: float, num_live: int, num_before: int, looks: int = 1) -> np.ndarray:
@@ -209,7 +209,7 @@ def _levels(draws: int, *, now: float, num_live: int, num_before: int, looks: in
             for row in _rows(generator, num_live, now):
                 total[row.slice] = total.get(row.slice, 0) + np.array([row.confusion[0][0], row.num_examples])
             rows = [_row(name, int(hits), int(count)) for name, (hits, count) in total.items()]
-            changes = live.changes(rows, before, metric=scores.ACCURACY, labels=LABELS)
+            changes = live.changes(rows, before, metric=metric_names.ACCURACY, labels=LABELS)
             level = max(level, live.judge(changes, drifts=(), agreements=(), config=config, look=look).level)
         found.append(level)
     return np.array(found)

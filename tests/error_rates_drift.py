@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from bert_pipeline import text_features
-from bert_pipeline.drift import Statistics, compare
-from bert_pipeline.drift_limits import DEFAULTS, LABEL_DEFAULT, SLICE_DEFAULT, Threshold
-from bert_pipeline.text_statistics import statistics_of
+from bert_pipeline.data import text_features
+from bert_pipeline.data.drift import DEFAULTS, LABEL_DEFAULT, SLICE_DEFAULT, Statistics, Threshold, compare
+from bert_pipeline.data.text_features import statistics_of
 from tests.drift_samples import CATEGORIES, Values, band, quiet_is_told, sample
 
 SEED = 20_261_128

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bert_pipeline import bootstrap
+from bert_pipeline.setup import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 DEBIAN = "trixie"  # 13: glibc 2.41, Python 3.13

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap, hf_checkpoint
 from bert_pipeline.components import op_audit
+from bert_pipeline.encoders import hf_checkpoint
+from bert_pipeline.setup import bootstrap
 from tests import crossing
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -32,21 +32,44 @@ TENSORFLOW_STACK = {
     "tfx_bsl",
 }
 MODULES = {path.stem for path in (ROOT / "modules").glob("*.py")}
+# The rooms of bert_pipeline/, ground first: a room imports itself and those before it. `.py`: a file at the top.
+ORDER = (
+    "settings",
+    "encoders",
+    "judging",
+    "data",
+    "metrics.py",
+    "evaluation",
+    "metadata",
+    "serving_folder",
+    "components",
+    "pipeline.py",
+    "history",
+    "report",
+    "running",
+    "board",
+    "monitoring",
+    "settings_map",
+    "new_task",
+    "setup",
+    "past_verbs.py",
+    "__main__.py",
+)
 # What one file or folder of bert_pipeline/ may import beyond the rest of it.
 EXCEPTIONS = {
     "bert_pipeline/board/folder.py": {"tensorboard"},
     "bert_pipeline/board/projector.py": {"tensorboard"},
     "bert_pipeline/board/server.py": {"tensorboard"},
-    "bert_pipeline/config.py": {"tomllib", "tomli"},  # tomli stands in before Python 3.11
-    "bert_pipeline/hf_weights.py": {"safetensors"},
-    "bert_pipeline/coverage.py": {"scipy"},
+    "bert_pipeline/settings/config.py": {"tomllib", "tomli"},  # tomli stands in before Python 3.11
+    "bert_pipeline/encoders/hf_files.py": {"safetensors"},
+    "bert_pipeline/data/coverage.py": {"scipy"},
     "bert_pipeline/judging/intervals.py": {"scipy"},
     "bert_pipeline/judging/means.py": {"scipy"},
     "bert_pipeline/judging/measures.py": {"scipy"},
     "bert_pipeline/judging/power.py": {"scipy"},
     "bert_pipeline/monitoring/verdict.py": {"scipy"},
-    "bert_pipeline/doctor.py": {"packaging"},
-    "bert_pipeline/drift_chance.py": {"scipy"},
+    "bert_pipeline/setup/doctor.py": {"packaging"},
+    "bert_pipeline/data/drift_chance.py": {"scipy"},
     "bert_pipeline/monitoring/report.py": {"prometheus_client"},
     "bert_pipeline/new_task/hub_datasets.py": {"huggingface_hub"},
     "bert_pipeline/new_task/tables.py": {"charset_normalizer"},
@@ -54,8 +77,8 @@ EXCEPTIONS = {
     "bert_pipeline/report/model_card.py": {"jinja2"},
     "bert_pipeline/report/page.py": {"jinja2"},
     "bert_pipeline/report/plots.py": {"matplotlib"},
-    "bert_pipeline/text_features.py": {"bert_text"},  # counts what the task's own tokenizer makes
-    "bert_pipeline/skew_sides.py": {
+    "bert_pipeline/data/text_features.py": {"bert_text"},  # counts what the task's own tokenizer makes
+    "bert_pipeline/running/skew_sides.py": {
         "bert_model"
     },  # rebuilds the Trainer's model to compare it with the export
 }
@@ -133,6 +156,43 @@ def test_the_graph_imports_the_settings_but_not_the_user_modules(path: str) -> N
     assert foreign((ROOT / path).read_text(encoding="utf-8"), allowed) == set()
 
 
+def room_of(module: str) -> str:
+    """The room of a module of bert_pipeline, by its dotted name below it."""
+    first = module.split(".")[0]
+    return first if (ROOT / "bert_pipeline" / first).is_dir() else f"{first}.py"
+
+
+def rooms_imported(source: str) -> set[str]:
+    """The rooms of bert_pipeline that a source imports, inside its functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "bert_pipeline":
+            below = str(node.module).removeprefix("bert_pipeline").removeprefix(".")
+            found |= {room_of(below)} if below else {room_of(alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {
+                room_of(a.name.removeprefix("bert_pipeline."))
+                for a in node.names
+                if a.name.startswith("bert_pipeline.")
+            }
+    return found
+
+
+def test_the_order_of_the_rooms_names_each_one() -> None:
+    folder = ROOT / "bert_pipeline"
+    rooms = {path.parent.name for path in folder.glob("*/*.py")}
+    files = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    assert set(ORDER) == rooms | files, f"the order, ground first: {' < '.join(ORDER)}"
+
+
+@pytest.mark.parametrize("path", [p for p in python_files("bert_pipeline") if not p.endswith("__init__.py")])
+def test_a_room_imports_itself_and_those_before_it(path: str) -> None:
+    own = room_of(".".join(Path(path).relative_to("bert_pipeline").with_suffix("").parts))
+    after = set(ORDER[ORDER.index(own) + 1 :])
+    wrong = rooms_imported((ROOT / path).read_text(encoding="utf-8")) & after
+    assert not wrong, f"{own} comes before {sorted(wrong)} in the order: {' < '.join(ORDER)}"
+
+
 def test_datasets_is_imported_by_one_file_at_most() -> None:
     files = python_files("bert_pipeline")
     users = [
@@ -142,12 +202,12 @@ def test_datasets_is_imported_by_one_file_at_most() -> None:
 
 
 def test_the_set_up_imports_the_standard_library_only() -> None:
-    sources = {name: (ROOT / f"bert_pipeline/{name}.py").read_text(encoding="utf-8") for name in SET_UP}
+    sources = {name: (ROOT / f"bert_pipeline/setup/{name}.py").read_text(encoding="utf-8") for name in SET_UP}
     assert {name: foreign(source, set()) for name, source in sources.items()} == {
         "bootstrap": {"bert_pipeline"},
         "setup_uv": set(),
     }
-    assert set(re.findall(r"bert_pipeline\.(\w+)", sources["bootstrap"])) == {"setup_uv"}
+    assert set(re.findall(r"bert_pipeline(?:\.| import )(\w+)", sources["bootstrap"])) == {"setup"}
 
 
 @pytest.mark.parametrize("path", python_files("serving"))
@@ -162,6 +222,12 @@ def test_notebooks_import_the_graph_the_viewers_and_the_client() -> None:
         source = notebook_code(path)
         assert foreign(source, TENSORFLOW_STACK | viewers) == set(), path.name
         assert "serving.model_server" not in source, path.name
+
+
+def test_reading_rooms_finds_imports_of_every_form() -> None:
+    source = "from bert_pipeline import pipeline\nimport bert_pipeline.data.spans\n"
+    source += "def f():\n    from bert_pipeline.running.run import g\n"
+    assert rooms_imported(source) == {"pipeline.py", "data", "running"}
 
 
 def test_reading_imports_finds_every_kind() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import typed
+from bert_pipeline.settings import typed
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap
+from bert_pipeline.setup import bootstrap
 from tests import other_stack
 
 

@@ -45,8 +45,7 @@ LOADERS = {
     "bert_gates.py",
     "bert_monitoring.py",
     "config.py",
-    "task_checks.py",
-    "gate_checks.py",
+    "checks.py",
 }
 
 

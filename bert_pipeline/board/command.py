@@ -8,8 +8,8 @@ import threading
 from bert_pipeline.board.folder import collect
 from bert_pipeline.board.server import launch
 from bert_pipeline.board.trainings import trainings
-from bert_pipeline.history import read_history
-from bert_pipeline.task_store import task_store
+from bert_pipeline.history.task_store import task_store
+from bert_pipeline.metadata.run_history import read_history
 
 
 def main(arguments: argparse.Namespace) -> int:

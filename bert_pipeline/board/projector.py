@@ -11,7 +11,7 @@ from bert_task import INPUT_WORD_IDS
 from tensorboard.plugins import projector
 from tfx.utils import io_utils
 
-from bert_pipeline.skew_sides import ServingSide, TrainerSide
+from bert_pipeline.running.skew_sides import ServingSide, TrainerSide
 
 TENSOR = "pooled_output"
 VECTORS_FILE, TEXTS_FILE = "pooled_output.tsv", "texts.tsv"

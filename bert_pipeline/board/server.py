@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tensorboard import program
 
-from bert_pipeline import typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 
 def launch(folder: Path, *, port: int) -> str:

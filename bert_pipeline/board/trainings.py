@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_pipeline import compare, lineage, run_record, typed
-from bert_pipeline.errors import UserError
-from bert_pipeline.history import Execution, History, Run
+from bert_pipeline.history import compare, lineage
+from bert_pipeline.metadata import run_record
+from bert_pipeline.metadata.run_history import Execution, History, Run
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 # What the Trainer did, beside its curves; see modules/bert_job.py.
 REPORT_FILE = "training.json"

@@ -9,7 +9,7 @@ from ml_metadata import MetadataStore
 from tfx import types
 from tfx import v1 as tfx
 
-from bert_pipeline import served
+from bert_pipeline.serving_folder import served
 
 # Input keys of the resolver.
 MODEL = "model"

@@ -16,8 +16,8 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from bert_pipeline.coverage import Thin, thin_clusters, thin_slices
-from bert_pipeline.sentence_vectors import sentence_vectors
+from bert_pipeline.data.coverage import Thin, thin_clusters, thin_slices
+from bert_pipeline.data.sentence_vectors import sentence_vectors
 
 COVERAGE_FILE = "coverage.json"
 

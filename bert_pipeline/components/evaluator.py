@@ -22,12 +22,10 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types import standard_component_specs as specs
 from tfx.types.component_spec import ExecutionParameter
 
-from bert_pipeline import evaluation, slice_metrics
 from bert_pipeline.components import prediction_extractor, predictions
+from bert_pipeline.evaluation import eval_config, slices
 from bert_pipeline.judging import gates
 from bert_pipeline.judging.answers import read_answers
-
-VERDICT_FILE = "verdict.json"
 
 _TERMS = "terms"
 
@@ -46,17 +44,17 @@ class Executor(stock.Executor):
         terms = gates.terms_from_json(exec_properties[_TERMS])
         with predictions.written_to(uri, label_column=terms.label_column, labels=terms.labels):
             super().Do(input_dict, output_dict, exec_properties | prediction_extractor.PROPERTY)
-        slice_metrics.write_labels(uri, terms.labels)
+        slices.write_labels(uri, terms.labels)
         columns = {column for spec in terms.slices for column in spec.split("+")}
         judge = gates.Judge(read_answers(uri, labels=terms.labels, columns=columns), terms=terms)
         verdict = judge.verdict()
-        slice_metrics.write_intervals(uri, judge.intervals())
+        slices.write_intervals(uri, judge.intervals())
         notes = [
             _label_note(name, labels, terms.labels) for name, labels in predictions.other_labels(uri).items()
         ]
         verdict = dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
         text = json.dumps(dataclasses.asdict(verdict), indent=2, ensure_ascii=False)
-        (Path(uri) / VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
+        (Path(uri) / gates.VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
         if verdict.refusals:
             _withdraw(artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY]))
 
@@ -76,15 +74,6 @@ def _withdraw(blessing: types.Artifact) -> None:
     (Path(blessing.uri) / constants.BLESSED_FILE_NAME).unlink(missing_ok=True)
     (Path(blessing.uri) / constants.NOT_BLESSED_FILE_NAME).touch()
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
-
-
-def read_verdict(evaluation_uri: str) -> gates.Verdict:
-    """What the executor decided; an empty verdict where another Evaluator wrote the artifact."""
-    path = Path(evaluation_uri) / VERDICT_FILE
-    if not path.exists():
-        return gates.Verdict()
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return gates.Verdict(**{key: tuple(lines) for key, lines in values.items()})
 
 
 class GatedEvaluatorSpec(types.ComponentSpec):
@@ -133,7 +122,7 @@ class GatedEvaluator(base_beam_component.BaseBeamComponent):
                 examples=examples,
                 model=model,
                 baseline_model=baseline_model,
-                eval_config=evaluation.eval_config(task),
+                eval_config=eval_config.eval_config(task),
                 fairness_indicator_thresholds="null",
                 example_splits=json.dumps(list(splits)),
                 terms=gates.terms_to_json(gates.terms_of(task)),

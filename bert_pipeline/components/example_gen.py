@@ -25,8 +25,8 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.utils import proto_utils
 
-from bert_pipeline import table_files
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import table_files
+from bert_pipeline.settings.errors import UserError
 
 
 def to_example(row: Mapping[str, bytes], *, key: str = "", fill: bool = False) -> tf.train.Example:

@@ -19,9 +19,8 @@ from tfx.utils import io_utils
 
 from bert_pipeline.components import text_checks
 from bert_pipeline.components.validation_report import Report
-from bert_pipeline.drift import compare, read_statistics
-from bert_pipeline.drift_limits import Threshold, as_json
-from bert_pipeline.errors import UserError
+from bert_pipeline.data.drift import Threshold, as_json, compare, read_statistics
+from bert_pipeline.settings.errors import UserError
 
 # Custom property of the ExampleAnomalies: the notes, one a line; the summary prints them.
 NOTES = "notes"

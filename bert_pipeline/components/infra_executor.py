@@ -29,7 +29,7 @@ from tfx.utils import io_utils, path_utils
 from bert_pipeline.components import infra_requests, op_audit
 from bert_pipeline.components.infra_requests import Refused
 from bert_pipeline.components.server_process import ModelNotLoaded, ServerNotStarted, ServerProcess
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 
 # Custom property of the InfraBlessing, and a file in it: the verdict in one sentence.
 REASON = "reason"

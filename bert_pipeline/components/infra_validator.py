@@ -16,7 +16,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
 
 from bert_pipeline.components import infra_executor, infra_requests, op_audit
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 
 _MODEL_NAME = "candidate"
 _MAX_LOADING_SECONDS = 300

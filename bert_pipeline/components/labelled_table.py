@@ -19,7 +19,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.types import standard_artifacts
 
 from bert_pipeline.components.example_gen import COLUMN_SEPARATOR, SOURCE_COLUMNS, SOURCE_FILE, SOURCE_ROW
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 
 # Custom property of the table's artifact: rows; 0 where the model was not blessed.
 NUM_ROWS = "num_rows"

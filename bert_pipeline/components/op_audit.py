@@ -15,7 +15,7 @@ from pathlib import Path
 from google.protobuf import message as protobuf_message
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 
 _LISTS = Path(__file__).parent / "tf_serving_ops"
 _SERVE = "serve"

@@ -15,10 +15,10 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
-from bert_pipeline import typed
-from bert_pipeline.components.atomic_push import fingerprint, newest_version, push
-from bert_pipeline.components.withdrawn import withdrawn
-from bert_pipeline.errors import UserError
+from bert_pipeline.serving_folder.atomic_push import fingerprint, newest_version, push
+from bert_pipeline.serving_folder.served import withdrawn
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 # Custom properties of the PushedModel beside TFX's `pushed`, `pushed_destination`, `pushed_version`:
 # the verdict in one sentence, and whether the model is the one in service now (1), pushed or found there.

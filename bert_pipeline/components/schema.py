@@ -9,8 +9,8 @@ from tfx import v1 as tfx
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from bert_pipeline.errors import UserError
-from bert_pipeline.whole_file import write_whole
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.whole_file import write_whole
 
 SCHEMA_FILE = "schema.pbtxt"
 

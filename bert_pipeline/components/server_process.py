@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bert_pipeline.config import PROJECT_ROOT
+from bert_pipeline.settings.config import PROJECT_ROOT
 
 _SERVER_MODULE = "serving.model_server"
 # The status with which serving.model_server says that it could not load the model.

@@ -11,13 +11,12 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from bert_pipeline.components.example_validator import NOTES
 from bert_pipeline.components.schema import SCHEMA_FILE
+from bert_pipeline.components.serving_data import check_served
 from bert_pipeline.components.text_statistics_gen import read_examples
-from bert_pipeline.config import LoadedTask
-from bert_pipeline.drift import read_statistics
-from bert_pipeline.drift_limits import Threshold, as_json, thresholds
-from bert_pipeline.encoders import Encoder
-from bert_pipeline.serving_data import check_served
-from bert_pipeline.text_features import TextFeatures
+from bert_pipeline.data.drift import Threshold, as_json, read_statistics, thresholds
+from bert_pipeline.data.text_features import TextFeatures
+from bert_pipeline.encoders.resolve import Encoder
+from bert_pipeline.settings.config import LoadedTask
 
 
 # No `from __future__ import annotations` in this file: TFX's decorator reads the annotations themselves.

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 import bert_task
 import tensorflow as tf
 
-from bert_pipeline import table_files
+from bert_pipeline.data import table_files
 
 # Distinct bad values that a message shows.
 _NUM_SAMPLES = 3

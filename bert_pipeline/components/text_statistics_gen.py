@@ -19,11 +19,10 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import io_utils
 
-from bert_pipeline.drift import Statistics, read_statistics
-from bert_pipeline.encoders import Encoder
-from bert_pipeline.errors import UserError
-from bert_pipeline.text_features import TextFeatures
-from bert_pipeline.text_statistics import statistics_of
+from bert_pipeline.data.drift import Statistics, read_statistics
+from bert_pipeline.data.text_features import TextFeatures, statistics_of
+from bert_pipeline.encoders.resolve import Encoder
+from bert_pipeline.settings.errors import UserError
 
 
 class Executor(stock.Executor):
@@ -82,7 +81,7 @@ def _add(derived: Statistics, *, split_dir: Path) -> None:
         if feature.path.step[0] in names:
             raise UserError(
                 f"the data has a column {feature.path.step[0]!r}, which is the name of a derived one "
-                "(bert_pipeline/text_features.py); rename the column"
+                "(bert_pipeline/data/text_features.py); rename the column"
             )
     dataset.features.extend(derived.datasets[0].features)
     (split_dir / stock.DEFAULT_FILE_NAME).write_bytes(statistics.SerializeToString())

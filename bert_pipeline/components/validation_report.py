@@ -10,12 +10,11 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from bert_pipeline import config
 from bert_pipeline.components.text_checks import Finding
-from bert_pipeline.drift import Drift
-from bert_pipeline.drift_limits import Threshold
-from bert_pipeline.text_features import DERIVED
-from bert_pipeline.whole_file import write_whole
+from bert_pipeline.data.drift import Drift, Threshold
+from bert_pipeline.data.text_features import DERIVED
+from bert_pipeline.settings import config
+from bert_pipeline.settings.whole_file import write_whole
 
 # A new column harms nothing: no component reads a column that the task does not name.
 _HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}

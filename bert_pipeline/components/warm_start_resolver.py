@@ -17,10 +17,10 @@ from tfx import types
 from tfx import v1 as tfx
 from tfx.utils import json_utils
 
-from bert_pipeline import served
-from bert_pipeline.components.withdrawn import withdrawn
-from bert_pipeline.errors import UserError
-from bert_pipeline.history import INPUT_EVENTS, OUTPUT_EVENTS, event_key
+from bert_pipeline.metadata.run_history import INPUT_EVENTS, OUTPUT_EVENTS, event_key
+from bert_pipeline.serving_folder import served
+from bert_pipeline.serving_folder.served import withdrawn
+from bert_pipeline.settings.errors import UserError
 
 # Input keys of the resolver; the last two are what the run trains on.
 MODEL, MODEL_BLESSING, EXAMPLES, TRANSFORM_GRAPH = "model", "model_blessing", "examples", "transform_graph"

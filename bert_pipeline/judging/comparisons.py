@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import bert_task
 
-from bert_pipeline import scores
 from bert_pipeline.judging import power, sentences
 from bert_pipeline.judging.answers import Slice
 from bert_pipeline.judging.measures import Change, Gap
+from bert_pipeline.settings import metric_names
 
 # Of comparisons whose gate names no other: a wrong refusal in at most 5 % of the verdicts.
 DEFAULT_CONFIDENCE = 0.95
@@ -83,18 +83,18 @@ def smallest_seen(each: Comparison, level: float) -> float:
     """The smallest change for the worse that this comparison sees four times in five."""
     if isinstance(each.found, Gap):
         share, kind = each.found.rest, each.gate.metric.partition("/")[0]
-        if kind not in (scores.ACCURACY, "recall", "precision", scores.MACRO_F1):
+        if kind not in (metric_names.ACCURACY, "recall", "precision", metric_names.MACRO_F1):
             spread = (each.found.behind.value - each.found.behind.low) / 1.645
             return power.smallest_drop(spread, level=level, allowed=each.allowed)
         sizes = len(each.row.rows), each.num_rest
         return power.smallest_difference(share, *sizes, level=level, allowed=each.allowed)
     change = each.found
-    is_share = each.gate.metric == scores.ACCURACY or each.gate.metric.startswith("recall/")
+    is_share = each.gate.metric == metric_names.ACCURACY or each.gate.metric.startswith("recall/")
     if is_share:
         return power.smallest_share_drop(
             change.num_examples, change.num_different, level=level, allowed=each.allowed
         )
-    if each.gate.metric not in (scores.LOSS, scores.AUC, scores.CALIBRATION_ERROR):
+    if each.gate.metric not in (metric_names.LOSS, metric_names.AUC, metric_names.CALIBRATION_ERROR):
         # Answers that changed sides by a coin: under so many differing ones no draw is rarer than the level.
         of_share = power.smallest_share_drop(
             change.num_examples, change.num_different, level=level, allowed=each.allowed

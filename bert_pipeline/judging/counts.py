@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bert_pipeline import scores
-from bert_pipeline.judging import intervals
+from bert_pipeline.judging import intervals, scores
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE, Interval
+from bert_pipeline.settings import metric_names
 
 NUM_DRAWS = 2_000
 SEED = 13
@@ -36,7 +36,7 @@ def value_of_counts(metric: str, table: np.ndarray, *, labels: tuple[str, ...], 
         labels: their names, in order.
         costs: of `scores.cost_matrix`.
     """
-    if metric == scores.EXPECTED_COST:
+    if metric == metric_names.EXPECTED_COST:
         return scores.expected_cost(table, costs)
     return scores.scores_from_confusion(table, labels)[metric]
 
@@ -66,11 +66,11 @@ def drawn_values(
     counts, kinds, is_right = counts.astype(float), np.arange(len(true)), true == answered
     kind, _, label = metric.partition("/")
     with np.errstate(invalid="ignore", divide="ignore"):
-        if metric == scores.EXPECTED_COST:
+        if metric == metric_names.EXPECTED_COST:
             return np.asarray(counts @ costs[true, answered] / counts.sum(axis=1))
-        if metric == scores.ACCURACY:
+        if metric == metric_names.ACCURACY:
             return np.asarray(counts @ is_right / counts.sum(axis=1))
-        if metric == scores.MACRO_F1:
+        if metric == metric_names.MACRO_F1:
             is_true, is_answered = np.zeros([2, len(kinds), len(labels)])
             is_true[kinds, true] = is_answered[kinds, answered] = 1
             f1 = 2 * (counts @ (is_true * is_answered)) / (counts @ (is_true + is_answered))
@@ -99,7 +99,7 @@ def counts_interval(
 def hits_of(metric: str, table: np.ndarray, labels: tuple[str, ...]) -> tuple[int, int] | None:
     """Right answers and all answers, where a metric is their quotient; else None."""
     kind, _, label = metric.partition("/")
-    if metric == scores.ACCURACY:
+    if metric == metric_names.ACCURACY:
         return round(float(np.trace(table))), round(float(table.sum()))
     if kind in ("recall", "precision") and label in labels:
         i = labels.index(label)
@@ -147,7 +147,7 @@ def compare_counts(
         alike.
     """
     how: dict[str, Any] = {"labels": labels, "costs": costs}
-    sign = 1.0 if metric in scores.LOWER_IS_BETTER else -1.0
+    sign = 1.0 if metric in metric_names.LOWER_IS_BETTER else -1.0
     worse = sign * (value_of_counts(metric, table, **how) - value_of_counts(metric, other, **how))
     if math.isnan(worse):
         return Interval(math.nan), 1.0

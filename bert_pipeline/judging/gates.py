@@ -13,17 +13,18 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import bert_task
 import numpy as np
 
-from bert_pipeline import scores
-from bert_pipeline.gate_checks import gates_of
-from bert_pipeline.judging import intervals, measures, sentences
+from bert_pipeline.judging import intervals, measures, scores, sentences
 from bert_pipeline.judging.answers import Answers, Slice, slices_of
 from bert_pipeline.judging.comparisons import Comparison, held_sentences, weights_of
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.measures import Metrics
+from bert_pipeline.settings import metric_names
+from bert_pipeline.settings.checks import gates_of
 
 # A value on its bound passes, whichever way the last bit of 0.78 - 0.80 was rounded.
 _ROUNDING = 1e-9
@@ -134,7 +135,7 @@ class Judge:
         """Slice to `metrics` and `changes`: name of a metric to its interval; empty where the task wants none."""
         if not self._terms.intervals or not len(self._answers):
             return {}
-        names = scores.metric_names(self._terms.labels, with_cost=bool(self._terms.costs))[1:]
+        names = metric_names.metric_names(self._terms.labels, with_cost=bool(self._terms.costs))[1:]
         found = {}
         for name, metrics in self._metrics.items():
             changes = {}
@@ -194,7 +195,7 @@ class Judge:
     def _one_sided(self, gate: bert_task.GateConfig, row: Slice) -> tuple[Interval, Interval]:
         """The interval whose ends are each kept with the gate's confidence, and the one that is shown."""
         metrics = self._metrics[row.name]
-        if gate.metric == scores.EXAMPLE_COUNT:
+        if gate.metric == metric_names.EXAMPLE_COUNT:
             known = Interval(float(len(row.rows)), float(len(row.rows)), float(len(row.rows)))
             return known, known
         shown = metrics.interval(gate.metric)
@@ -228,7 +229,7 @@ class Judge:
 
     def _gain(self, gate: bert_task.GateConfig, row: Slice, *, values: tuple[float, float]) -> None:
         change = Interval(values[0] - values[1])
-        sign = -1 if gate.metric in scores.LOWER_IS_BETTER else 1
+        sign = -1 if gate.metric in metric_names.LOWER_IS_BETTER else 1
         sure = sign * change.value
         if gate.confidence is not None:
             change = self._metrics[row.name].change_interval(gate.metric, confidence=2 * gate.confidence - 1)
@@ -296,3 +297,15 @@ class Judge:
 def judge(answers: Answers, *, terms: Terms) -> Verdict:
     """Holds the answers of a model, and of the baseline if there is one, against the gates."""
     return Judge(answers, terms=terms).verdict()
+
+
+VERDICT_FILE = "verdict.json"
+
+
+def read_verdict(evaluation_uri: str) -> Verdict:
+    """What the executor decided; an empty verdict where another Evaluator wrote the artifact."""
+    path = Path(evaluation_uri) / VERDICT_FILE
+    if not path.exists():
+        return Verdict()
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Verdict(**{key: tuple(lines) for key, lines in values.items()})

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from scipy import stats
 
-from bert_pipeline import scores
+from bert_pipeline.judging import scores
 from bert_pipeline.judging.answers import Answers
 from bert_pipeline.judging.counts import NUM_DRAWS, SEED
+from bert_pipeline.settings import metric_names
 
 
 def contributions(metric: str, label_ids: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, float]:
@@ -23,10 +24,10 @@ def contributions(metric: str, label_ids: np.ndarray, probabilities: np.ndarray)
     Returns:
         Float [num_examples], and the metric's value, which is their mean.
     """
-    if metric == scores.LOSS:
+    if metric == metric_names.LOSS:
         parts = scores.losses(label_ids, probabilities)
         return parts, float(parts.mean())
-    if metric == scores.CALIBRATION_ERROR:
+    if metric == metric_names.CALIBRATION_ERROR:
         answer = probabilities.argmax(axis=1)
         confidence = probabilities[np.arange(len(answer)), answer]
         gap = (answer == label_ids) - confidence

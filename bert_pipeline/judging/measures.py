@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from bert_pipeline import scores
 from bert_pipeline.judging import intervals
 from bert_pipeline.judging.answers import Answers
 from bert_pipeline.judging.counts import (
@@ -31,6 +30,7 @@ from bert_pipeline.judging.counts import (
 )
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE, Interval
 from bert_pipeline.judging.means import auc_by_chance, auc_error, contributions, mean_by_chance
+from bert_pipeline.settings import metric_names
 
 # Examples up to which both models' answers are swapped at random for means, too: DeLong's error is too small where a
 # label is rare (with 50 examples, 5 % of them with the rare label, it refused 8 to 10 % of equal models), and a few
@@ -85,7 +85,7 @@ class Metrics:
             return Interval(value)
         if _is_mean(metric):
             parts = self._contributions(metric, False)[0]
-            if metric == scores.AUC:
+            if metric == metric_names.AUC:
                 error = auc_error(self.answers.label_ids, self.answers.candidate, parts)
                 half = float(stats.norm.isf((1 - confidence) / 2)) * error
                 return Interval(value, max(value - half, 0.0), min(value + half, 1.0))
@@ -158,7 +158,7 @@ class Metrics:
     def _gained_lost_of(self, metric: str) -> tuple[int, int, int]:
         """Examples that only the candidate has right, that only the baseline has, and all that the share is of."""
         ids, asked = self.answers.label_ids, np.ones(len(self.answers), bool)
-        if metric != scores.ACCURACY:
+        if metric != metric_names.ACCURACY:
             asked = ids == self.answers.labels.index(metric.partition("/")[2])
         new, old = (self._answered(of_baseline) == ids for of_baseline in (False, True))
         return tuple(int(np.count_nonzero(each & asked)) for each in (new & ~old, old & ~new, asked))  # type: ignore[return-value]
@@ -173,7 +173,9 @@ class Metrics:
         new, old = (self._contributions(metric, of_baseline)[0] for of_baseline in (False, True))
         p_values = intervals.mean_p_value(new - old), intervals.mean_p_value(old - new)
         if len(self.answers) <= _FEW:
-            by_chance = auc_by_chance(self.answers) if metric == scores.AUC else mean_by_chance(new - old)
+            by_chance = (
+                auc_by_chance(self.answers) if metric == metric_names.AUC else mean_by_chance(new - old)
+            )
             p_values = (
                 intervals.drawn_p_value(change, by_chance),
                 intervals.drawn_p_value(-change, -by_chance),
@@ -230,7 +232,7 @@ def gap(metric: str, here: Metrics, rest: Metrics) -> Gap:
     Fisher's exact test for shares, Welch's t for means, and for the others all examples cut anew at random.
     """
     values = here.value(metric), rest.value(metric)
-    sign = 1.0 if metric in scores.LOWER_IS_BETTER else -1.0
+    sign = 1.0 if metric in metric_names.LOWER_IS_BETTER else -1.0
     behind = sign * (values[0] - values[1])
     if math.isnan(behind):
         return Gap(*values, Interval(math.nan), 1.0)
@@ -255,8 +257,8 @@ def gap(metric: str, here: Metrics, rest: Metrics) -> Gap:
 
 def _is_share(metric: str) -> bool:
     """Of examples that are the same for both models."""
-    return metric == scores.ACCURACY or metric.startswith("recall/")
+    return metric == metric_names.ACCURACY or metric.startswith("recall/")
 
 
 def _is_mean(metric: str) -> bool:
-    return metric in (scores.LOSS, scores.CALIBRATION_ERROR, scores.AUC)
+    return metric in (metric_names.LOSS, metric_names.CALIBRATION_ERROR, metric_names.AUC)

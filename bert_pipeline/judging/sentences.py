@@ -6,9 +6,9 @@ import math
 
 import bert_task
 
-from bert_pipeline import scores
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.power import POWER
+from bert_pipeline.settings import metric_names
 
 
 def subject(metric: str, slice_name: str) -> str:
@@ -89,7 +89,7 @@ def gain_sentence(
         >>> gain_sentence(gate, "a=b", 0.83, 0.80, Interval(0.03, -0.01, 0.07))
         "accuracy on a=b is 0.83, 0.03 above the baseline's 0.80 [-0.01 to +0.07] (wanted: surely 0.02 above, 95 %)"
     """
-    is_error = gate.metric in scores.LOWER_IS_BETTER
+    is_error = gate.metric in metric_names.LOWER_IS_BETTER
     better, worse = ("below", "above") if is_error else ("above", "below")
     wanted, start = plain(gate.min_gain or 0.0), f"{subject(gate.metric, slice_name)} is"
     if math.isnan(value) or math.isnan(baseline):
@@ -182,7 +182,7 @@ def number(value: float, *, signed: bool = False) -> str:
 
 def numbers(metric: str, *values: float) -> list[str]:
     """Numbers with 2 decimals, or with as many (at most 6) as it takes to tell them from each other."""
-    if metric == scores.EXAMPLE_COUNT:
+    if metric == metric_names.EXAMPLE_COUNT:
         return [f"{round(value)}" for value in values]
     for decimals in range(2, 6):
         texts = [f"{value:.{decimals}f}" for value in values]

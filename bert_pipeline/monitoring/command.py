@@ -12,28 +12,22 @@ from bert_task import TaskConfig
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline import (
-    argument_checks,
-    config,
-    drift,
-    drift_limits,
-    encoders,
-    metadata,
-    metadata_store,
-    notices,
-    text_statistics,
-    unfinished,
-)
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import drift, text_features
+from bert_pipeline.data.text_features import TextFeatures
+from bert_pipeline.encoders import resolve
+from bert_pipeline.evaluation.slices import read_slices
+from bert_pipeline.metadata import database
 from bert_pipeline.monitoring import late_labels, live_evaluation, report, request_logs, weak_labels
 from bert_pipeline.monitoring.late_labels import Join
 from bert_pipeline.monitoring.request_logs import LoggedText
 from bert_pipeline.monitoring.served_model import ServedModel, find_served
 from bert_pipeline.monitoring.verdict import EXIT_STATUS, Change, changes, drift_alpha, judge
-from bert_pipeline.paths import RunPaths, one_monitor, run_paths
-from bert_pipeline.slice_metrics import read_slices
-from bert_pipeline.text_features import TextFeatures
-from bert_pipeline.whole_file import write_whole
+from bert_pipeline.running import notices
+from bert_pipeline.serving_folder import unfinished
+from bert_pipeline.settings import argument_types, config
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import RunPaths, one_monitor, run_paths
+from bert_pipeline.settings.whole_file import write_whole
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -52,8 +46,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -> int:
-    connection = metadata.connection_config(arguments.metadata, sqlite_path=paths.metadata)
-    store = metadata_store.open_store(connection, must_exist=True)
+    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    store = database.open_store(connection, must_exist=True)
     unfinished.settle_if_free(store, paths)
     served = find_served(store, paths, version=arguments.version)
     logs = request_logs.read_folder(Path(arguments.logs) if arguments.logs else paths.root / "requests")
@@ -101,7 +95,7 @@ def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -
     )
     _write(made, paths=paths, prometheus=arguments.prometheus)
     print(report.as_text(made), flush=True)
-    notices.send(notices.of_monitor(made), config=task.notices)
+    notices.send(report.event_of(made), config=task.notices)
     return EXIT_STATUS[made.verdict.level]
 
 
@@ -159,9 +153,9 @@ def _changes(
 
 def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig, alpha: float) -> list[drift.Drift]:
     """Texts, answers (labels where all are known) and slices beside those of the training."""
-    encoder = encoders.resolve_encoder(
+    encoder = resolve.resolve_encoder(
         task.encoder,
-        cache_dir=encoders.default_cache_dir(),
+        cache_dir=resolve.default_cache_dir(),
         base_dir=config.PROJECT_ROOT,
         progress=lambda _: None,
     )
@@ -169,7 +163,7 @@ def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig, alpha: float
         vocab_path=encoder.vocab_path, lower_case=encoder.lower_case, max_seq_length=task.text.max_seq_length
     )
     texts = [[row.text.columns[name] for row in joined.rows] for name in task.data.text]
-    columns: dict[str, text_statistics.Column] = dict(features.columns(texts))
+    columns: dict[str, text_features.Column] = dict(features.columns(texts))
     all_known = len(joined.labelled) == len(joined.rows)
     columns[task.data.label] = [(row.label if all_known else row.text.label).encode() for row in joined.rows]
     for name in {name for slices in task.evaluation.slices for name in slices.split("+")}:
@@ -177,9 +171,9 @@ def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig, alpha: float
         if any(cells):
             columns[name] = cells
     return drift.compare(
-        text_statistics.statistics_of(columns),
+        text_features.statistics_of(columns),
         drift.read_statistics(served.statistics_dir),
-        drift_limits.thresholds(task, kind="skew"),
+        drift.thresholds(task, kind="skew"),
         alpha=alpha,
     )
 
@@ -202,5 +196,5 @@ def _write(made: report.Report, *, paths: RunPaths, prometheus: str) -> None:
     write_whole(folder / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.json", text)
     write_whole(folder / "latest.json", text)
     if prometheus:
-        argument_checks.check_prometheus_file(Path(prometheus))  # it may have come meanwhile
+        argument_types.check_prometheus_file(Path(prometheus))  # it may have come meanwhile
         write_whole(Path(prometheus).resolve(), report.as_prometheus(made))

@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bert_pipeline import table_files
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import table_files
 from bert_pipeline.monitoring.request_logs import LoggedText
+from bert_pipeline.settings.errors import UserError
 
 _ID_COLUMNS = ("id", "request_id")
 

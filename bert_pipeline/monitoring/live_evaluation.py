@@ -15,11 +15,11 @@ from tfx import v1 as tfx
 from bert_pipeline import pipeline
 from bert_pipeline.components.evaluator import GatedEvaluator
 from bert_pipeline.components.served_model_resolver import GivenModelStrategy
-from bert_pipeline.errors import UserError
+from bert_pipeline.evaluation.slices import SliceMetrics, read_slices
 from bert_pipeline.monitoring.late_labels import LabelledText
-from bert_pipeline.paths import RunPaths
-from bert_pipeline.runners.local import LocalRunner
-from bert_pipeline.slice_metrics import SliceMetrics, read_slices
+from bert_pipeline.running.local_runner import LocalRunner
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import RunPaths
 
 LIVE = "live"
 

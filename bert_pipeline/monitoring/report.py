@@ -11,11 +11,12 @@ from pathlib import Path
 
 import prometheus_client
 
-from bert_pipeline import typed
-from bert_pipeline.drift import Drift
+from bert_pipeline.data.drift import Drift
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.monitoring.verdict import Change, Level, Verdict
 from bert_pipeline.monitoring.weak_labels import Agreement
+from bert_pipeline.running import notices
+from bert_pipeline.settings import typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,3 +186,13 @@ def as_prometheus(report: Report) -> str:
     for other in report.agreements:
         agreement.labels(task, version, other.whom).set(other.share)
     return prometheus_client.generate_latest(registry).decode()
+
+
+def event_of(report: Report) -> notices.Event:
+    """The event of a verdict on live traffic."""
+    return notices.event(
+        report.verdict.level.name.lower(),
+        task=report.task,
+        version=str(report.version),
+        reasons=tuple(reason.sentence for reason in report.verdict.reasons),
+    )

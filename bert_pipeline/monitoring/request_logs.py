@@ -11,8 +11,8 @@ import tensorflow as tf
 from google.protobuf import message as protobuf_message
 from tensorflow_serving.apis import prediction_log_pb2
 
-from bert_pipeline import typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 _WHOLE, _GROWING = ".tfrecord", ".partial"
 

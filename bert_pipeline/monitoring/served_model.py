@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline import typed
-from bert_pipeline.errors import UserError
-from bert_pipeline.history import History, flat, read_history
-from bert_pipeline.lineage import last_evaluator
-from bert_pipeline.paths import RunPaths
-from bert_pipeline.served import ServedVersion, model_of_version, served_versions
+from bert_pipeline.history.lineage import last_evaluator
+from bert_pipeline.metadata.run_history import History, flat, read_history
+from bert_pipeline.serving_folder.served import ServedVersion, model_of_version, served_versions
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import RunPaths
 
 # The split whose statistics stand for the training.
 _TRAIN = "Split-train"

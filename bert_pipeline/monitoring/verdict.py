@@ -16,15 +16,14 @@ import numpy as np
 from bert_task import MonitoringConfig
 from scipy import stats
 
-from bert_pipeline import scores
-from bert_pipeline.judging import counts, intervals, power
+from bert_pipeline.evaluation.slices import SliceMetrics
+from bert_pipeline.judging import counts, intervals, power, scores
 from bert_pipeline.judging.comparisons import SHARE_OF_ALL_DATA
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.sentences import chance, number, percent
-from bert_pipeline.slice_metrics import SliceMetrics
 
 if TYPE_CHECKING:  # both import TensorFlow, which takes seconds
-    from bert_pipeline.drift import Drift
+    from bert_pipeline.data.drift import Drift
     from bert_pipeline.monitoring.weak_labels import Agreement
 
 # How the chance of a false alarm is shared: most to the labels, which say what is wrong.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
-from bert_pipeline import config, typed
-from bert_pipeline.errors import UserError, is_full_disk
 from bert_pipeline.new_task import converted_data, findings, profile, roles, settings, sources, task_file
 from bert_pipeline.new_task.findings import Note
 from bert_pipeline.new_task.tables import AS_FOUND, Reading, Table
-from bert_pipeline.paths import run_paths
+from bert_pipeline.settings import config, typed
+from bert_pipeline.settings.errors import UserError, is_full_disk
+from bert_pipeline.settings.paths import run_paths
 
 # Where data goes that the pipeline cannot read as it is.
 DATA_DIR = config.PROJECT_ROOT / "data"
@@ -66,14 +66,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _write_schema(name: str, *, out: Path) -> None:
     """Infers the first schema, with the components that the task's first run would do it with."""
-    from bert_pipeline.run_log import run_log
+    from bert_pipeline.settings.run_log import run_log
 
     paths = run_paths(name, out=out)
     with run_log(paths.logs / "new-task.log", verbose=False):
-        from bert_pipeline import metadata, metadata_store, run
+        from bert_pipeline.metadata import database
+        from bert_pipeline.running import run
 
-        connection = metadata.connection_config("", sqlite_path=paths.metadata)
-        metadata_store.open_store(connection)
+        connection = database.connection_config("", sqlite_path=paths.metadata)
+        database.open_store(connection)
         run.infer_schema(config.load_task(name), paths, connection)
 
 

@@ -9,9 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bert_pipeline import typed
-from bert_pipeline.errors import UserError
 from bert_pipeline.new_task.tables import Table
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 # Says that `new-task` made the folder, and of which files.
 MARKER = ".made_by_new_task.json"

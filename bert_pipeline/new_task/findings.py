@@ -8,11 +8,12 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from bert_pipeline import table_files, typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import table_files
 from bert_pipeline.new_task import settings
 from bert_pipeline.new_task.roles import Roles
 from bert_pipeline.new_task.tables import Table
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 # What programs write where there is no value; beside real labels it would be a class of its own.
 _MISSING = {"nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nil", "-", "?"}

@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_pipeline import typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 LABEL_NAMES = (
     "label",

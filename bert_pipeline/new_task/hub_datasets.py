@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_pipeline import table_files, typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import table_files
+from bert_pipeline.data.table_files import first_line
 from bert_pipeline.new_task.tables import AS_FOUND, Reading, Table, of_records, read_table
-from bert_pipeline.table_files import first_line
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 # Rows between two lines of progress.
 _TELL_EVERY = 20_000

@@ -7,10 +7,10 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from bert_pipeline import typed
-from bert_pipeline.errors import UserError
 from bert_pipeline.new_task.headers import LABEL_NAMES, TEXT_NAMES, is_named
 from bert_pipeline.new_task.profile import Column
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 # Two columns that are read together, the shorter one first.
 _PAIRS = (

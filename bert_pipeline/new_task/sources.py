@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from bert_pipeline import typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.data.spans import span_folders
 from bert_pipeline.new_task import hub_datasets
 from bert_pipeline.new_task.tables import AS_FOUND, SUFFIXES, Reading, Table, read_table
-from bert_pipeline.spans import span_folders
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 HUB_PREFIX = "hf:"
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import charset_normalizer
 
-from bert_pipeline import table_files, typed
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import table_files
 from bert_pipeline.new_task import headers
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".ndjson", ".json")
 _DELIMITERS = ",\t;|"

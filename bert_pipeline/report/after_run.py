@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline.paths import RunPaths
 from bert_pipeline.report import writing
+from bert_pipeline.settings.paths import RunPaths
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bert_pipeline.judging.answers import read_lines
-from bert_pipeline.scores import NUM_CALIBRATION_BINS
+from bert_pipeline.judging.scores import NUM_CALIBRATION_BINS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,16 +8,16 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from bert_pipeline import config, typed
-from bert_pipeline.compare import choose
-from bert_pipeline.errors import UserError
-from bert_pipeline.history import read_history
-from bert_pipeline.paths import RunPaths, in_use, run_paths
+from bert_pipeline.history.compare import choose
+from bert_pipeline.history.task_store import task_store
+from bert_pipeline.metadata.run_history import read_history
 from bert_pipeline.report import writing
 from bert_pipeline.report.source import Source
-from bert_pipeline.run_log import quiet_library_loggers, run_log
-from bert_pipeline.task_store import task_store
-from bert_pipeline.whole_file import write_whole
+from bert_pipeline.settings import config, typed
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import RunPaths, in_use, run_paths
+from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
+from bert_pipeline.settings.whole_file import write_whole
 
 
 def main(arguments: argparse.Namespace) -> int:

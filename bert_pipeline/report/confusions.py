@@ -9,12 +9,13 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 
-from bert_pipeline import scores
+from bert_pipeline.evaluation.slices import SliceMetrics
+from bert_pipeline.judging import scores
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Block, Figure, Section, Table, Text, count, number, share
 from bert_pipeline.report.metrics import slice_title
 from bert_pipeline.report.source import Source
-from bert_pipeline.slice_metrics import SliceMetrics
+from bert_pipeline.settings import metric_names
 
 # Labels up to which a cell has room for its count.
 _MAX_WRITTEN = 12
@@ -122,8 +123,8 @@ def _cost_blocks(source: Source, slices: Sequence[SliceMetrics], unit: str) -> l
     matrix, labels = np.array(slices[0].confusion), slices[0].labels or source.labels
     costs = scores.cost_matrix(source.costs, labels)
     total = float((matrix * costs).sum())
-    mean = slices[0].metrics.get(scores.EXPECTED_COST, math.nan)
-    before = slices[0].baseline.get(scores.EXPECTED_COST)
+    mean = slices[0].metrics.get(metric_names.EXPECTED_COST, math.nan)
+    before = slices[0].baseline.get(metric_names.EXPECTED_COST)
     beside = f", beside the baseline's {number(before)}{unit}" if before is not None else ""
     order = np.argsort(-(matrix * costs), axis=None, kind="stable")
     kinds = [divmod(int(i), len(labels)) for i in order if (matrix * costs).flat[i] > 0][:_NUM_PAIRS]
@@ -147,12 +148,12 @@ def _cost_blocks(source: Source, slices: Sequence[SliceMetrics], unit: str) -> l
 
 
 def _cost_row(row: SliceMetrics) -> tuple[str, ...]:
-    known = row.intervals.get(scores.EXPECTED_COST)
+    known = row.intervals.get(metric_names.EXPECTED_COST)
     width = known.half_width if known and known.is_known else None
-    values = (row.metrics.get(scores.EXPECTED_COST), width)
+    values = (row.metrics.get(metric_names.EXPECTED_COST), width)
     return (
         slice_title(row),
         count(row.num_examples),
         *map(number, values),
-        number(row.baseline.get(scores.EXPECTED_COST)),
+        number(row.baseline.get(metric_names.EXPECTED_COST)),
     )

@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bert_pipeline import scores
+from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE, Interval
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text, number
 from bert_pipeline.report.source import Source
-from bert_pipeline.slice_metrics import SliceMetrics
+from bert_pipeline.settings import metric_names
 
 # Slices in a plot; a table has them all.
 _MAX_PLOTTED = 30
 _ROW_POINTS = 17.0
 
 _TITLES = {
-    scores.ACCURACY: "accuracy",
-    scores.MACRO_F1: "macro F1",
-    scores.EXPECTED_COST: "expected cost",
-    scores.AUC: "AUC",
-    scores.CALIBRATION_ERROR: "calibration error",
-    scores.LOSS: "loss",
+    metric_names.ACCURACY: "accuracy",
+    metric_names.MACRO_F1: "macro F1",
+    metric_names.EXPECTED_COST: "expected cost",
+    metric_names.AUC: "AUC",
+    metric_names.CALIBRATION_ERROR: "calibration error",
+    metric_names.LOSS: "loss",
 }
 
 
@@ -38,7 +38,7 @@ def section(source: Source, slices: Sequence[SliceMetrics]) -> Section:
             "metrics", "Metrics by slice", (Text("The run stopped before anything was evaluated."),)
         )
     intro = Text(_intro(slices[0]))
-    figures = [_plot(metric, slices) for metric in (scores.ACCURACY, scores.MACRO_F1)]
+    figures = [_plot(metric, slices) for metric in (metric_names.ACCURACY, metric_names.MACRO_F1)]
     return Section(
         "metrics",
         "Metrics by slice",
@@ -161,7 +161,7 @@ def _overall(overall: SliceMetrics) -> Table:
 
 def _labels_table(source: Source, overall: SliceMetrics) -> Table:
     rows = [
-        (f"{kind}, {label}", *_cells(overall, scores.per_label(kind, label)))
+        (f"{kind}, {label}", *_cells(overall, metric_names.per_label(kind, label)))
         for kind in ("precision", "recall")
         for label in source.labels
     ]

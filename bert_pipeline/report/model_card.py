@@ -15,20 +15,22 @@ from typing import Any
 import jinja2
 from bert_task import ReportConfig
 
-from bert_pipeline import coverage, run_record, scores, typed
 from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
+from bert_pipeline.data import coverage
+from bert_pipeline.encoders.known_encoders import KNOWN_ENCODERS
+from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE
-from bert_pipeline.known_encoders import KNOWN_ENCODERS
+from bert_pipeline.metadata import run_record
+from bert_pipeline.metadata.run_record import chosen_on, read_record
 from bert_pipeline.report.blocks import number, share
 from bert_pipeline.report.metrics import slice_title
 from bert_pipeline.report.page import environment
 from bert_pipeline.report.running import versions
 from bert_pipeline.report.source import Source
 from bert_pipeline.report.texts import Texts, read_texts
-from bert_pipeline.slice_metrics import SliceMetrics
-from bert_pipeline.training_record import chosen_on, read_record
+from bert_pipeline.settings import metric_names, typed
 
-_COLUMNS = (scores.ACCURACY, scores.MACRO_F1, scores.EXPECTED_COST)
+_COLUMNS = (metric_names.ACCURACY, metric_names.MACRO_F1, metric_names.EXPECTED_COST)
 _STATES = {
     "pushed": "pushed as version {version}",
     "refused": "refused: it was never in service",
@@ -137,7 +139,7 @@ def _header(overall: SliceMetrics) -> list[str]:
 
 def _row(row: SliceMetrics, overall: SliceMetrics) -> list[str]:
     values = [_with_interval(row, name) for name in _names(overall)]
-    baseline = [number(row.baseline.get(scores.ACCURACY))] if overall.baseline else []
+    baseline = [number(row.baseline.get(metric_names.ACCURACY))] if overall.baseline else []
     return [cell(slice_title(row)), f"{row.num_examples:,}", *values, *baseline]
 
 

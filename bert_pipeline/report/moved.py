@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_pipeline.components.example_validator import REPORT_FILE
-from bert_pipeline.drift import STATISTICS_FILE, Drift, compare, read_statistics
-from bert_pipeline.drift_limits import Threshold
+from bert_pipeline.data.drift import STATISTICS_FILE, Drift, Threshold, compare, read_statistics
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Block, Figure, Pre, Section, Table, Text, number
 from bert_pipeline.report.source import Source

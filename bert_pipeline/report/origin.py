@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from bert_pipeline.lineage_picture import Picture, picture
+from bert_pipeline.history.lineage_picture import Picture, picture
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text
 from bert_pipeline.report.source import Source
-from bert_pipeline.served import served_versions
+from bert_pipeline.serving_folder.served import served_versions
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y = 128.0, 46.0, 14.0, 34.0
 _MARGIN = 4.0

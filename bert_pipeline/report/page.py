@@ -7,6 +7,7 @@ from functools import partial
 
 import jinja2
 
+from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.report import (
     confusions,
     examples,
@@ -23,7 +24,6 @@ from bert_pipeline.report import (
 from bert_pipeline.report.answers import Answers
 from bert_pipeline.report.blocks import Section
 from bert_pipeline.report.source import Source
-from bert_pipeline.slice_metrics import SliceMetrics
 
 
 def sections(source: Source, slices: Sequence[SliceMetrics], answers: Answers | None) -> list[Section]:

@@ -7,13 +7,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bert_pipeline import scores
+from bert_pipeline.evaluation.slices import SliceMetrics
+from bert_pipeline.judging import scores
 from bert_pipeline.report import answers as of_answers
 from bert_pipeline.report import plots
 from bert_pipeline.report.answers import Answers, Bin
 from bert_pipeline.report.blocks import Block, Figure, Part, Section, Table, Text, count, number, share
 from bert_pipeline.report.source import Source
-from bert_pipeline.slice_metrics import SliceMetrics
+from bert_pipeline.settings import metric_names
 
 OLDER = Text(
     "The answers to the single examples are not recorded: this evaluation was made by an older version of the "
@@ -31,7 +32,7 @@ def section(source: Source, slices: Sequence[SliceMetrics], answers: Answers | N
     title = "Calibration and thresholds"
     if answers is None:
         return Section("probabilities", title, (OLDER,))
-    error = slices[0].metrics.get(scores.CALIBRATION_ERROR) if slices else None
+    error = slices[0].metrics.get(metric_names.CALIBRATION_ERROR) if slices else None
     parts = (
         Part("Calibration", (_reliability(answers, error),)),
         Part("Leaving unsure texts to a person", (_abstaining(answers),)),

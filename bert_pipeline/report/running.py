@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from bert_pipeline import run_record
+from bert_pipeline.metadata import run_record
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text
 from bert_pipeline.report.source import Source

@@ -10,10 +10,10 @@ from typing import Any
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline import run_record
-from bert_pipeline.history import Artifact, Execution, History, Run
-from bert_pipeline.paths import RunPaths
-from bert_pipeline.span_names import name_of_span
+from bert_pipeline.history.names import name_of_span
+from bert_pipeline.metadata import run_record
+from bert_pipeline.metadata.run_history import Artifact, Execution, History, Run
+from bert_pipeline.settings.paths import RunPaths
 
 
 @dataclasses.dataclass(frozen=True)

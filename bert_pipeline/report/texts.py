@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from bert_pipeline import text_features
-from bert_pipeline.drift import STATISTICS_FILE, read_statistics
+from bert_pipeline.data import text_features
+from bert_pipeline.data.drift import STATISTICS_FILE, read_statistics
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text, count, share
 from bert_pipeline.report.source import Source

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bert_pipeline import coverage
 from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
+from bert_pipeline.data import coverage
 from bert_pipeline.report.blocks import List, Section, Table, Text, count
 from bert_pipeline.report.source import Source
 

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+from bert_pipeline.metadata.run_record import chosen_on, read_record
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text, number
 from bert_pipeline.report.source import Source
-from bert_pipeline.training_record import chosen_on, read_record
 
 # (split, name) -> steps and values.
 Curves: TypeAlias = Mapping[tuple[str, str], tuple[list[int], list[float]]]

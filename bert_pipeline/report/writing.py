@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline.components.atomic_push import EXTRA_DIR
-from bert_pipeline.errors import UserError
-from bert_pipeline.history import RUN_TYPE, History, Run, read_history
-from bert_pipeline.paths import RunPaths
+from bert_pipeline.metadata.run_history import RUN_TYPE, History, Run, read_history
 from bert_pipeline.report.source import Source
-from bert_pipeline.whole_file import write_whole
+from bert_pipeline.serving_folder.atomic_push import EXTRA_DIR
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.whole_file import write_whole
 
 CARD_FILE = "model_card.md"
 _UNCHANGED = "in service already"
@@ -38,9 +38,9 @@ def write_report(source: Source) -> Written:
         The page and the model card, in `reports/<run>/`; a pushed version that is still there also gets the card.
     """
     # matplotlib and the templates are loaded here: nobody pays for them who writes no report.
+    from bert_pipeline.evaluation.slices import read_slices
     from bert_pipeline.report import model_card, page
     from bert_pipeline.report.answers import read_answers
-    from bert_pipeline.slice_metrics import read_slices
 
     evaluation = source.folder("Evaluator", "evaluation")
     found = read_slices(str(evaluation), labels=source.labels) if evaluation and source.summary else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings_map.settings import all_settings
 
 

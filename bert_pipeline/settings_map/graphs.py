@@ -12,9 +12,11 @@ from typing import Any
 import bert_task
 from tfx.dsl.components.base.base_node import BaseNode
 
-from bert_pipeline import config, data_graph, labelling_graph, pipeline
-from bert_pipeline.encoders import Encoder
-from bert_pipeline.paths import run_paths
+from bert_pipeline import pipeline
+from bert_pipeline.encoders.resolve import Encoder
+from bert_pipeline.running import label
+from bert_pipeline.settings import config
+from bert_pipeline.settings.paths import run_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ def graph_of(task: bert_task.TaskConfig) -> list[Node]:
         ),
         paths=run_paths(task.name, out="/out"),
         schema_pbtxt="",
-        span=data_graph.SpanParts(span=data.span, older_examples=(1,) if data.window > 1 else ()),
+        span=pipeline.SpanParts(span=data.span, older_examples=(1,) if data.window > 1 else ()),
     )
     return [_node(node) for node in pipeline.task_components(parts)]
 
@@ -60,11 +62,11 @@ def graph_of(task: bert_task.TaskConfig) -> list[Node]:
 def other_graphs(task: bert_task.TaskConfig) -> dict[str, list[Node]]:
     """The graphs of other verbs than `pipeline`, by the verb."""
     loaded = config.LoadedTask(task=task, path=Path("task.toml"), data_dir=Path("/data"))
-    labelling = labelling_graph.labelling_components(
+    labelling = label.labelling_components(
         folder=Path("/texts"), pattern="*.csv", file_format="csv", push_destination=Path("/out")
     )
     return {
-        "new-task": [_node(node) for node in data_graph.schema_inference(loaded, span=0)],
+        "new-task": [_node(node) for node in pipeline.schema_inference(loaded, span=0)],
         "label": [_node(node) for node in labelling],
     }
 

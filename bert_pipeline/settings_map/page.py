@@ -6,7 +6,7 @@ import ast
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from bert_pipeline.config import PROJECT_ROOT
+from bert_pipeline.settings.config import PROJECT_ROOT
 from bert_pipeline.settings_map import graphs, readers, reruns
 from bert_pipeline.settings_map.settings import Setting, all_settings
 
@@ -54,7 +54,7 @@ _STOCK = "https://www.tensorflow.org/tfx/guide/"
 _STOCK_PAGES = {"Transform": "transform", "Trainer": "trainer"}
 
 # Keys that no source reads as an attribute of their section: the loader puts them into effect.
-_READ_WHILE_LOADING = {"data.path": "bert_pipeline/config.py"}
+_READ_WHILE_LOADING = {"data.path": "bert_pipeline/settings/config.py"}
 # A change of these is another task, or nothing to a component.
 _REMARKS = {"name": "everything: another output folder", "data.path": "ExampleGen, where the files differ"}
 _MAX_FILES = 4

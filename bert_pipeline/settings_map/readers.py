@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bert_pipeline.config import PROJECT_ROOT
+from bert_pipeline.settings.config import PROJECT_ROOT
 from bert_pipeline.settings_map.settings import Setting
 
 _FOLDERS = ("bert_pipeline", "modules")
@@ -18,8 +18,7 @@ _NO_READERS = (
     "bert_gates.py",
     "bert_monitoring.py",
     "config.py",
-    "task_checks.py",
-    "gate_checks.py",
+    "checks.py",
 )
 
 

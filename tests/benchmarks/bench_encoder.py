@@ -24,7 +24,7 @@ import tensorflow_hub as hub
 from bert_task import ENCODER_INPUTS, EncoderConfig
 from tensorflow.core.protobuf import saved_model_pb2
 
-from bert_pipeline import encoders
+from bert_pipeline.encoders import resolve
 
 Inputs = dict[str, tf.Tensor]
 SIGNATURE = [{name: tf.TensorSpec([None, None], tf.int32) for name in ENCODER_INPUTS}]
@@ -71,7 +71,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--handle", default=EncoderConfig().handle)
-    parser.add_argument("--cache-dir", type=Path, default=encoders.default_cache_dir())
+    parser.add_argument("--cache-dir", type=Path, default=resolve.default_cache_dir())
     parser.add_argument("--batches", type=int, default=10)
     arguments = parser.parse_args()
     single, batches = draw_inputs(1, length=29), [draw_inputs(32, seed=i) for i in range(arguments.batches)]
@@ -83,7 +83,7 @@ def main() -> None:
     runs = {}
     for form in ("real_tokens", "padded"):
         config = EncoderConfig(handle=arguments.handle, computation=form)
-        path = encoders.resolve_encoder(
+        path = resolve.resolve_encoder(
             config, cache_dir=arguments.cache_dir, base_dir=Path.cwd(), progress=print
         ).path
         model: list[tf.Module] = []

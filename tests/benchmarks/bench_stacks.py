@@ -63,10 +63,10 @@ def main() -> None:
 def _known_encoder() -> str:
     from bert_task import EncoderConfig
 
-    from bert_pipeline import encoders
+    from bert_pipeline.encoders import resolve
 
-    found = encoders.resolve_encoder(
-        EncoderConfig(), cache_dir=encoders.default_cache_dir(), base_dir=Path.cwd(), progress=print
+    found = resolve.resolve_encoder(
+        EncoderConfig(), cache_dir=resolve.default_cache_dir(), base_dir=Path.cwd(), progress=print
     )
     return str(found.path)
 

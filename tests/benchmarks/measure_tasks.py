@@ -22,7 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from bert_pipeline import config
+from bert_pipeline.settings import config
 from tests.benchmarks.costs import machine, run_measured
 from tests.benchmarks.rivals import Peer, measure_peer, measure_tfidf
 from tests.benchmarks.task_table import as_table

@@ -11,8 +11,9 @@ from bert_task import TaskConfig
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import proto_utils
 
-from bert_pipeline import evaluation, evaluation_report, pipeline
+from bert_pipeline import pipeline
 from bert_pipeline.components import evaluator
+from bert_pipeline.evaluation import eval_config, read
 from bert_pipeline.judging import gates
 
 
@@ -86,7 +87,7 @@ class Outcome:
     """What the Evaluator left behind."""
 
     blessed_file: bool
-    report: evaluation_report.EvaluationReport
+    report: read.EvaluationReport
     uri: str
 
 
@@ -105,7 +106,7 @@ def evaluate_model(
         "blessing": [blessing],
     }
     properties = {
-        "eval_config": proto_utils.proto_to_json(evaluation.eval_config(task)),
+        "eval_config": proto_utils.proto_to_json(eval_config.eval_config(task)),
         "feature_slicing_spec": None,
         "example_splits": "null",
         "fairness_indicator_thresholds": "null",
@@ -115,7 +116,7 @@ def evaluate_model(
         beam_pipeline_args=list(pipeline.BEAM_ARGS), tmp_dir=str(out / "tmp"), unique_id="1"
     )
     evaluator.Executor(context).Do(inputs, outputs, properties)
-    report = evaluation_report.read_report(str(out / "evaluation"), task=task)
+    report = read.read_report(str(out / "evaluation"), task=task)
     blessed = (out / "blessing" / "BLESSED").exists()
     assert blessed != (out / "blessing" / "NOT_BLESSED").exists()
     assert blessing.get_int_custom_property("blessed") == int(blessed)

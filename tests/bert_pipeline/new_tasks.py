@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_pipeline import config
 from bert_pipeline.new_task import command
+from bert_pipeline.settings import config
 
 TEXTS = (
     "the parcel came two days late and the box was crushed",

@@ -14,10 +14,10 @@ from typing import Any
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from bert_pipeline import metadata, run_record
-from bert_pipeline.components import atomic_push
-from bert_pipeline.history import PIPELINE_ROOT
-from bert_pipeline.paths import RunPaths, run_paths
+from bert_pipeline.metadata import database, run_record
+from bert_pipeline.metadata.run_history import PIPELINE_ROOT
+from bert_pipeline.serving_folder import atomic_push
+from bert_pipeline.settings.paths import RunPaths, run_paths
 
 Ids = Mapping[str, Sequence[int]]
 
@@ -29,7 +29,7 @@ class Past:
         self.out = out
         self.paths: RunPaths = run_paths("toy", out=out)
         self.paths.root.mkdir(parents=True)
-        self.store = MetadataStore(metadata.connection_config("", sqlite_path=self.paths.metadata))
+        self.store = MetadataStore(database.connection_config("", sqlite_path=self.paths.metadata))
         self.schema = 0
         self._config = ""
         self._types: dict[tuple[str, str], int] = {}
@@ -242,7 +242,7 @@ class Past:
             status = 1
             try:
                 kept = self.store  # its connection is the parent's
-                self.store = MetadataStore(metadata.connection_config("", sqlite_path=self.paths.metadata))
+                self.store = MetadataStore(database.connection_config("", sqlite_path=self.paths.metadata))
                 _kill_at(step)
                 action()
                 del kept

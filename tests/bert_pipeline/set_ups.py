@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap, setup_uv
+from bert_pipeline.setup import bootstrap, setup_uv
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,9 +49,10 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     uv.write_text(UV)
     uv.chmod(0o755)
     (tmp_path / "requirements.lock").write_text(LOCK)
-    (tmp_path / "bert_pipeline").mkdir()
+    folder = tmp_path / "bert_pipeline" / "setup"
+    folder.mkdir(parents=True)
     for name in ("bootstrap.py", "setup_uv.py", "farmhash_standin.py"):
-        shutil.copy(ROOT / "bert_pipeline" / name, tmp_path / "bert_pipeline")
+        shutil.copy(ROOT / "bert_pipeline" / "setup" / name, folder)
     return tmp_path
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import argument_checks, typed
 from bert_pipeline.__main__ import main
-from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring import command, report
-from bert_pipeline.paths import run_paths
+from bert_pipeline.settings import argument_types, typed
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import run_paths
 from tests.bert_pipeline.test_monitoring import made_report
 
 OF_A_TASK = ["pipeline", "schema review", "skew", "label --texts F", "monitor"]
@@ -182,9 +182,9 @@ def test_a_file_of_somebody_elses_is_not_replaced_by_metrics(refused, tmp_path, 
 def test_metrics_of_before_and_an_empty_file_are_replaced(tmp_path):
     for content in ("", report.as_prometheus(made_report())):
         (tmp_path / "shoes.prom").write_text(content)
-        assert argument_checks.prometheus_file(str(tmp_path / "shoes.prom"))
-    assert argument_checks.prometheus_file(str(tmp_path / "new.prom"))
-    assert argument_checks.prometheus_file("") == ""
+        assert argument_types.prometheus_file(str(tmp_path / "shoes.prom"))
+    assert argument_types.prometheus_file(str(tmp_path / "new.prom"))
+    assert argument_types.prometheus_file("") == ""
 
 
 def test_a_file_that_came_while_the_traffic_was_read_is_left_alone(tmp_path):

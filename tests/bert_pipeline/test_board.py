@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from bert_pipeline import history
 from bert_pipeline.board import server
 from bert_pipeline.board.folder import collect
 from bert_pipeline.board.graph import read_graph
 from bert_pipeline.board.trainings import Training, trainings
-from bert_pipeline.errors import UserError
+from bert_pipeline.metadata import run_history
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.past import Past
 
 
@@ -44,7 +44,7 @@ def past(tmp_path: Path) -> Past:
 
 
 def found(past: Past, *, last: int = 5) -> list[Training]:
-    return trainings(history.read_history(past.store, task="toy"), last=last)
+    return trainings(run_history.read_history(past.store, task="toy"), last=last)
 
 
 def lines_of(folder: Path, wanted: list[Training]) -> list[str]:
@@ -55,7 +55,7 @@ def lines_of(folder: Path, wanted: list[Training]) -> list[str]:
 
 def test_each_training_stands_there_once_with_run_day_span_and_what_became_of_it(past):
     first, second = found(past)
-    day = history.read_history(past.store, task="toy").runs[0].name[:10]
+    day = run_history.read_history(past.store, task="toy").runs[0].name[:10]
     (version,) = past.versions()
     assert first.name == f"run-1_{day}_span-1_version-{version}"
     assert second.name == f"run-3_{day}_span-2_refused"

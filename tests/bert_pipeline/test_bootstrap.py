@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap, setup_uv
+from bert_pipeline.setup import bootstrap, setup_uv
 from tests.bert_pipeline.set_ups import LOCK, make_project, on_machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def test_a_changed_lock_is_installed_into_the_environment_there_is(project: Path
 
 def test_a_change_of_what_else_is_installed_is_noticed(project: Path) -> None:
     bootstrap.set_up(project, extras=[])
-    path = project / "bert_pipeline/farmhash_standin.py"
+    path = project / "bert_pipeline/setup/farmhash_standin.py"
     path.write_text(path.read_text() + "\n \n# changed")
     assert not bootstrap.is_current(project, extras=[])
 
@@ -268,14 +268,14 @@ def test_an_environment_of_a_set_up_before_stacks_is_rebuilt(project: Path) -> N
 
 def test_a_folder_that_cannot_be_written_is_one_line(project: Path) -> None:
     (project / ".tools/setup.lock").mkdir()
-    command = [sys.executable, "-I", "bert_pipeline/bootstrap.py"]
+    command = [sys.executable, "-I", "bert_pipeline/setup/bootstrap.py"]
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert ended.stderr.strip() == f"set-up stopped: {project}/.tools/setup.lock: Is a directory"
 
 
 def test_two_set_ups_at_once_install_once(project: Path) -> None:
-    command = [sys.executable, "-I", "bert_pipeline/bootstrap.py"]
+    command = [sys.executable, "-I", "bert_pipeline/setup/bootstrap.py"]
     both = [subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     output = [process.communicate(timeout=30)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -332,4 +332,4 @@ def test_uv_gets_pips_mirror_and_may_write_bytecode(project: Path, monkeypatch: 
 
 @pytest.mark.parametrize("name", ["bootstrap.py", "setup_uv.py"])
 def test_any_python_from_37_can_read_the_set_up(name: str) -> None:
-    ast.parse((ROOT / "bert_pipeline" / name).read_text(encoding="utf-8"), feature_version=(3, 7))
+    ast.parse((ROOT / "bert_pipeline" / "setup" / name).read_text(encoding="utf-8"), feature_version=(3, 7))

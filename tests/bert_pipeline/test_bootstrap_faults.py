@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap, setup_uv
+from bert_pipeline.setup import bootstrap, setup_uv
 from tests.bert_pipeline.set_ups import UV, make_project
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")

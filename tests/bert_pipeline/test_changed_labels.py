@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
 
-from bert_pipeline import slice_metrics
-from bert_pipeline.components.evaluator import read_verdict
+from bert_pipeline.evaluation import slices
+from bert_pipeline.judging.gates import read_verdict
 from tests.bert_pipeline.lookup_model import Outcome, evaluate_model, save_lookup_model, write_examples
 
 TEXTS = [(f"text {i}", ("neg", "pos")[i % 2], "boots") for i in range(20)]
@@ -52,7 +52,7 @@ def test_answers_are_compared_by_the_names_of_their_labels(
     gate = GateConfig(metric="recall/neg", max_drop=0.02)
     outcome = evaluated(tmp_path, labels=labels, before=before, gate=gate)
     assert outcome.blessed_file
-    [row] = slice_metrics.read_slices(outcome.uri, labels=("wrong",))[:1]
+    [row] = slices.read_slices(outcome.uri, labels=("wrong",))[:1]
     assert row.labels == labels
     assert row.metrics["recall/neg"] == row.baseline["recall/neg"] == 0.8
     assert row.metrics["recall/pos"] == row.baseline["recall/pos"] == 1.0
@@ -76,4 +76,4 @@ def test_an_evaluation_of_one_model_has_no_word_on_labels(tmp_path: Path) -> Non
         out=tmp_path / "out",
     )
     assert read_verdict(outcome.uri).notes == ()
-    assert slice_metrics.evaluated_labels(outcome.uri) == ("neg", "pos")
+    assert slices.evaluated_labels(outcome.uri) == ("neg", "pos")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import run_record
+from bert_pipeline.metadata import run_record
 from tests.bert_pipeline.past import Past
 
 

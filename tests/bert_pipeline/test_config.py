@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import config
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings import config
+from bert_pipeline.settings.errors import UserError
 
 MINIMAL = """
 name = "demo"
@@ -175,10 +175,10 @@ def test_shipped_task_loads_and_can_refuse_a_model(path, tmp_path):
 
 
 def test_every_numeric_bound_names_a_real_field():
-    from bert_pipeline import task_checks
+    from bert_pipeline.settings import checks
 
     sections = {f.name: f for f in dataclasses.fields(config.bert_task.TaskConfig)}
-    for key in [*task_checks._RANGES, *task_checks._CHOICES]:
+    for key in [*checks._RANGES, *checks._CHOICES]:
         assert key.split(".")[0] in sections
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_pipeline import coverage
 from bert_pipeline.components.coverage import count_slices
-from bert_pipeline.coverage import Thin
+from bert_pipeline.data import coverage
+from bert_pipeline.data.coverage import Thin
 
 
 def test_a_slice_is_thin_under_twelve_examples_and_missing_without_any() -> None:

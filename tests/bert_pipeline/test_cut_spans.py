@@ -8,8 +8,8 @@ import pytest
 
 from bert_pipeline import __main__ as command_line
 from bert_pipeline.components.example_gen import read_csv
-from bert_pipeline.cut_spans import cut, span_of
-from bert_pipeline.errors import UserError
+from bert_pipeline.data.cut_spans import cut, span_of
+from bert_pipeline.settings.errors import UserError
 
 TABLE = (
     b"text,created\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import bootstrap, doctor, doctor_gpu
-from bert_pipeline.doctor_report import BAD, OK, WARN, Finding, print_report
+from bert_pipeline.setup import bootstrap, doctor, doctor_gpu
+from bert_pipeline.setup.doctor_report import BAD, OK, WARN, Finding, print_report
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30

@@ -6,11 +6,11 @@ import bert_task
 import numpy as np
 import pytest
 
-from bert_pipeline import config, drift
-from bert_pipeline.drift import compare
-from bert_pipeline.drift_limits import Threshold, thresholds
-from bert_pipeline.errors import UserError
-from bert_pipeline.text_statistics import statistics_of
+from bert_pipeline.data import drift
+from bert_pipeline.data.drift import Threshold, compare, thresholds
+from bert_pipeline.data.text_features import statistics_of
+from bert_pipeline.settings import config
+from bert_pipeline.settings.errors import UserError
 
 LABEL = {"label": Threshold(note=0.1, stop=0.3)}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bert_pipeline import drift_chance
-from bert_pipeline.drift_chance import Cumulative
+from bert_pipeline.data import drift_chance
+from bert_pipeline.data.drift_chance import Cumulative
 from tests import drift_samples
 
 

@@ -18,17 +18,18 @@ import safetensors.numpy
 import tensorflow as tf
 from bert_task import EncoderConfig
 
-from bert_pipeline import encoder_cache, encoders, run
-from bert_pipeline.errors import UserError
+from bert_pipeline.encoders import encoder_cache, resolve
+from bert_pipeline.running import run
+from bert_pipeline.settings.errors import UserError
 
 
 def _copy(source: Path, target: Path) -> Path:
     return Path(shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.npz", "*.py")))
 
 
-def _resolve(handle: object, cache_dir: Path, **settings: str) -> encoders.Encoder:
+def _resolve(handle: object, cache_dir: Path, **settings: str) -> resolve.Encoder:
     config = EncoderConfig(handle=str(handle), **settings)
-    return encoders.resolve_encoder(config, cache_dir=cache_dir, base_dir=cache_dir)
+    return resolve.resolve_encoder(config, cache_dir=cache_dir, base_dir=cache_dir)
 
 
 def _run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -37,7 +38,7 @@ def _run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_encoder_says_what_its_checkpoint_says(tiny_encoder: encoders.Encoder, tiny_checkpoint: Path):
+def test_encoder_says_what_its_checkpoint_says(tiny_encoder: resolve.Encoder, tiny_checkpoint: Path):
     assert tiny_encoder.lower_case is True
     assert tiny_encoder.max_seq_length == 64
     assert Path(tiny_encoder.vocab_path).read_bytes() == (tiny_checkpoint / "vocab.txt").read_bytes()
@@ -72,7 +73,7 @@ def test_notes_on_a_checkpoint_are_said_when_it_is_converted_and_kept_for_each_r
     config = json.loads((folder / "config.json").read_text()) | {"vocab_size": 128}
     (folder / "config.json").write_text(json.dumps(config))
     said: list[str] = []
-    encoders.resolve_encoder(
+    resolve.resolve_encoder(
         EncoderConfig(handle="bert"), cache_dir=tmp_path, base_dir=tmp_path, progress=said.append
     )
     assert said == [
@@ -82,54 +83,54 @@ def test_notes_on_a_checkpoint_are_said_when_it_is_converted_and_kept_for_each_r
         "encoder bert: converting into a SavedModel (real_tokens)",
     ]
     said.clear()
-    cached = encoders.resolve_encoder(
+    cached = resolve.resolve_encoder(
         EncoderConfig(handle="bert"), cache_dir=tmp_path, base_dir=tmp_path, progress=said.append
     )
     assert said == []
     spare = "63 rows of the embedding table have no wordpiece, and are never used"
     assert (len(cached.notes), cached.notes[1]) == (2, spare)
     assert run._notes("", "a note", encoder=cached)[::2] == ("a note", f"encoder bert: {spare}")
-    [record] = tmp_path.glob("encoders/*/" + encoders.RECORD_FILE)
+    [record] = tmp_path.glob("encoders/*/" + resolve.RECORD_FILE)
     values = json.loads(record.read_text())
     del values["notes"]
     record.write_text(json.dumps(values))
-    before = encoders.resolve_encoder(EncoderConfig(handle="bert"), cache_dir=tmp_path, base_dir=tmp_path)
+    before = resolve.resolve_encoder(EncoderConfig(handle="bert"), cache_dir=tmp_path, base_dir=tmp_path)
     assert before.notes == ()  # a conversion that was made before there were notes in its record
 
 
-def test_texts_longer_than_the_positions_are_refused(tiny_encoder: encoders.Encoder):
-    encoders.check_max_seq_length(64, encoder=tiny_encoder)
+def test_texts_longer_than_the_positions_are_refused(tiny_encoder: resolve.Encoder):
+    resolve.check_max_seq_length(64, encoder=tiny_encoder)
     with pytest.raises(UserError, match=r"text.max_seq_length = 65: .* for 64 tokens"):
-        encoders.check_max_seq_length(65, encoder=tiny_encoder)
+        resolve.check_max_seq_length(65, encoder=tiny_encoder)
 
 
 def test_default_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("BERT_PIPELINE_CACHE", "/a/b")
-    assert encoders.default_cache_dir() == Path("/a/b")
+    assert resolve.default_cache_dir() == Path("/a/b")
     monkeypatch.delenv("BERT_PIPELINE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert encoders.default_cache_dir() == Path("/x/bert_pipeline")
+    assert resolve.default_cache_dir() == Path("/x/bert_pipeline")
 
 
 CACHED = """
 import sys
 from pathlib import Path
 from bert_task import EncoderConfig
-from bert_pipeline import encoders
+from bert_pipeline.encoders import resolve
 config = EncoderConfig(handle=sys.argv[1])
 print(encoders.resolve_encoder(config, cache_dir=Path(sys.argv[2]), base_dir=Path("/")).path)
 assert "tensorflow" not in sys.modules
 """
 
 
-def test_cached_conversion_is_used_without_tensorflow(tiny_encoder: encoders.Encoder, tiny_checkpoint: Path):
+def test_cached_conversion_is_used_without_tensorflow(tiny_encoder: resolve.Encoder, tiny_checkpoint: Path):
     cache_dir = Path(tiny_encoder.path).parents[2]
     done = _run_python(CACHED, tiny_checkpoint, cache_dir)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == tiny_encoder.path
 
 
-def test_each_computation_has_its_own_conversion(tiny_encoder: encoders.Encoder, tiny_checkpoint: Path):
+def test_each_computation_has_its_own_conversion(tiny_encoder: resolve.Encoder, tiny_checkpoint: Path):
     padded = _resolve(tiny_checkpoint, Path(tiny_encoder.path).parents[2], computation="padded")
     assert padded.sha256 == tiny_encoder.sha256
     assert padded.path != tiny_encoder.path
@@ -153,7 +154,7 @@ def test_an_unknown_handle_is_told_what_there_is(tmp_path: Path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bert_pipeline import encoder_cache
+from bert_pipeline.encoders import encoder_cache
 def build(folder):
     (folder / "half").write_text("")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -173,7 +174,7 @@ def test_a_kill_leaves_nothing_half_made(tmp_path: Path):
 BUILDER = """
 import sys, time
 from pathlib import Path
-from bert_pipeline import encoder_cache
+from bert_pipeline.encoders import encoder_cache
 entry = Path(sys.argv[1])
 def build(folder):
     time.sleep(0.5)
@@ -193,7 +194,7 @@ def test_of_two_processes_one_builds(tmp_path: Path):
     assert sorted(outputs) == ["", "built\n"]
 
 
-def test_a_saved_model_folder_is_used_where_it_lies(tiny_encoder: encoders.Encoder, tmp_path: Path):
+def test_a_saved_model_folder_is_used_where_it_lies(tiny_encoder: resolve.Encoder, tmp_path: Path):
     folder = _copy(Path(tiny_encoder.path), tmp_path / "module")
     encoder = _resolve("module", tmp_path)
     assert encoder.path == str(folder)
@@ -238,7 +239,7 @@ def test_a_saved_model_that_is_no_text_encoder_is_refused(tmp_path: Path):
 
 
 def test_a_hub_handle_is_taken_from_its_cache_and_else_needs_the_network(
-    tiny_encoder: encoders.Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_encoder: resolve.Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub"))
     handle = "https://localhost:1/google/tiny_bert/1"  # nobody listens there

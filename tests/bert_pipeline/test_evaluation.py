@@ -9,9 +9,9 @@ import tensorflow_model_analysis as tfma
 from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
-from bert_pipeline import evaluation
-from bert_pipeline.errors import UserError
-from bert_pipeline.gate_checks import gates_of
+from bert_pipeline.evaluation import eval_config
+from bert_pipeline.settings.checks import gates_of
+from bert_pipeline.settings.errors import UserError
 
 
 def _task(*gates: GateConfig, slices: tuple[str, ...] = ("category",)) -> TaskConfig:
@@ -29,11 +29,11 @@ def _task(*gates: GateConfig, slices: tuple[str, ...] = ("category",)) -> TaskCo
 
 def _bounds(task: TaskConfig) -> dict[tuple[str, bool], list[tuple[str, float]]]:
     """(metric, against the baseline?) -> [(slice, bound)], of the candidate, as TFMA reads the configuration."""
-    config = tfma.utils.update_eval_config_with_defaults(evaluation.eval_config(task), has_baseline=True)
+    config = tfma.utils.update_eval_config_with_defaults(eval_config.eval_config(task), has_baseline=True)
     thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
     result: dict[tuple[str, bool], list[tuple[str, float]]] = {}
     for key, pairs in thresholds.items():
-        if key.model_name != evaluation.CANDIDATE:
+        if key.model_name != eval_config.CANDIDATE:
             continue
         for spec, threshold in pairs:
             values = [f"{k}={v}" for k, v in spec.feature_values.items()]
@@ -51,7 +51,7 @@ def _bounds(task: TaskConfig) -> dict[tuple[str, bool], list[tuple[str, float]]]
 
 
 def test_candidate_and_baseline_are_read_through_the_serving_signatures() -> None:
-    candidate, baseline = evaluation.eval_config(_task()).model_specs
+    candidate, baseline = eval_config.eval_config(_task()).model_specs
 
     assert (candidate.name, candidate.is_baseline) == ("candidate", False)
     assert (baseline.name, baseline.is_baseline) == ("baseline", True)
@@ -62,7 +62,7 @@ def test_candidate_and_baseline_are_read_through_the_serving_signatures() -> Non
 
 
 def test_slices_are_all_data_then_columns_then_crossings() -> None:
-    config = evaluation.eval_config(_task(slices=("category", "category+channel")))
+    config = eval_config.eval_config(_task(slices=("category", "category+channel")))
 
     assert [list(spec.feature_keys) for spec in config.slicing_specs] == [
         [],
@@ -79,7 +79,7 @@ def test_the_gates_are_no_thresholds_of_tfma_which_asks_for_an_example_only() ->
     )
 
     assert _bounds(task) == {("example_count", False): [("", 1.0)]}
-    assert not evaluation.eval_config(task).options.HasField("compute_confidence_intervals")
+    assert not eval_config.eval_config(task).options.HasField("compute_confidence_intervals")
 
 
 def test_expected_cost_needs_costs() -> None:
@@ -87,10 +87,10 @@ def test_expected_cost_needs_costs() -> None:
     with pytest.raises(
         UserError, match=r"gates\[0\].metric is 'expected_cost', and no answer has a cost; add"
     ):
-        evaluation.eval_config(_task(gate))
+        eval_config.eval_config(_task(gate))
 
     priced = EvaluationConfig(gates=(gate,), costs={"negative": {"positive": 5.0}})
-    config = evaluation.eval_config(dataclasses.replace(_task(), evaluation=priced))
+    config = eval_config.eval_config(dataclasses.replace(_task(), evaluation=priced))
     assert (
         '"costs": [[0.0, 1.0, 5.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]'
         in config.metrics_specs[0].metrics[1].config
@@ -103,7 +103,7 @@ def test_a_task_without_gates_gets_the_default_ones() -> None:
 
 def test_an_unknown_metric_is_refused_with_the_nearest_and_the_known_ones() -> None:
     with pytest.raises(UserError) as error:
-        evaluation.eval_config(_task(GateConfig("loss", max=1.0), GateConfig("acuracy", min=0.7)))
+        eval_config.eval_config(_task(GateConfig("loss", max=1.0), GateConfig("acuracy", min=0.7)))
 
     assert str(error.value) == (
         "evaluation.gates[1].metric is 'acuracy', and there is no such metric; did you mean 'accuracy'? Known: "
@@ -113,7 +113,7 @@ def test_an_unknown_metric_is_refused_with_the_nearest_and_the_known_ones() -> N
 
 def test_an_unknown_label_in_a_metric_is_refused_with_the_labels() -> None:
     with pytest.raises(UserError) as error:
-        evaluation.eval_config(_task(GateConfig("precision/negatve", min=0.7)))
+        eval_config.eval_config(_task(GateConfig("precision/negatve", min=0.7)))
 
     assert str(error.value) == (
         "evaluation.gates[0].metric is 'precision/negatve', and 'negatve' is not in data.labels; "
@@ -126,4 +126,4 @@ def test_a_slice_is_named_as_the_task_file_writes_it() -> None:
     key.single_slice_keys.add(column="category", bytes_value="men's Größe".encode())
     key.single_slice_keys.add(column="stars", int64_value=5)
 
-    assert evaluation.slice_name(key) == "category=men's Größe+stars=5"
+    assert eval_config.slice_name(key) == "category=men's Größe+stars=5"

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfx.types import standard_artifacts
 
 from bert_pipeline.components import example_gen
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 
 
 def write(tmp_path, content: bytes) -> str:

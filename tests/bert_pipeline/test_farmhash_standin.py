@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bert_pipeline import farmhash_standin
+from bert_pipeline.setup import farmhash_standin
 
 
 def test_the_farmhash_stand_in_gives_farmhashs_values() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.__main__ import main
-from bert_pipeline.errors import UserError
 from bert_pipeline.new_task import command
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.new_tasks import Project as NewTasks
 from tests.bert_pipeline.new_tasks import reviews, write_csv
 from tests.bert_pipeline.projects import Ended, Project

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from bert_pipeline import garbage_verb
-from bert_pipeline.history import flat, read_history
+from bert_pipeline.history import gc
+from bert_pipeline.metadata.run_history import flat, read_history
 from tests.bert_pipeline.past import Past
 
 
@@ -177,7 +177,7 @@ def test_gc_that_was_killed_is_finished_by_the_next_one(long_past, monkeypatch):
         rmtree(path)
 
     rmtree = shutil.rmtree
-    monkeypatch.setattr(garbage_verb.shutil, "rmtree", killed)
+    monkeypatch.setattr(gc.shutil, "rmtree", killed)
     assert long_past.verb("gc", "--keep", "1", "--yes") == 130
     marked = [a for a in long_past.store.get_artifacts() if a.state == pb.Artifact.MARKED_FOR_DELETION]
     assert marked  # no cache takes them any more

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline.errors import UserError
 from bert_pipeline.new_task.tables import Reading, read_table
+from bert_pipeline.settings.errors import UserError
 
 TEXTS = [
     "the parcel came two days late and wet",

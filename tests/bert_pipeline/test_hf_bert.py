@@ -13,8 +13,8 @@ from bert_task import ENCODER_INPUTS
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.eager import context
 
-from bert_pipeline import encoders, hf_bert, hf_checkpoint
-from bert_pipeline.bert_graph import PADDED, REAL_TOKENS
+from bert_pipeline.encoders import hf_bert, hf_checkpoint, resolve
+from bert_pipeline.encoders.bert_graph import PADDED, REAL_TOKENS
 
 FORMS = (REAL_TOKENS, PADDED)
 
@@ -132,7 +132,7 @@ def test_odd_batches(form, modules):
         call(_filled(1, 65, mask=1), training=False)
 
 
-def test_keras_layer_trains_every_weight(tiny_encoder: encoders.Encoder, reference):
+def test_keras_layer_trains_every_weight(tiny_encoder: resolve.Encoder, reference):
     layer = hub.KerasLayer(tiny_encoder.path, trainable=True)
     with tf.GradientTape() as tape:
         outputs = layer(_inputs(reference), training=True)
@@ -142,7 +142,7 @@ def test_keras_layer_trains_every_weight(tiny_encoder: encoders.Encoder, referen
     assert all(gradient is not None for gradient in gradients)
 
 
-def test_dropout_is_on_in_training_only_and_repeats_after_loading(tiny_encoder: encoders.Encoder, reference):
+def test_dropout_is_on_in_training_only_and_repeats_after_loading(tiny_encoder: resolve.Encoder, reference):
     def outputs(training: bool, calls: int) -> list[np.ndarray]:
         model = tf.saved_model.load(tiny_encoder.path)
         return [model(_inputs(reference), training=training)["pooled_output"].numpy() for _ in range(calls)]
@@ -155,7 +155,7 @@ def test_dropout_is_on_in_training_only_and_repeats_after_loading(tiny_encoder: 
     np.testing.assert_array_equal(outputs(True, 1)[0], first)
 
 
-def test_saved_model_is_a_hub_text_encoder(tiny_encoder: encoders.Encoder):
+def test_saved_model_is_a_hub_text_encoder(tiny_encoder: resolve.Encoder):
     model = tf.saved_model.load(tiny_encoder.path)
     assert model.vocab_file.asset_path.numpy().decode() == tiny_encoder.vocab_path
     assert bool(model.do_lower_case.numpy()) is True
@@ -164,7 +164,7 @@ def test_saved_model_is_a_hub_text_encoder(tiny_encoder: encoders.Encoder):
     assert len(model.trainable_variables) == len(model.variables) == 31
 
 
-def test_few_functions_are_traced(tiny_encoder: encoders.Encoder):
+def test_few_functions_are_traced(tiny_encoder: resolve.Encoder):
     # Each is restored and traced again by every load: 2 calls, saving and restoring, and their wrappers.
     proto = saved_model_pb2.SavedModel.FromString((Path(tiny_encoder.path) / "saved_model.pb").read_bytes())
     assert len(proto.meta_graphs[0].graph_def.library.function) <= 8

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_pipeline import encoders, hf_bert, hf_checkpoint, known_encoders
-from bert_pipeline.bert_graph import PADDED, REAL_TOKENS
+from bert_pipeline.encoders import hf_bert, hf_checkpoint, known_encoders, resolve
+from bert_pipeline.encoders.bert_graph import PADDED, REAL_TOKENS
 
 FORMS = (REAL_TOKENS, PADDED)
 
@@ -93,7 +93,7 @@ def test_the_real_encoder_equals_torch(tmp_path: Path):
             "NOT RUN: set TORCH_PYTHON to a Python with torch and transformers to compare the real encoder"
         )
     known = known_encoders.KNOWN_ENCODERS["all-MiniLM-L6-v2"]
-    folder = known_encoders.fetch(known, cache_dir=encoders.default_cache_dir())
+    folder = known_encoders.fetch(known, cache_dir=resolve.default_cache_dir())
     random, columns = np.random.default_rng(0), np.arange(96)[None]
     lengths = random.integers(2, 97, (16, 1))
     mask = (columns < lengths).astype(np.int32)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from bert_pipeline import hf_checkpoint
-from bert_pipeline.errors import UserError
+from bert_pipeline.encoders import hf_checkpoint
+from bert_pipeline.settings.errors import UserError
 
 
 def _copy(source: Path, target: Path) -> Path:

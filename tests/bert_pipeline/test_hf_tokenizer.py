@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
-from bert_pipeline import hf_tokenizer
-from bert_pipeline.errors import UserError
+from bert_pipeline.encoders import hf_tokenizer
+from bert_pipeline.settings.errors import UserError
 
 HARD = json.loads((Path(__file__).parents[1] / "data" / "hard_texts.json").read_text(encoding="utf-8"))
 TEXTS = list(HARD["texts"].values())

@@ -15,7 +15,7 @@ from tfx.types import channel_utils, standard_artifacts
 
 from bert_pipeline.components import infra_executor, op_audit, server_process
 from bert_pipeline.components.infra_validator import infra_validator
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.length_model import LABELS, save_toy
 
 TEXTS = ("good shoes", "bad sole, and a very long text about it", "")

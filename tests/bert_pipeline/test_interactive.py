@@ -12,9 +12,9 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from bert_pipeline import pipeline
-from bert_pipeline.errors import UserError
-from bert_pipeline.interactive import InteractiveGraph, interactive_graph
-from bert_pipeline.statistics_rows import of_the_data, statistics_rows
+from bert_pipeline.data.statistics_rows import of_the_data, statistics_rows
+from bert_pipeline.running.interactive import InteractiveGraph, interactive_graph
+from bert_pipeline.settings.errors import UserError
 
 STATISTICS = text_format.Parse(
     """

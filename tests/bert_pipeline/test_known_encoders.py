@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from bert_task import EncoderConfig
 
-from bert_pipeline import encoders, known_encoders
-from bert_pipeline.errors import UserError
-from bert_pipeline.known_encoders import KnownEncoder
+from bert_pipeline.encoders import known_encoders, resolve
+from bert_pipeline.encoders.known_encoders import KnownEncoder
+from bert_pipeline.settings.errors import UserError
 
 
-def _resolve(handle: str, cache_dir: Path, **settings: str) -> encoders.Encoder:
+def _resolve(handle: str, cache_dir: Path, **settings: str) -> resolve.Encoder:
     config = EncoderConfig(handle=handle, **settings)
-    return encoders.resolve_encoder(config, cache_dir=cache_dir, base_dir=cache_dir)
+    return resolve.resolve_encoder(config, cache_dir=cache_dir, base_dir=cache_dir)
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.types import standard_artifacts
 
-from bert_pipeline import label
 from bert_pipeline.components import example_gen, labelled_table
 from bert_pipeline.components.served_model_resolver import ServedModelStrategy
-from bert_pipeline.errors import UserError
-from bert_pipeline.served import served_versions
+from bert_pipeline.running import label
+from bert_pipeline.serving_folder.served import served_versions
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.past import Past
 from tests.bert_pipeline.test_baseline_resolver import World
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from bert_pipeline import config
-from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring import late_labels, live_evaluation
+from bert_pipeline.settings import config
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.logged_texts import LABELS, logged
 
 

@@ -9,9 +9,9 @@ from absl import flags
 from tfx import v1 as tfx
 from tfx.dsl.component.experimental.decorators import component
 
-from bert_pipeline import metadata
-from bert_pipeline.errors import UserError
-from bert_pipeline.runners import local
+from bert_pipeline.metadata import database
+from bert_pipeline.running import local_runner
+from bert_pipeline.settings.errors import UserError
 
 RAN: list[str] = []
 
@@ -56,11 +56,11 @@ def run(tmp_path):
             pipeline_root=str(tmp_path / "artifacts"),
             components=components,
             enable_cache=True,
-            metadata_connection_config=metadata.connection_config(
+            metadata_connection_config=database.connection_config(
                 "", sqlite_path=tmp_path / "metadata.sqlite"
             ),
         )
-        runner = local.LocalRunner(on_start=lambda _: None, on_end=lambda _: None, **options)
+        runner = local_runner.LocalRunner(on_start=lambda _: None, on_end=lambda _: None, **options)
         return {r.node_id: r for r in runner.run(pipeline)}
 
     return run_components
@@ -110,9 +110,9 @@ def test_optional_component_that_fails_lets_the_run_end_and_skips_what_needs_it(
 def test_user_error_is_found_inside_the_text_of_a_beam_worker():
     text = (
         "Traceback (most recent call last):\n  File x\n"
-        "bert_pipeline.errors.UserError: rows.csv:3: 1 cells [while running 'FlatMap']\n\nmore"
+        "bert_pipeline.settings.errors.UserError: rows.csv:3: 1 cells [while running 'FlatMap']\n\nmore"
     )
-    assert local._message(RuntimeError(text)) == "rows.csv:3: 1 cells"
+    assert local_runner._message(RuntimeError(text)) == "rows.csv:3: 1 cells"
 
 
 def test_a_component_does_not_see_the_command_line(run, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from bert_pipeline import bootstrap, lock
+from bert_pipeline.setup import bootstrap, lock
 
 try:
     import tomllib

@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn
 
-from bert_pipeline import scores
-from bert_pipeline.judging import counts, measures
+from bert_pipeline.judging import counts, measures, scores
 from bert_pipeline.judging.answers import Answers, slices_of
 from bert_pipeline.judging.measures import Metrics
 from tests.error_rates import COSTS, LABELS, draw

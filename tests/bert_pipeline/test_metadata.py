@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from bert_pipeline import metadata
-from bert_pipeline.errors import UserError
+from bert_pipeline.metadata import database
+from bert_pipeline.settings.errors import UserError
 
 
 def test_default_is_a_sqlite_file(tmp_path):
-    config = metadata.connection_config("", sqlite_path=tmp_path / "metadata.sqlite")
+    config = database.connection_config("", sqlite_path=tmp_path / "metadata.sqlite")
     assert config.sqlite.filename_uri == str(tmp_path / "metadata.sqlite")
 
 
 def test_mysql_address(tmp_path):
-    config = metadata.connection_config("mysql://me:p%40ss@db.local/mlmd", sqlite_path=tmp_path)
+    config = database.connection_config("mysql://me:p%40ss@db.local/mlmd", sqlite_path=tmp_path)
     mysql = config.mysql
     assert (mysql.host, mysql.port, mysql.database, mysql.user, mysql.password) == (
         "db.local", 3306, "mlmd", "me", "p@ss",
@@ -22,7 +22,7 @@ def test_mysql_address(tmp_path):
 
 
 def test_postgresql_address_with_a_port(tmp_path):
-    config = metadata.connection_config("postgresql://me:secret@db:6543/mlmd", sqlite_path=tmp_path)
+    config = database.connection_config("postgresql://me:secret@db:6543/mlmd", sqlite_path=tmp_path)
     postgresql = config.postgresql
     assert (postgresql.host, postgresql.port, postgresql.dbname, postgresql.user) == (
         "db",
@@ -35,5 +35,5 @@ def test_postgresql_address_with_a_port(tmp_path):
 @pytest.mark.parametrize("address", ["mysql://db/mlmd", "oracle://me:secret@db/x", "mysql://me:secret@db"])
 def test_bad_address_is_refused_without_its_password(tmp_path, address):
     with pytest.raises(UserError, match="write sqlite, mysql://user:password@host:port/database") as error:
-        metadata.connection_config(address, sqlite_path=tmp_path)
+        database.connection_config(address, sqlite_path=tmp_path)
     assert "secret" not in str(error.value)

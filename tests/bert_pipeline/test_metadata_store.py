@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from ml_metadata.metadata_store import downgrade_schema
 
-from bert_pipeline import metadata, metadata_store
-from bert_pipeline.errors import UserError
+from bert_pipeline.metadata import database as metadata
+from bert_pipeline.metadata import database as metadata_store
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.past import Past
 
 

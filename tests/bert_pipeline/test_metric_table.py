@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bert_pipeline.evaluation_report import EvaluationReport, SliceMetrics
+from bert_pipeline.evaluation.read import EvaluationReport, SliceMetrics, ends, metric_lines
 from bert_pipeline.judging.intervals import Interval
-from bert_pipeline.metric_table import ends, metric_lines
 
 
 def _row(name: str, count: int, half: float | None, *, baseline: float | None = None) -> SliceMetrics:

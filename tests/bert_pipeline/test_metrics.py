@@ -8,7 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from bert_pipeline import metrics, scores
+from bert_pipeline import metrics
+from bert_pipeline.judging import scores
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bert_pipeline.errors import UserError
 from bert_pipeline.new_task import command, hub_datasets, profile, roles, settings, sources, tables
 from bert_pipeline.new_task.tables import Table
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.new_tasks import TEXTS, Project, reviews, write_csv
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from bert_task import NoticesConfig
 
-from bert_pipeline import notices, run
-from bert_pipeline.config import parse_task
-from bert_pipeline.errors import UserError
+from bert_pipeline.running import notices, run
+from bert_pipeline.settings.config import parse_task
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.notice_servers import hook, mailbox
 
 REFUSED = notices.event(

@@ -15,11 +15,14 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from bert_pipeline import config, data_graph, data_report, older_spans, pipeline, spans
-from bert_pipeline import metadata as our_metadata
-from bert_pipeline.errors import UserError
-from bert_pipeline.paths import run_paths
-from bert_pipeline.runners.local import LocalRunner, NodeResult
+from bert_pipeline import pipeline
+from bert_pipeline.data import spans
+from bert_pipeline.metadata import database as our_metadata
+from bert_pipeline.running import older_spans, summary
+from bert_pipeline.running.local_runner import LocalRunner, NodeResult
+from bert_pipeline.settings import config
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import run_paths
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +70,7 @@ class Project:
         )
         self.connection = connection
         self.older = older = older_spans.read_older_spans(reader, window=spans.resolve_window(loaded))
-        data = data_graph.validated_data(
+        data = pipeline.validated_data(
             loaded, encoder=self.encoder, schema_pbtxt=schema_pbtxt, parts=older.parts
         )
         return older, self.ran, run_graph(data.nodes)
@@ -130,7 +133,7 @@ def test_drift_that_is_worth_a_note_is_told_in_the_summary_and_in_the_report(pro
         "drift of label: L-infinity 0.200 (limit 0.1); 'positive' went from 50.0% to 30.0%, on 100 after 100"
     )
     window = spans.SpanWindow(spans=(1, 2), previous=1)
-    report = data_report.DataReport.of(window, notes=()).with_anomalies(artifacts)
+    report = summary.DataReport.of(window, notes=()).with_anomalies(artifacts)
     assert list(report.lines()) == [
         "data      trained on spans 1, 2; evaluated on span 2",
         f"note      {note}",

@@ -10,7 +10,7 @@ import tensorflow_text as tf_text
 from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_pipeline.components import op_audit
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 
 
 def save(function: object, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import postgres_store
+from bert_pipeline.metadata import postgres
 from tests.serving.processes import free_ports, wait_until
 
 _FOUND = [*([w] if (w := shutil.which("initdb")) else []), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
@@ -27,7 +27,7 @@ import json, random, sys
 from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
-from bert_pipeline import metadata
+from bert_pipeline.metadata import database
 
 store = MetadataStore(metadata.connection_config(sys.argv[1], sqlite_path=Path("unused")))
 kind = store.put_artifact_type(pb.ArtifactType(name="Thing", properties={"text": pb.STRING}))
@@ -107,8 +107,8 @@ def test_what_goes_into_postgresql_comes_out_alike_and_in_order(address: str) ->
 
 @pytest.mark.parametrize("text", ["", "plain", "\\", "%5C", "a\\%25\\\\b%%", "\0%00"])
 def test_disguised_strings_have_no_backslash_and_come_back(text: str) -> None:
-    assert "\\" not in postgres_store.encode(text)
-    assert postgres_store.decode(postgres_store.encode(text)) == text
+    assert "\\" not in postgres.encode(text)
+    assert postgres.decode(postgres.encode(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,6 @@ def test_disguised_strings_have_no_backslash_and_come_back(text: str) -> None:
     ],
 )
 def test_long_strings_are_cut_between_characters(text: str, sizes: list[int]) -> None:
-    found = postgres_store.pieces(text)
+    found = postgres.pieces(text)
     assert [len(piece.encode()) for piece in found] == sizes
     assert "".join(found) == text

@@ -17,9 +17,10 @@ from tfx.proto import pusher_pb2
 from tfx.types import channel_utils, standard_artifacts
 from tfx.utils import proto_utils
 
-from bert_pipeline.components import atomic_push, pusher
-from bert_pipeline.config import PROJECT_ROOT
-from bert_pipeline.errors import UserError
+from bert_pipeline.components import pusher
+from bert_pipeline.serving_folder import atomic_push
+from bert_pipeline.settings.config import PROJECT_ROOT
+from bert_pipeline.settings.errors import UserError
 
 
 def write_model(folder: Path, *, weights: bytes = b"weights") -> Path:

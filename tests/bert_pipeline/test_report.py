@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
-from bert_pipeline import history, run_record
 from bert_pipeline.components.predictions import Writing, as_line
-from bert_pipeline.lineage_picture import Picture
+from bert_pipeline.history.lineage_picture import Picture
+from bert_pipeline.metadata import run_history, run_record
 from bert_pipeline.report import (
     after_run,
     answers,
@@ -182,7 +182,7 @@ def training_of(past: Past, **record) -> tuple[str, blocks.Figure]:
     (folder / "training.json").write_text(json.dumps(record))
     with tf.summary.create_file_writer(str(folder / "train")).as_default():
         tf.summary.scalar("loss", 0.5, step=10)
-    run_name = history.read_history(past.store, task="toy").runs[0].name
+    run_name = run_history.read_history(past.store, task="toy").runs[0].name
     source = after_run.writing.source_of(past.store, paths=past.paths, run_name=run_name, num_examples=0)
     text, figure = training.section(source).blocks
     return text.text, figure

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from bert_pipeline.errors import UserError
 from bert_pipeline.monitoring import request_logs
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.logged_texts import record, write
 
 

@@ -9,10 +9,10 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.types import standard_artifacts
 
-from bert_pipeline.components import atomic_push
 from bert_pipeline.components.baseline_resolver import ModelInServiceStrategy
-from bert_pipeline.history import read_history
-from bert_pipeline.served import served_versions
+from bert_pipeline.metadata.run_history import read_history
+from bert_pipeline.serving_folder import atomic_push
+from bert_pipeline.serving_folder.served import served_versions
 from tests.bert_pipeline import test_pusher
 from tests.bert_pipeline.past import Past
 

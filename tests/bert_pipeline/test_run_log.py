@@ -9,7 +9,7 @@ import sys
 SCRIPT = """
 import logging, os, sys, tempfile, warnings
 from pathlib import Path
-from bert_pipeline.run_log import run_log, quiet_library_loggers
+from bert_pipeline.settings.run_log import run_log, quiet_library_loggers
 
 noisy = logging.getLogger("noisy")
 noisy.addHandler(logging.StreamHandler(sys.stderr))

@@ -9,8 +9,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from bert_pipeline.components import schema
-from bert_pipeline.errors import UserError
-from bert_pipeline.text_statistics import statistics_of
+from bert_pipeline.data.text_features import statistics_of
+from bert_pipeline.settings.errors import UserError
 
 DATA = bert_task.DataConfig(path="", text=("text",), label="label", labels=("a", "b"), files={"all": "*"})
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import bert_task
 import pytest
 
-from bert_pipeline import config, schema_review
 from bert_pipeline.components import schema
-from bert_pipeline.text_statistics import statistics_of
+from bert_pipeline.data.text_features import statistics_of
+from bert_pipeline.running import schema_review
+from bert_pipeline.settings import config
 
 HEADER = "# The schema of task t.\n"
 NUM_ROWS = 40

@@ -13,7 +13,7 @@ import pytest
 
 from bert_pipeline.components import server_process
 from bert_pipeline.components.server_process import ModelNotLoaded, ServerNotStarted, ServerProcess
-from bert_pipeline.config import PROJECT_ROOT
+from bert_pipeline.settings.config import PROJECT_ROOT
 
 WAIT_FOR_STDIN = (
     "import pathlib, sys; pathlib.Path('pid').write_text(str(__import__('os').getpid())); sys.stdin.read()"

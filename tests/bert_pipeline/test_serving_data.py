@@ -6,10 +6,9 @@ import pytest
 import tensorflow_data_validation as tfdv
 
 from bert_pipeline.components.schema import SERVING, TRAINING
-from bert_pipeline.drift_limits import Threshold
-from bert_pipeline.serving_data import check_served
-from bert_pipeline.text_features import TextFeatures
-from bert_pipeline.text_statistics import statistics_of
+from bert_pipeline.components.serving_data import check_served
+from bert_pipeline.data.drift import Threshold
+from bert_pipeline.data.text_features import TextFeatures, statistics_of
 
 NUM_TEXTS = 200
 ENGLISH = [b"the fit is good %d" % i for i in range(NUM_TEXTS)]

@@ -24,11 +24,12 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata
 from tensorflow_transform.tf_metadata.metadata_io import write_metadata
 
-from bert_pipeline import metadata, skew, skew_check
 from bert_pipeline.__main__ import main
-from bert_pipeline.encoders import Encoder
-from bert_pipeline.errors import UserError
-from bert_pipeline.skew_check import Artifacts
+from bert_pipeline.encoders.resolve import Encoder
+from bert_pipeline.metadata import database
+from bert_pipeline.running import skew
+from bert_pipeline.running.skew import Artifacts
+from bert_pipeline.settings.errors import UserError
 
 DATA = bert_task.DataConfig(
     path=".", text=("text",), label="label", labels=("bad", "good"), files={"all": "reviews.csv"}
@@ -126,10 +127,10 @@ def csv_path(tmp_path: Path) -> Path:
 def test_a_sound_training_shows_no_skew_over_several_groups_of_texts(
     training: Training, csv_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(skew_check, "_GROUP", 5)
-    monkeypatch.setattr(skew_check, "_MODEL_BATCH", 2)
+    monkeypatch.setattr(skew, "_GROUP", 5)
+    monkeypatch.setattr(skew, "_MODEL_BATCH", 2)
 
-    result = skew_check.run_skew([csv_path, csv_path], data=DATA, artifacts=training.sound)
+    result = skew.run_skew([csv_path, csv_path], data=DATA, artifacts=training.sound)
 
     assert not result.found and result.named == []
     assert (result.num_texts, result.num_id_differences) == (8, 0)
@@ -139,7 +140,7 @@ def test_a_sound_training_shows_no_skew_over_several_groups_of_texts(
 def test_another_length_and_casing_at_serving_are_found_in_the_texts_they_change(
     training: Training, csv_path: Path
 ) -> None:
-    result = skew_check.run_skew([csv_path], data=DATA, artifacts=training.other_tokens)
+    result = skew.run_skew([csv_path], data=DATA, artifacts=training.other_tokens)
 
     assert result.found and result.num_id_differences == 2
     assert result.text_difference > 1e-5 and result.example_difference > 1e-5
@@ -152,7 +153,7 @@ def test_another_length_and_casing_at_serving_are_found_in_the_texts_they_change
 
 
 def test_other_weights_at_serving_are_found_though_no_id_differs(training: Training, csv_path: Path) -> None:
-    result = skew_check.run_skew([csv_path], data=DATA, artifacts=training.other_weights)
+    result = skew.run_skew([csv_path], data=DATA, artifacts=training.other_weights)
 
     assert result.found and result.num_id_differences == 0
     assert "probabilities of the Trainer's model and serving_default differ by" in result.named[0]
@@ -161,7 +162,7 @@ def test_other_weights_at_serving_are_found_though_no_id_differs(training: Train
 
 
 def test_a_probability_that_is_not_a_number_is_skew() -> None:
-    gaps = skew_check._gaps(np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]]))
+    gaps = skew._gaps(np.array([[0.5, 0.5]]), np.array([[np.nan, 0.5]]))
 
     assert gaps.tolist() == [float("inf")]
 
@@ -171,14 +172,14 @@ def test_a_table_without_the_text_column_is_refused_by_name(tmp_path: Path) -> N
     path.write_text("body,label\na,bad\n", encoding="utf-8")
 
     with pytest.raises(UserError, match=r"there is no column 'text' \(data.text\); it has body, label"):
-        list(skew_check.read_texts([path], data=DATA))
+        list(skew.read_texts([path], data=DATA))
 
 
 def test_unlabelled_texts_can_be_compared(tmp_path: Path) -> None:
     path = tmp_path / "unlabelled.csv"
     path.write_text("text\ngreat shoe\n", encoding="utf-8")
 
-    (text,) = skew_check.read_texts([path], data=DATA)
+    (text,) = skew.read_texts([path], data=DATA)
 
     features = tf.train.Example.FromString(text.example).features.feature
     assert features["text"].bytes_list.value[:] == [b"great shoe"]
@@ -196,6 +197,6 @@ def test_before_the_first_run_the_check_says_what_to_do(
 
 
 def test_without_a_finished_training_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    store = MetadataStore(metadata.connection_config("", sqlite_path=tmp_path / "metadata.sqlite"))
+    store = MetadataStore(database.connection_config("", sqlite_path=tmp_path / "metadata.sqlite"))
     with pytest.raises(UserError, match="no training has finished in .*; make pipeline first"):
         skew.newest_training(store, skew.run_paths("toy", out=tmp_path))

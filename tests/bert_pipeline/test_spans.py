@@ -5,8 +5,9 @@ from __future__ import annotations
 import bert_task
 import pytest
 
-from bert_pipeline import config, spans
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import spans
+from bert_pipeline.settings import config
+from bert_pipeline.settings.errors import UserError
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bert_pipeline import table_files
-from bert_pipeline.errors import UserError
+from bert_pipeline.data import table_files
 from bert_pipeline.new_task.tables import read_table
+from bert_pipeline.settings.errors import UserError
 
 CELLS = [
     (None, b""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bert_pipeline import text_features
+from bert_pipeline.data import text_features
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline import typed
 from bert_pipeline.__main__ import _parser
+from bert_pipeline.settings import typed
 
 ODD = "a b'c\"d$e`f`#g\\h"
 

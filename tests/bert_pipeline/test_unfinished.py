@@ -12,15 +12,16 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.types import standard_artifacts
 
-from bert_pipeline import paths, run_record, unfinished
-from bert_pipeline.compare import compare
-from bert_pipeline.components import atomic_push, withdrawn
 from bert_pipeline.components.baseline_resolver import ModelInServiceStrategy
 from bert_pipeline.components.served_model_resolver import ServedModelStrategy
-from bert_pipeline.errors import UserError
-from bert_pipeline.history import read_history
+from bert_pipeline.history.compare import compare
+from bert_pipeline.metadata import run_record
+from bert_pipeline.metadata.run_history import read_history
 from bert_pipeline.monitoring.served_model import find_served
-from bert_pipeline.served import model_of_version, served_versions
+from bert_pipeline.serving_folder import atomic_push, served, unfinished
+from bert_pipeline.serving_folder.served import model_of_version, served_versions
+from bert_pipeline.settings import paths
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.past import Past
 
 # Random histories that are played; each has up to 12 steps.
@@ -47,8 +48,7 @@ def listed(past: Past) -> set[str]:
         for v in served_versions(past.paths.push_destination)
     }
     return {
-        of.get(fingerprint, "removed since")
-        for fingerprint in withdrawn.withdrawn(past.paths.push_destination)
+        of.get(fingerprint, "removed since") for fingerprint in served.withdrawn(past.paths.push_destination)
     }
 
 
@@ -106,7 +106,7 @@ def test_list_that_names_what_is_in_service_is_corrected(past):
     _, two = past.run(span=2, weights="b")
     folder = past.paths.push_destination
     fingerprint = atomic_push.fingerprint(folder / str(two))
-    withdrawn.withdraw(folder, fingerprint=fingerprint, version=two, when="", reason="killed")
+    served.withdraw(folder, fingerprint=fingerprint, version=two, when="", reason="killed")
     assert past.verb("lineage") == 0
     assert listed(past) == set()
     past.run(span=3, weights="c")

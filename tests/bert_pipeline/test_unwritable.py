@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from bert_pipeline import encoder_cache, encoders, errors, label, whole_file
 from bert_pipeline.__main__ import main
-from bert_pipeline.components import atomic_push, labelled_table, withdrawn
-from bert_pipeline.errors import UserError
-from bert_pipeline.served import served_versions
+from bert_pipeline.components import labelled_table
+from bert_pipeline.encoders import encoder_cache, resolve
+from bert_pipeline.running import label
+from bert_pipeline.serving_folder import atomic_push, served
+from bert_pipeline.serving_folder.served import served_versions
+from bert_pipeline.settings import errors, whole_file
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.past import Past
 from tests.bert_pipeline.test_pusher import write_model
 from tests.small_disks import give_room, mounted
@@ -116,9 +119,9 @@ def test_user_without_a_home_is_told_the_variable(monkeypatch):
 
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(UserError, match="no home folder .* set BERT_PIPELINE_CACHE to a folder"):
-        encoders.default_cache_dir()
+        resolve.default_cache_dir()
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert encoders.default_cache_dir() == Path("/somewhere/bert_pipeline")
+    assert resolve.default_cache_dir() == Path("/somewhere/bert_pipeline")
 
 
 @pytest.mark.parametrize("home", ["a file", "/proc/there-is-no-such-home"])
@@ -183,7 +186,7 @@ def test_rollback_on_a_full_disk_leaves_what_is_in_service_and_goes_on_when_ther
         assert capsys.readouterr().err == (
             f"\nerror: the copy failed: [Errno 28] No space left on device; version {two} stays in service\n"
         )
-        assert (past.versions()[-1], withdrawn.withdrawn(base_dir)) == (two, {})
+        assert (past.versions()[-1], served.withdrawn(base_dir)) == (two, {})
         assert [path.name for path in base_dir.iterdir() if not path.name.isdigit()] == []
         give_room(base_dir, "2m")
         assert past.verb("rollback") == 0

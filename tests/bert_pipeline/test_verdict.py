@@ -8,9 +8,9 @@ import math
 import pytest
 from bert_task import MonitoringConfig
 
+from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.monitoring import verdict
 from bert_pipeline.monitoring.verdict import Change, Level
-from bert_pipeline.slice_metrics import SliceMetrics
 
 
 def row(name: str, right: int, wrong: int) -> SliceMetrics:

@@ -9,7 +9,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from bert_pipeline.components.warm_start_resolver import WarmStartStrategy
-from bert_pipeline.errors import UserError
+from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.past import Past
 
 

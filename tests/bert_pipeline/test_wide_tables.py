@@ -11,11 +11,13 @@ import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
-from bert_pipeline import config, data_graph, wide_tables
+from bert_pipeline import pipeline
 from bert_pipeline.components import example_gen
-from bert_pipeline.config import LoadedTask
+from bert_pipeline.data import wide_tables
 from bert_pipeline.new_task import profile, roles
 from bert_pipeline.new_task.tables import Table
+from bert_pipeline.settings import config
+from bert_pipeline.settings.config import LoadedTask
 
 TASK = """
 name = "wide"
@@ -84,7 +86,7 @@ def test_a_table_of_some_columns_is_read_whole(tmp_path: Path) -> None:
     write_csv(tmp_path / "data" / "rows.csv", header(99))
     loaded = load(tmp_path)
     assert wide_tables.choose(loaded, span=0) == wide_tables.Choice()
-    node = data_graph.example_gen_of(loaded, span=0)
+    node = pipeline.example_gen_of(loaded, span=0)
     assert node.exec_properties["custom_config"] is None  # and what was cached before is still found
 
 
@@ -124,7 +126,7 @@ def test_the_examples_hold_what_is_read_and_nothing_else(tmp_path: Path, kind: s
     else:
         table = pa.table({name: [f"{name} {i}" for i in range(20)] for name in columns})
         pq.write_table(table, tmp_path / "data" / "rows.parquet")
-    node = data_graph.example_gen_of(loaded, span=0)
+    node = pipeline.example_gen_of(loaded, span=0)
     examples = standard_artifacts.Examples()
     examples.uri = str(tmp_path / "examples")
     example_gen.TableExecutor().Do({}, {"examples": [examples]}, dict(node.exec_properties))

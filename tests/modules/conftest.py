@@ -26,7 +26,7 @@ from tfx.types import standard_artifacts
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from tfx_bsl.tfxio.tensor_to_arrow import TensorsToRecordBatchConverter
 
-from bert_pipeline import encoders
+from bert_pipeline.encoders import resolve
 
 DATA = bert_task.DataConfig(
     path="", text=("review",), label="label", labels=("bad", "good", "so so"), files={}
@@ -145,7 +145,7 @@ def _any_batch(spec: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def toy(tiny_encoder: encoders.Encoder, tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+def toy(tiny_encoder: resolve.Encoder, tmp_path_factory: pytest.TempPathFactory) -> Transformed:
     """A train split of 83 rows and an eval split of 21; of the 83 a held-out share of 0.4 leaves 48 to train on."""
     return run_transform(
         tmp_path_factory.mktemp("toy"),
@@ -166,7 +166,7 @@ class Trained:
     fn_args: FnArgs
     data: bert_task.DataConfig
     training: bert_task.TrainingConfig
-    encoder: encoders.Encoder
+    encoder: resolve.Encoder
     stderr: str
 
     @property
@@ -176,7 +176,7 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(
-    toy: Transformed, tiny_encoder: encoders.Encoder, tmp_path_factory: pytest.TempPathFactory
+    toy: Transformed, tiny_encoder: resolve.Encoder, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
     """run_fn on the toy rows, until it knows them: batches of 9 leave a last one of 3, and of 8."""
     training = bert_task.TrainingConfig(epochs=30, batch_size=9, learning_rate=5e-3, held_out_share=0.4)

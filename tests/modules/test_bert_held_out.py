@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 from tfx_bsl.public.tfxio import TensorFlowDatasetOptions
 
-from bert_pipeline import encoders
+from bert_pipeline.encoders import resolve
 
 # `toy` comes from conftest.py, and so does its type.
 
@@ -150,7 +150,7 @@ def test_no_share_holds_nothing_out() -> None:
     assert rows.sentence(best_epoch=3, num_epochs=3) == "epoch 3 of 3, the last: training.held_out_share is 0"
 
 
-def _weights(toy: Any, folder: pathlib.Path, encoder: encoders.Encoder, *, eval_files: str) -> dict[str, Any]:
+def _weights(toy: Any, folder: pathlib.Path, encoder: resolve.Encoder, *, eval_files: str) -> dict[str, Any]:
     training = bert_task.TrainingConfig(epochs=3, batch_size=16, learning_rate=5e-3, held_out_share=0.4)
     fn_args = toy.fn_args(folder, encoder_path=encoder.path, training=training)
     fn_args.eval_files = [eval_files]
@@ -161,7 +161,7 @@ def _weights(toy: Any, folder: pathlib.Path, encoder: encoders.Encoder, *, eval_
 
 
 def test_the_eval_split_has_no_say_in_the_weights(
-    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path
+    toy: Any, tiny_encoder: resolve.Encoder, tmp_path: pathlib.Path
 ) -> None:
     """Three trainings: with the eval split, with another, and with none that could be read."""
     others = {"own": toy.splits["eval"], "train": toy.splits["train"], "none": str(tmp_path / "nothing-*")}
@@ -175,7 +175,7 @@ def test_the_eval_split_has_no_say_in_the_weights(
 
 
 def test_steps_and_class_weights_are_of_the_rows_that_remain(
-    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    toy: Any, tiny_encoder: resolve.Encoder, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """48 of 83 rows remain: batches of 47 make two steps, and the labels' counts are 10, 24 and 14."""
     given: list[dict[str, Any]] = []

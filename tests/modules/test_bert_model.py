@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from bert_pipeline import encoders
+from bert_pipeline.encoders import resolve
 
 TRAINING = bert_task.TrainingConfig()
 
@@ -27,15 +27,13 @@ def _inputs(rows: list[list[int]], *, length: int) -> dict[str, tf.Tensor]:
     }
 
 
-def _build(
-    encoder: encoders.Encoder, *, pooling: str = "pooled_output", **training: object
-) -> tf_keras.Model:
+def _build(encoder: resolve.Encoder, *, pooling: str = "pooled_output", **training: object) -> tf_keras.Model:
     config = bert_task.TrainingConfig(**training)  # type: ignore[arg-type]  # the tests' few keys
     return bert_model.build_model(encoder.path, num_labels=3, pooling=pooling, training=config)
 
 
 @pytest.mark.parametrize("pooling", ["pooled_output", "mean"])
-def test_logits_of_a_text_do_not_depend_on_padding(tiny_encoder: encoders.Encoder, pooling: str) -> None:
+def test_logits_of_a_text_do_not_depend_on_padding(tiny_encoder: resolve.Encoder, pooling: str) -> None:
     model = _build(tiny_encoder, pooling=pooling)
     alone = model(_inputs([[3, 20, 30, 4]], length=4))
     padded = model(_inputs([[3, 20, 30, 4], [3, *range(10, 40), 4]], length=40))
@@ -44,26 +42,26 @@ def test_logits_of_a_text_do_not_depend_on_padding(tiny_encoder: encoders.Encode
     np.testing.assert_allclose(alone[0], padded[0], atol=1e-5)
 
 
-def test_dropout_only_in_training(tiny_encoder: encoders.Encoder) -> None:
+def test_dropout_only_in_training(tiny_encoder: resolve.Encoder) -> None:
     model = _build(tiny_encoder, dropout=0.5)
     inputs = _inputs([[3, 20, 30, 4]], length=4)
     np.testing.assert_array_equal(model(inputs, training=False), model(inputs, training=False))
     assert np.abs(model(inputs, training=True) - model(inputs, training=True)).max() > 1e-3
 
 
-def test_frozen_encoder_leaves_the_head_to_train(tiny_encoder: encoders.Encoder) -> None:
+def test_frozen_encoder_leaves_the_head_to_train(tiny_encoder: resolve.Encoder) -> None:
     model = _build(tiny_encoder, freeze_encoder=True)
     assert [v.name for v in model.trainable_variables] == ["head/kernel:0", "head/bias:0"]
     assert len(_build(tiny_encoder).trainable_variables) == len(model.variables) > 30
 
 
-def test_frozen_encoder_has_no_dropout(tiny_encoder: encoders.Encoder) -> None:
+def test_frozen_encoder_has_no_dropout(tiny_encoder: resolve.Encoder) -> None:
     model = _build(tiny_encoder, freeze_encoder=True, dropout=0.0)
     inputs = _inputs([[3, 20, 30, 4]], length=4)
     np.testing.assert_array_equal(model(inputs, training=True), model(inputs, training=False))
 
 
-def test_seed_gives_the_same_head(tiny_encoder: encoders.Encoder) -> None:
+def test_seed_gives_the_same_head(tiny_encoder: resolve.Encoder) -> None:
     heads = [_build(tiny_encoder, seed=seed).get_layer("head").get_weights()[0] for seed in (1, 1, 2)]
     np.testing.assert_array_equal(heads[0], heads[1])
     assert np.abs(heads[0] - heads[2]).max() > 0.01
@@ -75,7 +73,7 @@ def test_mean_is_over_real_tokens() -> None:
     np.testing.assert_allclose(mean, [[2.0, 3.0], [5.0, 6.0]])
 
 
-def test_an_unknown_pooling_is_refused(tiny_encoder: encoders.Encoder) -> None:
+def test_an_unknown_pooling_is_refused(tiny_encoder: resolve.Encoder) -> None:
     with pytest.raises(
         ValueError, match=r"encoder\.pooling is 'max'; use one of \['mean', 'pooled_output'\]"
     ):

@@ -19,12 +19,12 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from bert_pipeline import encoders
+from bert_pipeline.encoders import resolve
 
 # `toy` and `trained` come from conftest.py, and so do their types.
 
 
-def _train(toy: Any, folder: pathlib.Path, encoder: encoders.Encoder, **training: Any) -> dict[str, Any]:
+def _train(toy: Any, folder: pathlib.Path, encoder: resolve.Encoder, **training: Any) -> dict[str, Any]:
     """Trains without export; gives the report."""
     config = bert_task.TrainingConfig(**{"epochs": 2, "batch_size": 41, "learning_rate": 1e-3} | training)
     fn_args = toy.fn_args(folder, encoder_path=encoder.path, training=config)
@@ -81,7 +81,7 @@ def test_progress_is_shown_and_curves_are_written(trained: Any) -> None:
 
 
 def test_same_seed_gives_the_same_losses(
-    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+    toy: Any, tiny_encoder: resolve.Encoder, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one, two = (
         _train(toy, tmp_path / name, tiny_encoder, class_weights="balanced")["history"] for name in "ab"
@@ -92,7 +92,7 @@ def test_same_seed_gives_the_same_losses(
 
 
 def test_a_loss_that_is_no_number_stops_the_run(
-    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path
+    toy: Any, tiny_encoder: resolve.Encoder, tmp_path: pathlib.Path
 ) -> None:
     with pytest.raises(
         FloatingPointError, match=r"became nan at step \d/6 of epoch 1, .*training\.learning_rate"
@@ -102,7 +102,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
 
 
 def test_early_stopping_keeps_the_best_epoch(
-    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path
+    toy: Any, tiny_encoder: resolve.Encoder, tmp_path: pathlib.Path
 ) -> None:
     report = _train(
         toy,
@@ -120,7 +120,7 @@ def test_early_stopping_keeps_the_best_epoch(
 
 
 def test_float16_without_a_gpu_is_refused(
-    toy: Any, tiny_encoder: encoders.Encoder, tmp_path: pathlib.Path
+    toy: Any, tiny_encoder: resolve.Encoder, tmp_path: pathlib.Path
 ) -> None:
     with pytest.raises(ValueError, match=r"training\.precision = 'float16' needs a GPU"):
         _train(toy, tmp_path, tiny_encoder, precision="float16")
@@ -169,7 +169,7 @@ def test_two_replicas_train_as_one(toy: Any, tiny_checkpoint: pathlib.Path, tmp_
     weights = safetensors.numpy.load_file(tmp_path / "checkpoint" / "model.safetensors")
     first_layer = {name: weight for name, weight in weights.items() if ".layer.1." not in name}
     safetensors.numpy.save_file(first_layer, tmp_path / "checkpoint" / "model.safetensors")
-    encoder = encoders.resolve_encoder(
+    encoder = resolve.resolve_encoder(
         bert_task.EncoderConfig(handle=str(tmp_path / "checkpoint")), cache_dir=tmp_path, base_dir=tmp_path
     )
     given = toy.splits | {"transform": toy.path, "encoder": encoder.path, "folder": str(tmp_path / "runs")}

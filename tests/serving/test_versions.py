@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline.served import served_versions
+from bert_pipeline.serving_folder.served import served_versions
 from serving.model_server.errors import ServingError
 from serving.model_server.model_settings import ModelSettings
 from serving.model_server.serving_set import Staged, check_available

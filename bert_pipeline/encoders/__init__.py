@@ -1,0 +1,1 @@
+"""Pretrained BERTs: found, downloaded, checked, converted to TF Hub's format, kept in a cache."""

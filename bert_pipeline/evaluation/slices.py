@@ -1,0 +1,165 @@
+"""TFMA's records -> the metrics of each slice, with intervals, beside the baseline's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+
+from bert_pipeline import metrics
+from bert_pipeline.evaluation import eval_config
+from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.settings import metric_names
+
+# Beside TFMA's files in the ModelEvaluation's folder: the labels that its metrics and confusion matrices are of, and
+# the intervals of its metrics.
+LABELS_FILE = "labels.json"
+INTERVALS_FILE = "intervals.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceMetrics:
+    """Metrics of one slice."""
+
+    slice: str
+    """Empty: all data; `category=boots`; `category=boots+channel=web`."""
+
+    columns: tuple[str, ...]
+    """The columns that were sliced by, by name."""
+
+    num_examples: int
+
+    metrics: dict[str, float]
+    """The candidate's, by the names of `scores.metric_names`; NaN where one is not defined."""
+
+    baseline: dict[str, float]
+    """The baseline's; empty where there is none."""
+
+    confusion: tuple[tuple[int, ...], ...]
+    """The candidate's examples by true label (row) and answered label (column)."""
+
+    intervals: dict[str, Interval] = dataclasses.field(default_factory=dict)
+    """Of the candidate's metrics, 95 %; empty where `evaluation.intervals` is none."""
+
+    changes: dict[str, Interval] = dataclasses.field(default_factory=dict)
+    """Candidate minus baseline, from the same examples of both: where two models err alike, the difference is
+    surer than either of them."""
+
+    labels: tuple[str, ...] = ()
+    """Those of `confusion`, in order: the task's when it was evaluated."""
+
+
+def read_slices(evaluation_uri: str, *, labels: tuple[str, ...]) -> list[SliceMetrics]:
+    """Reads the metrics that the Evaluator wrote.
+
+    Args:
+        evaluation_uri: uri of the ModelEvaluation artifact.
+        labels: `data.labels` of the task, for an evaluation that does not say its own (by an older version of this).
+    """
+
+    labels = evaluated_labels(evaluation_uri) or labels
+    known = read_intervals(evaluation_uri)
+    found = read(evaluation_uri, labels=labels)
+    return [
+        dataclasses.replace(
+            row,
+            intervals=known.get(row.slice, {}).get("metrics", {}),
+            changes=known.get(row.slice, {}).get("changes", {}),
+        )
+        for row in found
+    ]
+
+
+def evaluated_labels(evaluation_uri: str) -> tuple[str, ...]:
+    """The labels that an evaluation is of, in order; empty where it does not say them."""
+    return tuple(_read(evaluation_uri, LABELS_FILE) or ())
+
+
+def write_labels(evaluation_uri: str, labels: tuple[str, ...]) -> None:
+    """Keeps the labels that an evaluation is of: the task may have others when it is read."""
+    _write(evaluation_uri, LABELS_FILE, list(labels))
+
+
+def read_intervals(evaluation_uri: str) -> dict[str, dict[str, dict[str, Interval]]]:
+    """Slice to `metrics` and `changes`, by metric; empty where none were kept."""
+    found = _read(evaluation_uri, INTERVALS_FILE) or {}
+
+    def intervals(values: Mapping[str, list[float | None]]) -> dict[str, Interval]:
+        numbers = {name: [math.nan if v is None else v for v in three] for name, three in values.items()}
+        return {name: Interval(*three) for name, three in numbers.items()}
+
+    return {name: {kind: intervals(values) for kind, values in row.items()} for name, row in found.items()}
+
+
+def write_intervals(evaluation_uri: str, found: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> None:
+    """Keeps the intervals of an evaluation, as `read_intervals` gives them."""
+    values = {
+        name: {
+            kind: {
+                metric: [_or_null(v) for v in dataclasses.astuple(known)] for metric, known in each.items()
+            }
+            for kind, each in row.items()
+        }
+        for name, row in found.items()
+    }
+    _write(evaluation_uri, INTERVALS_FILE, values)
+
+
+def _or_null(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _read(folder: str, name: str) -> Any:
+    try:
+        return json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _write(folder: str, name: str, values: Any) -> None:
+    (Path(folder) / name).write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(evaluation_uri: str, *, labels: tuple[str, ...]) -> list[SliceMetrics]:
+    """Metrics of each slice of an evaluation, without intervals.
+
+    Args:
+        evaluation_uri: uri of the ModelEvaluation artifact.
+        labels: that it is of, in order.
+    """
+    return [_slice_metrics(record, labels=labels) for record in tfma.load_metrics(evaluation_uri)]
+
+
+def _slice_metrics(record: metrics_for_slice_pb2.MetricsForSlice, *, labels: tuple[str, ...]) -> SliceMetrics:
+    values: dict[str, dict[str, float]] = {eval_config.CANDIDATE: {}, eval_config.BASELINE: {}}
+    confusion = np.zeros([len(labels), len(labels)], dtype=int)
+    for item in record.metric_keys_and_values:
+        if item.key.is_diff:
+            continue
+        is_baseline = item.key.model_name == eval_config.BASELINE
+        kind = item.value.WhichOneof("type")
+        if kind == "double_value":
+            whose = eval_config.BASELINE if is_baseline else eval_config.CANDIDATE
+            values[whose][item.key.name] = item.value.double_value.value
+        elif item.key.name == metrics.CONFUSION_MATRIX and not is_baseline:
+            for entry in item.value.multi_class_confusion_matrix_at_thresholds.matrices[0].entries:
+                if entry.predicted_class_id >= 0:
+                    count = round(entry.num_weighted_examples)
+                    confusion[entry.actual_class_id, entry.predicted_class_id] = count
+    candidate = values[eval_config.CANDIDATE]
+    return SliceMetrics(
+        slice=eval_config.slice_name(record.slice_key),
+        columns=tuple(single.column for single in record.slice_key.single_slice_keys),
+        num_examples=round(candidate.get(metric_names.EXAMPLE_COUNT, 0.0)),
+        metrics=candidate,
+        baseline=values[eval_config.BASELINE],
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        labels=labels,
+    )

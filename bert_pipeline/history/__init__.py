@@ -1,0 +1,1 @@
+"""The verbs on what ran before: lineage, compare, rollback, gc."""

@@ -1,0 +1,182 @@
+"""The verb `rollback`: an earlier version is in service again, under a new number, without any training.
+
+A server serves the highest number, so the old version's files are copied once more, by the same atomic push as
+any other. Then what was in service goes onto the list of withdrawn models, so that the next run, which finds it in
+its cache, does not push it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from bert_pipeline.history.task_store import task_store
+from bert_pipeline.serving_folder import atomic_push, push_record, served, unfinished
+from bert_pipeline.serving_folder.served import (
+    COPY_OF,
+    MODEL_ARTIFACT,
+    PIPELINE_RUN,
+    REASON,
+    ROLLBACK_EXECUTION,
+    ServedVersion,
+    model_of_version,
+    served_versions,
+)
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import RunPaths, exclusive
+
+_SAVED_MODEL = "saved_model.pb"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is replaced by what."""
+
+    current: ServedVersion
+    target: ServedVersion
+    reason: str
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Rolls back and says so; returns 0.
+
+    Args:
+        arguments: `to` (a version; empty: the one before), `reason`, and those of `task_store`.
+
+    Raises:
+        UserError: there is nothing to go back to; nothing was changed.
+    """
+    store, paths = task_store(arguments)
+    with exclusive(paths):
+        unfinished.settle(store, paths)
+        plan = make_plan(served_versions(paths.push_destination), to=arguments.to, reason=arguments.reason)
+        try:
+            version = roll_back(store, paths, plan)
+        except OSError as error:
+            in_service = atomic_push.newest_version(paths.push_destination)
+            raise UserError(
+                f"the copy failed: {error}; version {in_service} stays in service"
+                if in_service == plan.current.version
+                else f"the copy is in service as version {in_service}, but was not recorded: {error}; give the "
+                "command again when there is room, and it will be"
+            ) from error
+    print(f"rolled back: version {version} is in service, a copy of {plan.target.version}")
+    print(f"  instead of  version {plan.current.version}")
+    print(f"  reason      {plan.reason}")
+    print(f"  model       {paths.push_destination / str(version)}")
+    return 0
+
+
+def make_plan(versions: list[ServedVersion], *, to: str, reason: str) -> Plan:
+    """What a rollback would do.
+
+    Args:
+        versions: of the served folder, the lowest first.
+        to: the version to go to; empty: the one before, those left out that were rolled back from. What is in
+            service may be a copy made by a rollback: a second one then goes on back from its original.
+        reason: why, for the record.
+
+    Raises:
+        UserError: there is no such version, or it is in service already.
+    """
+    if not versions:
+        raise UserError("no version is in service; there is nothing to roll back from")
+    current = versions[-1]
+    known = [v.version for v in versions]
+    if to:
+        if not to.isdecimal() or int(to) not in known:
+            raise UserError(f"{typed.name('to')} is {to!r}, and there is no such version; versions: {known}")
+        target = versions[known.index(int(to))]
+    else:
+        origin = _origin(current)
+        listed = served.withdrawn(current.folder.parent)
+        before = [
+            v for v in versions if v.version < origin and atomic_push.fingerprint(v.folder) not in listed
+        ]
+        if not before:
+            raise UserError(
+                f"there is no version before {origin}; versions: {known}; {typed.give('to')} names one to go to"
+            )
+        target = before[-1]
+    if not (target.folder / _SAVED_MODEL).is_file():
+        raise UserError(
+            f"version {target.version} has no {_SAVED_MODEL} in {target.folder}; name another with {typed.give('to')}"
+        )
+    if atomic_push.fingerprint(target.folder) == atomic_push.fingerprint(current.folder):
+        raise UserError(f"version {current.version} in service is the very model of version {target.version}")
+    return Plan(current, target, reason or "not given")
+
+
+def roll_back(store: MetadataStore, paths: RunPaths, plan: Plan) -> int:
+    """Does what was planned and records it as an execution, whatever comes of it.
+
+    The copy comes first, and names its execution; from these two `unfinished.py` does the rest where this is killed.
+
+    Returns:
+        The new version.
+    """
+    model = model_of_version(store, plan.target)
+    execution = _begin(store, plan)
+    inputs = (
+        [(a, push_record.event("model", pb.Event.INPUT)) for a in store.get_artifacts_by_id([model])]
+        if model
+        else []
+    )
+    contexts = push_record.contexts(store, paths.task_name, node=push_record.ROLLBACK)
+    ids = store.put_execution(execution, inputs, contexts, reuse_context_if_already_exist=True)
+    (execution,) = store.get_executions_by_id([ids[0]])
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    try:
+        version = atomic_push.push(
+            plan.target.folder,
+            base_dir=paths.push_destination,
+            provenance=_provenance(plan, when=when, execution_id=execution.id),
+        )
+    except BaseException:
+        execution.last_known_state = pb.Execution.FAILED
+        store.put_executions([execution])
+        raise
+    push_record.finish_rollback(store, paths, execution, version=version)
+    return version
+
+
+def _begin(store: MetadataStore, plan: Plan) -> pb.Execution:
+    execution = pb.Execution(
+        type_id=store.put_execution_type(pb.ExecutionType(name=f"{__name__}.{push_record.ROLLBACK}")),
+        last_known_state=pb.Execution.RUNNING,
+    )
+    goes_back = _origin(plan.target) < _origin(plan.current)
+    for key, value in (
+        (push_record.REASON, plan.reason),
+        ("from_version", str(plan.current.version)),
+        (push_record.TO_VERSION, str(plan.target.version)),
+        (push_record.WITHDRAWS, atomic_push.fingerprint(plan.current.folder) if goes_back else ""),
+        (push_record.WITHDRAWN_AS, str(_origin(plan.current))),
+    ):
+        execution.custom_properties[key].string_value = value
+    return execution
+
+
+def _provenance(plan: Plan, *, when: str, execution_id: int) -> dict[str, str]:
+    kept = {
+        key: plan.target.provenance[key]
+        for key in (MODEL_ARTIFACT, PIPELINE_RUN)
+        if key in plan.target.provenance
+    }
+    return {
+        "pushed": when,
+        **kept,
+        COPY_OF: str(_origin(plan.target)),
+        REASON: plan.reason,
+        ROLLBACK_EXECUTION: str(execution_id),
+    }
+
+
+def _origin(version: ServedVersion) -> int:
+    """The version that was pushed by a run: a copy of a copy is a copy of that."""
+    return int(version.provenance.get(COPY_OF, version.version))

@@ -1,0 +1,1 @@
+"""ML Metadata: opening it, reading runs, executions and artifacts, recording a run."""

@@ -1,1 +1,0 @@
-"""The places a graph can run, one file each."""

@@ -1,0 +1,134 @@
+"""The graph of a task for notebooks: the components of a run, to be run one by one, far from what is in service."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.experimental.interactive.interactive_context import InteractiveContext
+
+from bert_pipeline import pipeline
+from bert_pipeline.components import schema
+from bert_pipeline.data import spans
+from bert_pipeline.encoders.resolve import check_max_seq_length, default_cache_dir, resolve_encoder
+from bert_pipeline.metadata import database
+from bert_pipeline.running.local_runner import without_arguments
+from bert_pipeline.settings import typed
+from bert_pipeline.settings.config import PROJECT_ROOT, load_task
+from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import RunPaths, run_paths
+from bert_pipeline.settings.run_log import LOG_FORMAT, quiet_library_loggers
+
+
+@dataclasses.dataclass(frozen=True)
+class InteractiveGraph:
+    """A graph whose components wait to be run."""
+
+    context: InteractiveContext
+    """TFX's; `context.show(channel)` shows what a component wrote."""
+    components: dict[str, BaseNode]
+    """By id, in the order in which they must run: what `pipeline.task_components` gives for a run."""
+    parts: pipeline.Parts
+    """What they were made of; `parts.paths` says where they write."""
+
+    def run(self, *ids: str) -> None:
+        """Runs components by `context.run` and says how long each took.
+
+        What libraries and child processes write goes to `interactive.log` among the logs; Python's own output, such
+        as the progress of a training, does not.
+
+        Args:
+            ids: of components whose inputs are there.
+        """
+        for component_id in ids:
+            started = time.monotonic()
+            with _descriptors_to(self.parts.paths.logs / "interactive.log"), without_arguments():
+                self.context.run(self.components[component_id])
+            print(f"  {component_id:<24}{time.monotonic() - started:7.1f} s", flush=True)
+
+    def uri(self, component_id: str, output: str) -> str:
+        """Folder of what a component wrote.
+
+        Args:
+            component_id: of a component that was run.
+            output: key of the output, of which there is one artifact.
+
+        Raises:
+            UserError: the component was not run.
+        """
+        artifacts = self.components[component_id].outputs[output].get()
+        if not artifacts or not artifacts[0].uri:
+            raise UserError(f"{component_id} has not run yet; run it first: graph.run({component_id!r})")
+        return str(artifacts[0].uri)
+
+
+@contextlib.contextmanager
+def _descriptors_to(path: Path) -> Iterator[None]:
+    """Sends the file descriptors 1 and 2 to the end of a file; a kernel's sys.stdout is none of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    saved = {number: os.dup(number) for number in (1, 2)}
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        for number in saved:
+            os.dup2(log, number)
+        yield
+    finally:
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(log)
+
+
+def interactive_graph(task: str, *, out: str | Path, data: str = "") -> InteractiveGraph:
+    """Makes the graph of a task's newest span for a notebook.
+
+    Everything is written under `out/<task>/interactive`, with a metadata store and a push destination of its own: what
+    a run of the pipeline wrote is neither read nor changed. A window of spans (`data.window`) is left out.
+
+    Args:
+        task: name of a file in `tasks/`, or a path to one.
+        out: output folder of the runs.
+        data: data folder, instead of the task's.
+
+    Raises:
+        UserError: the task, its data or its encoder cannot be used, or it has no schema yet.
+    """
+    loaded = load_task(task, data=data)
+    if not loaded.schema_path.exists():
+        raise UserError(
+            f"task {loaded.task.name} has no schema yet; {typed.command('pipeline', task=task)} infers one into "
+            f"{loaded.schema_path}"
+        )
+    root = run_paths(loaded.task.name, out=out).root / "interactive"
+    paths = RunPaths(root=root, task_name=loaded.task.name)
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=paths.logs / "interactive.log", level=logging.INFO, format=LOG_FORMAT, force=True
+    )
+    quiet_library_loggers()
+    encoder = resolve_encoder(
+        loaded.task.encoder, cache_dir=default_cache_dir(), base_dir=PROJECT_ROOT, progress=print
+    )
+    check_max_seq_length(loaded.task.text.max_seq_length, encoder=encoder)
+    parts = pipeline.Parts(
+        loaded=loaded,
+        encoder=encoder,
+        paths=paths,
+        schema_pbtxt=schema.read_curated_schema(loaded.schema_path),
+        span=pipeline.SpanParts(
+            span=spans.resolve_window(loaded).newest, report_path=paths.anomalies("interactive")
+        ),
+    )
+    context = InteractiveContext(
+        pipeline_name=f"{loaded.task.name}.interactive",
+        pipeline_root=str(paths.pipeline_root),
+        metadata_connection_config=database.connection_config("", sqlite_path=paths.metadata),
+        beam_pipeline_args=list(pipeline.BEAM_ARGS),
+    )
+    return InteractiveGraph(context, {node.id: node for node in pipeline.task_components(parts)}, parts)

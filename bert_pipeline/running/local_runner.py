@@ -1,0 +1,186 @@
+"""Runs the graph on this machine, one component after the other, and tells how each one went."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
+from tfx.proto.orchestration import pipeline_pb2
+
+from bert_pipeline.metadata import run_record
+from bert_pipeline.metadata.run_history import PIPELINE_ROOT
+from bert_pipeline.settings.errors import UserError, is_full_disk, sentence_of
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeResult:
+    """How one component went."""
+
+    node_id: str
+    state: str
+    """`ran`, `cached`, `failed`, or `skipped` (something that it needs failed)."""
+
+    seconds: float
+    execution_id: int = 0
+    """Id in ML Metadata; 0 where there is none."""
+
+    error: str = ""
+
+
+@contextlib.contextmanager
+def without_arguments() -> Iterator[None]:
+    """Hides the command line from a component.
+
+    TFX's Beam executors parse sys.argv once more as absl flags, where -v is a number; an option of ours, or pytest's,
+    that a library has a flag for would stop the component, or set that flag.
+    """
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+
+
+class LocalRunner(tfx_runner.IrBasedRunner):
+    """TFX's LocalDagRunner, plus: results per component, optional components, components never cached.
+
+    An optional component may fail without failing the run. A component that is never cached must find
+    out by itself that there is nothing to do: what is in service can change behind ML Metadata's back.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_start: Callable[[str], None],
+        on_end: Callable[[NodeResult], None],
+        optional: Collection[str] = (),
+        never_cached: Collection[str] = (),
+        run_id: str = "",
+    ) -> None:
+        """Sets up the runner.
+
+        Args:
+            on_start: called with a component's id before it runs.
+            on_end: called with its result.
+            optional: ids of components whose failure does not stop the run.
+            never_cached: ids of components that run each time.
+            run_id: names the run in ML Metadata; empty: the time.
+        """
+        self._run_id = run_id
+        self._on_start = on_start
+        self._on_end = on_end
+        self._optional = frozenset(optional)
+        self._never_cached = frozenset(never_cached)
+
+    def run_with_ir(
+        self,
+        pipeline: pipeline_pb2.Pipeline,
+        run_options: pipeline_pb2.RunOptions | None = None,
+        **kwargs: Any,
+    ) -> list[NodeResult]:
+        """Runs a compiled pipeline.
+
+        Returns:
+            One result per component, in the order they ran.
+
+        Raises:
+            UserError: a component that is not optional failed; the message says why.
+        """
+        run_id = self._run_id or datetime.now().isoformat()
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+        )
+        _record_root(pipeline, run_id)
+        results: list[NodeResult] = []
+        for node in pipeline.nodes:
+            pipeline_node = node.pipeline_node
+            node_id = pipeline_node.node_info.id
+            if node_id in self._never_cached:
+                pipeline_node.execution_options.caching_options.enable_cache = False
+            lost = {r.node_id for r in results if r.state in ("failed", "skipped")}
+            if lost & set(pipeline_node.upstream_nodes):
+                result = NodeResult(node_id, "skipped", 0.0)
+            else:
+                self._on_start(node_id)
+                result = self._run_node(pipeline, pipeline_node)
+            results.append(result)
+            self._on_end(result)
+            if result.state == "failed" and node_id not in self._optional:
+                raise UserError(f"{node_id} stopped the run: {result.error}")
+        return results
+
+    def _run_node(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> NodeResult:
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        connection = _connection(pipeline)
+        node_id = node.node_info.id
+        started = time.monotonic()
+        try:
+            with without_arguments():
+                info = launcher.Launcher(
+                    pipeline_node=node,
+                    mlmd_connection=metadata.Metadata(connection),
+                    pipeline_info=pipeline.pipeline_info,
+                    pipeline_runtime_spec=pipeline.runtime_spec,
+                    executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+                ).launch()
+        except Exception as error:  # any executor may raise anything; the launcher has recorded it
+            return NodeResult(node_id, "failed", time.monotonic() - started, error=_message(error))
+        execution_id = info.execution_id if info else 0
+        state, error_text = _state(connection, execution_id)
+        return NodeResult(node_id, state, time.monotonic() - started, execution_id, error=error_text)
+
+
+def _connection(pipeline: pipeline_pb2.Pipeline) -> metadata_store_pb2.ConnectionConfig:
+    wrapped = runner_utils.extract_local_deployment_config(pipeline).metadata_connection_config
+    return getattr(wrapped, wrapped.WhichOneof("connection_config"))
+
+
+def _record_root(pipeline: pipeline_pb2.Pipeline, run_id: str) -> None:
+    """Writes on the run's context, before TFX does, in which output folder it runs: see `unfinished.py`."""
+    root = pipeline.runtime_spec.pipeline_root.field_value.string_value
+    with metadata.Metadata(_connection(pipeline)) as handle:
+        run_record.put(handle.store, run_id, {PIPELINE_ROOT: root})
+
+
+def _state(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> tuple[str, str]:
+    """State and error of an execution; TFX raises nothing where a resolver fails, it only records it."""
+    with metadata.Metadata(connection) as handle:
+        executions = handle.store.get_executions_by_id([execution_id])
+    if not executions:
+        return "ran", ""
+    (execution,) = executions
+    if execution.last_known_state == metadata_store_pb2.Execution.FAILED:
+        result = execution.custom_properties["__execution_result__"].string_value
+        text = json.loads(result).get("resultMessage", "") if result else ""
+        return "failed", _message(RuntimeError(text or "it failed without a message"))
+    return ("cached" if execution.last_known_state == metadata_store_pb2.Execution.CACHED else "ran"), ""
+
+
+def _message(error: BaseException) -> str:
+    """What a user can act on; Beam re-raises a worker's error as text with its traceback inside."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, UserError):
+            return str(link).partition(" [while running")[0]
+        link = link.__cause__
+    inner = re.findall(
+        r"bert_pipeline\.errors\.UserError: (.+?)(?: \[while running|\n\n|\Z)", str(error), re.S
+    )
+    if inner:
+        return str(inner[-1])
+    return (
+        is_full_disk(error) and sentence_of(RuntimeError(str(error)))
+    ) or f"{type(error).__name__}: {error}"

@@ -1,0 +1,239 @@
+"""Tells people how a run or a look at live traffic ended: a webhook, an e-mail; never at the cost of the run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import smtplib
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from email.message import EmailMessage
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from bert_task import NoticesConfig, TaskConfig
+
+from bert_pipeline.settings.errors import UserError
+
+if TYPE_CHECKING:
+    from bert_pipeline.running.summary import RunReport
+
+# Seconds: of each network operation, and before the second and the third attempt.
+_TIMEOUT = 5.0
+_WAITS = (1.0, 4.0)
+
+# A notice is a line or two; the rest is in the summary and the log.
+_MAX_REASONS, _MAX_REASON_LENGTH = 5, 300
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """What happened to a task."""
+
+    name: str
+    """One of `bert_task.NOTICE_EVENTS`."""
+
+    task: str
+    version: str
+    """In service now; empty: none, or not known."""
+
+    reasons: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """For people, in a line: `toy: refused. accuracy on all data is 0.61 (...) Version 7 is in service.`."""
+        parts = [f"{self.task}: {self.name}.", "; ".join(self.reasons)]
+        if self.version:
+            parts.append(f"Version {self.version} is in service.")
+        return " ".join(part for part in parts if part)
+
+
+class _Refused(Exception):
+    """Another attempt would end alike; the message holds no secret."""
+
+
+def event(name: str, *, task: str, version: str = "", reasons: tuple[str, ...] = ()) -> Event:
+    """An event whose reasons are cut to a size for a chat."""
+    lines = [" ".join(line.split()) for reason in reasons for line in reason.splitlines() if line.strip()]
+    shown = [
+        line if len(line) <= _MAX_REASON_LENGTH else f"{line[: _MAX_REASON_LENGTH - 3]}..."
+        for line in lines[:_MAX_REASONS]
+    ]
+    if len(lines) > len(shown):
+        shown.append(f"and {len(lines) - len(shown)} more")
+    return Event(name, task, version, tuple(shown))
+
+
+def of_run(report: RunReport) -> Event:
+    """The event of a run that came to its summary."""
+    name = "pushed" if report.pushed else "unchanged" if report.in_service else "refused"
+    reasons = report.reasons if name == "refused" else ()
+    return event(name, task=report.task, version=report.version, reasons=reasons)
+
+
+@contextlib.contextmanager
+def on_failure(task: TaskConfig) -> Iterator[None]:
+    """Sends `failed` where the block raises (not where it is interrupted), and lets the error go on."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        send(event("failed", task=task.name, reasons=(reason,)), config=task.notices)
+        raise
+
+
+def send(
+    happened: Event,
+    *,
+    config: NoticesConfig,
+    environment: Mapping[str, str] = os.environ,
+    say: Callable[[str], None] = print,
+    waits: tuple[float, ...] = _WAITS,
+) -> None:
+    """Sends an event to whom the task names, if it is one of `notices.on`.
+
+    What goes wrong becomes a line that names the host and never the address, which may be a secret; nothing is
+    raised. A receiver that answers late may get a notice twice.
+
+    Args:
+        happened: what is told.
+        config: section [notices].
+        environment: where the addresses stand.
+        say: prints a line.
+        waits: seconds before each further attempt.
+    """
+    if happened.name not in config.on:
+        return
+    ways: list[tuple[str, str, Callable[[SplitResult], None]]] = []
+    if config.webhook_env:
+        ways.append(("webhook", config.webhook_env, lambda url: _post(url, happened)))
+    if config.email_to:
+        ways.append(("e-mail", config.smtp_env, lambda url: _mail(url, happened, config=config)))
+    for way, variable, deliver in ways:
+        schemes = ("http", "https") if way == "webhook" else ("smtp", "smtps")
+        url = _address(environment.get(variable, ""), schemes=schemes)
+        if url is None:
+            say(
+                f"warning   no {way} sent: {variable} is not set to a {schemes[0]}:// or {schemes[1]}:// address"
+            )
+            continue
+        problem = _attempts(deliver, url, waits=waits)
+        if problem:
+            say(f"warning   no {way} sent to {url.hostname}: {problem}; the result above stands")
+
+
+def _address(text: str, *, schemes: tuple[str, ...]) -> SplitResult | None:
+    try:
+        url = urlsplit(text.strip())
+        return url if url.scheme in schemes and url.hostname and url.port != 0 else None
+    except ValueError:  # a port that is no number, an unclosed bracket
+        return None
+
+
+def _attempts(deliver: Callable[[SplitResult], None], url: SplitResult, *, waits: tuple[float, ...]) -> str:
+    """Why it failed; empty where it did not."""
+    problem = ""
+    for wait in (0.0, *waits):
+        time.sleep(wait)
+        try:
+            deliver(url)
+        except _Refused as error:
+            return str(error)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            problem = f"{_without_secrets(error)} ({len(waits) + 1} attempts)"
+        else:
+            return ""
+    return problem
+
+
+def _without_secrets(error: Exception) -> str:
+    """Names the kind of an error; its text is shown only where it comes from the operating system."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"it answered {error.code}"
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"it answered {error.smtp_code}"
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, TimeoutError):
+        return f"no answer in {_TIMEOUT:g} s"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror
+    return type(reason).__name__
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would turn the POST into a GET, which nobody reads."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _post(url: SplitResult, happened: Event) -> None:
+    body = {
+        "text": happened.text,
+        "event": happened.name,
+        "task": happened.task,
+        "version": happened.version,
+        "reasons": happened.reasons,
+    }
+    request = urllib.request.Request(
+        url.geturl(),
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", "User-Agent": "bert_pipeline"},
+    )
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT):
+            pass
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code < 500 and error.code != 429:
+            raise _Refused(f"it answered {error.code}") from None
+        raise
+
+
+def _mail(url: SplitResult, happened: Event, *, config: NoticesConfig) -> None:
+    message = EmailMessage()
+    message["Subject"] = f"bert_pipeline: {happened.task}: {happened.name}"
+    message["From"] = config.email_from or config.email_to[0]
+    message["To"] = ", ".join(config.email_to)
+    version = f"Version in service: {happened.version}" if happened.version else ""
+    message.set_content("\n".join([f"{happened.task}: {happened.name}", *happened.reasons, version]))
+    host = url.hostname or ""
+    try:
+        with _connect(url, host) as server:
+            if url.username:
+                server.login(unquote(url.username), unquote(url.password or ""))
+            refused = server.send_message(message)
+    except smtplib.SMTPRecipientsRefused as error:
+        raise _Refused(f"it takes no mail for {', '.join(sorted(error.recipients))}") from None
+    except smtplib.SMTPResponseException as error:
+        if error.smtp_code >= 500:
+            raise _Refused(f"it answered {error.smtp_code}") from None
+        raise
+    if refused:
+        raise _Refused(f"it takes no mail for {', '.join(sorted(refused))}; the others got it")
+
+
+def _connect(url: SplitResult, host: str) -> smtplib.SMTP:
+    """Encrypted where the server can; a password travels no other way, but to this machine."""
+    context = ssl.create_default_context()
+    if url.scheme == "smtps":
+        return smtplib.SMTP_SSL(host, url.port or 465, timeout=_TIMEOUT, context=context)
+    server = smtplib.SMTP(host, url.port or 587, timeout=_TIMEOUT)
+    try:
+        server.ehlo()
+        if server.has_extn("starttls"):
+            server.starttls(context=context)
+        elif url.username and host not in _LOOPBACK:
+            raise _Refused("it offers no STARTTLS, so the password was not sent")
+    except BaseException:
+        server.close()
+        raise
+    return server

@@ -1,0 +1,134 @@
+"""The verb `schema review`: what the newest span would change in the curated schema, and `--accept` to change it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from pathlib import Path
+
+import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.orchestration import metadata as tfx_metadata
+
+from bert_pipeline import pipeline
+from bert_pipeline.components import schema as curated
+from bert_pipeline.data import spans
+from bert_pipeline.data.drift import Statistics, read_statistics
+from bert_pipeline.metadata import database
+from bert_pipeline.running import run
+from bert_pipeline.settings import config, typed
+from bert_pipeline.settings.paths import exclusive, run_paths
+
+# The split whose values a schema is made of, as in SchemaGen.
+_SPLIT = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """A curated schema beside what the data suggests."""
+
+    suggested: schema_pb2.Schema
+    """The curated schema with the least change that the data fits into."""
+
+    problems: tuple[str, ...]
+    """Sentences: what of the data the curated schema does not allow."""
+
+    unseen: tuple[str, ...]
+    """Sentences: values that the schema allows and this data lacks. They stay."""
+
+    diff: tuple[str, ...]
+    """Lines of a unified diff, from the curated schema to the suggested one."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """The verb `schema review [--accept]`: `--task --data --span --out --metadata --set`.
+
+    Returns:
+        0: the data fits, or what it suggests was accepted; 1: it was told and nothing was changed.
+    """
+    loaded = config.load_task(
+        arguments.task, data=arguments.data, span=arguments.span, overrides=arguments.overrides
+    )
+    window = spans.resolve_window(loaded)
+    paths = run_paths(loaded.task.name, out=arguments.out)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with exclusive(paths):
+        connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+        database.open_store(connection)
+        if not loaded.schema_path.exists():
+            run.infer_schema(loaded, paths, connection)
+        nodes = pipeline.schema_inference(loaded, span=window.newest)[:2]
+        results = run.run_graph(nodes, loaded=loaded, paths=paths, connection=connection)
+    with tfx_metadata.Metadata(connection) as handle:
+        found = database.output_artifacts(handle.store, results[-1].execution_id)
+    text = curated.read_curated_schema(loaded.schema_path)
+    review = review_schema(
+        text, statistics=read_statistics(Path(found["statistics"].uri) / f"Split-{_SPLIT}"), loaded=loaded
+    )
+    span = f"span {window.name(window.newest)}" if window.spans else "the data"
+    print(f"{loaded.schema_path} against {span} of task {loaded.task.name}")
+    print("\n".join([*(f"  {line}" for line in (*review.problems, *review.unseen)), *review.diff]))
+    if not review.diff:
+        print("nothing to accept: the data fits")
+        return 0
+    if not arguments.accept:
+        print(
+            f"nothing was changed; to write it: the same command with {typed.give('accept', None)}, or mend the data"
+        )
+        return 1
+    curated.write_schema(review.suggested, path=loaded.schema_path, header=_header(text))
+    print(f"accepted into {loaded.schema_path}; read it, commit it")
+    return 0
+
+
+def review_schema(text: str, *, statistics: Statistics, loaded: config.LoadedTask) -> Review:
+    """Compares a curated schema with data.
+
+    Args:
+        text: of the curated schema.
+        statistics: of the data, one dataset.
+        loaded: the task; its labels and texts are not the data's to change.
+
+    Raises:
+        UserError: the data lacks a column that the task names.
+    """
+    schema = text_format.Parse(text, schema_pb2.Schema())
+    anomalies = tfdv.validate_statistics(statistics, schema)
+    updated = tfdv.update_schema(schema, statistics)
+    suggested = curated.tighten(updated, data=loaded.task.data)
+    before, after = (text_format.MessageToString(s, as_utf8=True).splitlines() for s in (schema, suggested))
+    name = loaded.schema_path.name
+    return Review(
+        suggested=suggested,
+        problems=tuple(
+            f"column {column}: {info.description.strip() or info.short_description}"
+            for column, info in sorted(anomalies.anomaly_info.items())
+        ),
+        unseen=tuple(_unseen(schema, statistics)),
+        diff=tuple(difflib.unified_diff(before, after, name, f"{name}, suggested", lineterm="", n=4)),
+    )
+
+
+def _unseen(schema: schema_pb2.Schema, statistics: Statistics) -> list[str]:
+    domains = {domain.name: domain.value for domain in schema.string_domain}
+    seen = {
+        feature.path.step[0]: {bucket.label for bucket in feature.string_stats.rank_histogram.buckets}
+        for feature in statistics.datasets[0].features
+    }
+    sentences = []
+    for feature in schema.feature:
+        missing = [
+            value for value in domains.get(feature.domain, []) if value not in seen.get(feature.name, ())
+        ]
+        if missing and feature.name in seen:
+            sentences.append(f"column {feature.name}: no example has {', '.join(missing)}; it stays allowed")
+    return sentences
+
+
+def _header(text: str) -> str:
+    """The comment with which a schema file begins; comments further down are lost when it is rewritten."""
+    lines = text.splitlines(keepends=True)
+    end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return "".join(lines[:end])

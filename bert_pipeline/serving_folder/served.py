@@ -1,0 +1,160 @@
+"""What lies in the served folder, which recorded model it is, and which ones were rolled back from.
+
+The folder is the truth: a server serves its highest number, whatever ML Metadata says, and a push that was
+killed before it was recorded, or a version that somebody removed by hand, is known to the folder only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from bert_pipeline.metadata.run_history import INPUT_EVENTS, OUTPUT_EVENTS, RUN_TYPE, event_key
+from bert_pipeline.serving_folder.atomic_push import PROVENANCE_PATH
+from bert_pipeline.settings.whole_file import write_whole
+
+WITHDRAWN_FILE = ".withdrawn.json"
+
+
+def withdrawn(base_dir: Path) -> dict[str, dict[str, str]]:
+    """What was said of each withdrawn model, by its fingerprint (`atomic_push.fingerprint`).
+
+    Args:
+        base_dir: base path of the served model.
+
+    Raises:
+        ValueError: the file is no list of withdrawn models.
+    """
+    path = base_dir / WITHDRAWN_FILE
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}); correct it, or remove it to forget rollbacks"
+        ) from error
+    if not isinstance(values, dict) or not all(isinstance(value, dict) for value in values.values()):
+        raise ValueError(f"{path} must hold an object of objects")
+    return values
+
+
+def withdraw(base_dir: Path, *, fingerprint: str, version: int, when: str, reason: str) -> None:
+    """Puts a model on the list."""
+    entry = {"version": str(version), "when": when, "reason": reason}
+    _write(base_dir, withdrawn(base_dir) | {fingerprint: entry})
+
+
+def reinstate(base_dir: Path, *, fingerprint: str) -> None:
+    """Takes a model off the list; nothing happens where it is not on it."""
+    listed = withdrawn(base_dir)
+    if listed.pop(fingerprint, None) is not None:
+        _write(base_dir, listed)
+
+
+def _write(base_dir: Path, listed: dict[str, dict[str, str]]) -> None:
+    write_whole(base_dir / WITHDRAWN_FILE, json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
+
+
+# Keys of provenance.json.
+MODEL_ARTIFACT = "model artifact"
+PIPELINE_RUN = "pipeline run"
+COPY_OF = "copy of version"
+REASON = "reason"
+ROLLBACK_EXECUTION = "rollback execution"  # id in ML Metadata
+
+_PUSHED_MODEL = "PushedModel"
+# The rule of the server (serving/version_folders.py), whose packages the pipeline does without: int64.
+_NUMBER = re.compile(r"-?[0-9]+")
+_MAX_NAME = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedVersion:
+    """One version of the served folder."""
+
+    version: int
+    folder: Path
+    provenance: Mapping[str, str]
+    """What stands in its provenance.json; empty where there is none that can be read."""
+
+
+def served_versions(base_dir: Path) -> list[ServedVersion]:
+    """The versions that a server sees, the lowest first."""
+    if not base_dir.is_dir():
+        return []
+    names = [p.name for p in base_dir.iterdir() if p.is_dir() and _NUMBER.fullmatch(p.name)]
+    # Of 7 and 007, which are the same version, the shorter name is taken.
+    folders = {int(name): name for name in sorted(names, key=len, reverse=True) if len(name) < _MAX_NAME}
+    return [version_in(base_dir, folders[v]) for v in sorted(folders) if -(2**63) <= v < 2**63]
+
+
+def version_in(base_dir: Path, version: str) -> ServedVersion:
+    """A version by its number, whether its folder is there or not."""
+    folder = base_dir / version
+    return ServedVersion(int(version), folder, _provenance(folder))
+
+
+def _provenance(folder: Path) -> dict[str, str]:
+    try:
+        values = json.loads((folder / PROVENANCE_PATH).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in values.items()} if isinstance(values, dict) else {}
+
+
+def model_of_version(store: MetadataStore, version: ServedVersion) -> int | None:
+    """Id of the Model artifact that a version is a copy of; None: ML Metadata does not know it.
+
+    A push recorded under this version and folder tells it. Where none is, because the push was killed before it
+    was recorded, the version's provenance does, if its run is known and had this model: in a metadata store
+    begun anew the id would be that of another.
+    """
+    pushes = [p for p in store.get_artifacts_by_type(_PUSHED_MODEL) if _names(p, version)]
+    models = models_of_pushes(store, [p.id for p in pushes])
+    for key in ("pushed", "in_service"):  # a push before a run that found the model there
+        ids = [p.id for p in pushes if p.id in models and p.custom_properties[key].int_value == 1]
+        if ids:
+            return models[max(ids)]
+    return model_of_provenance(store, version.provenance)
+
+
+def _names(push: pb.Artifact, version: ServedVersion) -> bool:
+    values = push.custom_properties
+    return (values["pushed_version"].string_value, values["pushed_destination"].string_value) == (
+        version.folder.name,
+        str(version.folder),
+    )
+
+
+def models_of_pushes(store: MetadataStore, push_ids: Sequence[int]) -> dict[int, int]:
+    """The Model's id by the PushedModel's id: the input `model` of what pushed it."""
+    if not push_ids:
+        return {}
+    push_events = store.get_events_by_artifact_ids(list(push_ids))
+    execution_of = {e.artifact_id: e.execution_id for e in push_events if e.type in OUTPUT_EVENTS}
+    if not execution_of:
+        return {}
+    input_events = store.get_events_by_execution_ids(sorted(set(execution_of.values())))
+    model_of = {
+        e.execution_id: e.artifact_id
+        for e in input_events
+        if e.type in INPUT_EVENTS and event_key(e) == "model"
+    }
+    return {push: model_of[execution] for push, execution in execution_of.items() if execution in model_of}
+
+
+def model_of_provenance(store: MetadataStore, provenance: Mapping[str, str]) -> int | None:
+    """Id of the Model that a provenance names; None: it names none that its run had in this store."""
+    model, run_id = provenance.get(MODEL_ARTIFACT, ""), provenance.get(PIPELINE_RUN, "")
+    run = store.get_context_by_type_and_name(RUN_TYPE, run_id) if model.isdecimal() and run_id else None
+    if run is None:
+        return None
+    known = {artifact.id for artifact in store.get_artifacts_by_context(run.id)}
+    return int(model) if int(model) in known else None
