@@ -28,8 +28,8 @@ from bert_pipeline.encoders import hf_bert, hf_checkpoint
 from bert_pipeline.encoders.bert_graph import PADDED, REAL_TOKENS
 from bert_pipeline.monitoring import request_logs
 from serving.model_server import request_ids
-from serving.model_server.model_settings import ModelSettings
-from serving.model_server.request_log import RequestLog
+from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server.observe.request_log import RequestLog
 
 TINY_BERT = Path(__file__).resolve().parent / "data/tiny_bert"
 MADE_BY = "made_by.json"

@@ -93,8 +93,8 @@ def _is_text(node: ast.AST) -> bool:
 
 # What `make serve` and `make predict` hand on in ARGS.
 BEHIND = {
-    "serve": flags_in("serving/model_server/flags.py"),
-    "predict": flags_in("serving/client_cli.py"),
+    "serve": flags_in("serving/model_server/config/flags.py"),
+    "predict": flags_in("serving/client/cli.py"),
 }
 
 
@@ -153,10 +153,12 @@ def test_settings_that_pages_name_are_settings(page: str) -> None:
         ("serving/model_server", "serving/README.md"),
     ],
 )
-def test_every_file_of_a_folder_stands_in_its_readme(folder: str, page: str) -> None:
+def test_every_file_and_folder_of_a_folder_stands_in_its_readme(folder: str, page: str) -> None:
     patterns = [name for name in re.findall(r"`([\w/*]+\.py)`", text_of(page)) if name != "*.py"]
     files = [path.name for path in (ROOT / folder).glob("*.py") if not path.name.startswith("__")]
     assert [f for f in files if not any(fnmatch.fnmatch(f, pattern) for pattern in patterns)] == []
+    rooms = {path.parent.name for path in (ROOT / folder).glob("*/*.py")}
+    assert rooms <= set(re.findall(r"`(\w+)/`", text_of(page)))
 
 
 def templates() -> Iterator[str]:

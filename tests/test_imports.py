@@ -32,8 +32,9 @@ TENSORFLOW_STACK = {
     "tfx_bsl",
 }
 MODULES = {path.stem for path in (ROOT / "modules").glob("*.py")}
-# The rooms of bert_pipeline/, ground first: a room imports itself and those before it. `.py`: a file at the top.
-ORDER = (
+# The rooms of a package, ground first: a room imports itself and those before it. `.py`: a file at the top.
+ORDER: dict[str, tuple[str, ...]] = {}
+ORDER["bert_pipeline"] = (
     "settings",
     "encoders",
     "judging",
@@ -53,6 +54,23 @@ ORDER = (
     "new_task",
     "setup",
     "past_verbs.py",
+    "__main__.py",
+)
+ORDER["serving/model_server"] = (
+    "errors.py",
+    "running.py",
+    "memory.py",
+    "batching",
+    "config",
+    "models",
+    "api.py",
+    "request_ids.py",
+    "observe",
+    "rest",
+    "grpc_service.py",
+    "assembly.py",
+    "server.py",
+    "supervisor.py",
     "__main__.py",
 )
 # What one file or folder of bert_pipeline/ may import beyond the rest of it.
@@ -156,41 +174,45 @@ def test_the_graph_imports_the_settings_but_not_the_user_modules(path: str) -> N
     assert foreign((ROOT / path).read_text(encoding="utf-8"), allowed) == set()
 
 
-def room_of(module: str) -> str:
-    """The room of a module of bert_pipeline, by its dotted name below it."""
+def room_of(module: str, *, package: str) -> str:
+    """The room of a module, by its dotted name below a package."""
     first = module.split(".")[0]
-    return first if (ROOT / "bert_pipeline" / first).is_dir() else f"{first}.py"
+    return first if (ROOT / package / first).is_dir() else f"{first}.py"
 
 
-def rooms_imported(source: str) -> set[str]:
-    """The rooms of bert_pipeline that a source imports, inside its functions too."""
+def rooms_imported(source: str, *, package: str) -> set[str]:
+    """The rooms of a package that a source imports, inside its functions too."""
+    dotted = package.replace("/", ".")
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "bert_pipeline":
-            below = str(node.module).removeprefix("bert_pipeline").removeprefix(".")
-            found |= {room_of(below)} if below else {room_of(alias.name) for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{dotted}."):
+            below = str(node.module).removeprefix(dotted).removeprefix(".")
+            found |= {below} if below else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {
-                room_of(a.name.removeprefix("bert_pipeline."))
-                for a in node.names
-                if a.name.startswith("bert_pipeline.")
-            }
-    return found
+            names = [alias.name for alias in node.names]
+            found |= {n.removeprefix(f"{dotted}.") for n in names if n.startswith(f"{dotted}.")}
+    return {room_of(module, package=package) for module in found}
 
 
-def test_the_order_of_the_rooms_names_each_one() -> None:
-    folder = ROOT / "bert_pipeline"
-    rooms = {path.parent.name for path in folder.glob("*/*.py")}
-    files = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
-    assert set(ORDER) == rooms | files, f"the order, ground first: {' < '.join(ORDER)}"
+FILES_OF_ROOMS = [
+    (package, path) for package in ORDER for path in python_files(package) if not path.endswith("__init__.py")
+]
 
 
-@pytest.mark.parametrize("path", [p for p in python_files("bert_pipeline") if not p.endswith("__init__.py")])
-def test_a_room_imports_itself_and_those_before_it(path: str) -> None:
-    own = room_of(".".join(Path(path).relative_to("bert_pipeline").with_suffix("").parts))
-    after = set(ORDER[ORDER.index(own) + 1 :])
-    wrong = rooms_imported((ROOT / path).read_text(encoding="utf-8")) & after
-    assert not wrong, f"{own} comes before {sorted(wrong)} in the order: {' < '.join(ORDER)}"
+@pytest.mark.parametrize("package", ORDER)
+def test_the_order_of_the_rooms_names_each_one(package: str) -> None:
+    rooms = {path.parent.name for path in (ROOT / package).glob("*/*.py")}
+    files = {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"}
+    assert set(ORDER[package]) == rooms | files, f"the order, ground first: {' < '.join(ORDER[package])}"
+
+
+@pytest.mark.parametrize(("package", "path"), FILES_OF_ROOMS)
+def test_a_room_imports_itself_and_those_before_it(package: str, path: str) -> None:
+    order = ORDER[package]
+    own = room_of(".".join(Path(path).relative_to(package).with_suffix("").parts), package=package)
+    after = set(order[order.index(own) + 1 :])
+    wrong = rooms_imported((ROOT / path).read_text(encoding="utf-8"), package=package) & after
+    assert not wrong, f"{own} comes before {sorted(wrong)} in the order: {' < '.join(order)}"
 
 
 def test_datasets_is_imported_by_one_file_at_most() -> None:
@@ -227,7 +249,7 @@ def test_notebooks_import_the_graph_the_viewers_and_the_client() -> None:
 def test_reading_rooms_finds_imports_of_every_form() -> None:
     source = "from bert_pipeline import pipeline\nimport bert_pipeline.data.spans\n"
     source += "def f():\n    from bert_pipeline.running.run import g\n"
-    assert rooms_imported(source) == {"pipeline.py", "data", "running"}
+    assert rooms_imported(source, package="bert_pipeline") == {"pipeline.py", "data", "running"}
 
 
 def test_reading_imports_finds_every_kind() -> None:

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
 
 from serving.model_server import supervisor  # noqa: E402
-from serving.model_server.flags import parse_flags  # noqa: E402
+from serving.model_server.config.flags import parse_flags  # noqa: E402
 
 if __name__ == "__main__" and parse_flags().supervise:  # before TensorFlow, which the parent does without
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -23,7 +23,7 @@ if __name__ == "__main__" and parse_flags().supervise:  # before TensorFlow, whi
 
 import tensorflow as tf  # noqa: E402  # after the settings above
 
-from serving.model_server.config_files import ConfigError  # noqa: E402
+from serving.model_server.config.files import ConfigError  # noqa: E402
 from serving.model_server.errors import ServingError  # noqa: E402
 from serving.model_server.server import Server  # noqa: E402
 

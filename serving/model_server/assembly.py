@@ -12,22 +12,21 @@ from typing import Any
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.model_server import config_files, running
-from serving.model_server.batching import BatchingParameters
-from serving.model_server.config_files import ConfigWatch, Monitoring
-from serving.model_server.demo_page import demo_pages
-from serving.model_server.grpc_service import GrpcServer
-from serving.model_server.health import Health
-from serving.model_server.manager import Manager, ManagerOptions
-from serving.model_server.metrics import Gauge, Metrics
-from serving.model_server.model_settings import ModelSettings, check_log_prefixes, single_model
-from serving.model_server.predictions import Models
-from serving.model_server.refusals import refusals
-from serving.model_server.request_log import RequestLog
-from serving.model_server.rest import Page, RestServer
-from serving.model_server.servable import LoadError, Servable, SessionThreads
-from serving.model_server.server_gauges import server_gauges
-from serving.model_server.versions import LoadPolicy
+from serving.model_server import running
+from serving.model_server.api import Models
+from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.config import files
+from serving.model_server.config.files import ConfigWatch, Monitoring
+from serving.model_server.config.model_settings import ModelSettings, check_log_prefixes, single_model
+from serving.model_server.grpc_service import GrpcServer, Health
+from serving.model_server.models.manager import Manager, ManagerOptions
+from serving.model_server.models.servable import LoadError, Servable, SessionThreads
+from serving.model_server.models.versions import LoadPolicy
+from serving.model_server.observe.metrics import Gauge, Metrics, server_gauges
+from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.request_log import RequestLog
+from serving.model_server.rest.demo_page import demo_pages
+from serving.model_server.rest.server import Page, RestServer
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +54,9 @@ class Assembly:
             ServingError: the models cannot be served as configured.
         """
         self._flags = flags
-        self._credentials = config_files.read_ssl(flags.ssl_config_file) if flags.ssl_config_file else None
+        self._credentials = files.read_ssl(flags.ssl_config_file) if flags.ssl_config_file else None
         monitoring = flags.monitoring_config_file
-        self._monitoring = config_files.read_monitoring(monitoring) if monitoring else Monitoring()
+        self._monitoring = files.read_monitoring(monitoring) if monitoring else Monitoring()
         self.config_watch = (
             ConfigWatch(flags.model_config_file, reload=lambda config: self.manager.reload(config))
             if flags.model_config_file
@@ -182,7 +181,7 @@ def _loader(flags: argparse.Namespace) -> Any:
     batching = None
     if flags.enable_batching:
         file = flags.batching_parameters_file
-        batching = config_files.read_batching(file) if file else BatchingParameters()
+        batching = files.read_batching(file) if file else BatchingParameters()
     threads = SessionThreads(
         intra_op=flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism,
         inter_op=flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism,
@@ -216,8 +215,8 @@ def _load(
     file = os.path.join(path, _BATCHING_FILE)
     if batching and own_batching:
         try:
-            batching = config_files.read_batching(file, num_threads=batching.num_batch_threads)
-        except config_files.ConfigError as error:
+            batching = files.read_batching(file, num_threads=batching.num_batch_threads)
+        except files.ConfigError as error:
             raise LoadError(str(error)) from error
     with running.marked(f"{name} {version}"):
         return Servable(

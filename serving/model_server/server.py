@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 from serving.model_server import memory, running
 from serving.model_server.assembly import Assembly
-from serving.model_server.refusals import refusals
-from serving.model_server.version_files import QUIET_SECONDS
+from serving.model_server.models.version_files import QUIET_SECONDS
+from serving.model_server.observe.refusals import refusals
 
 logger = logging.getLogger("serving.model_server")
 

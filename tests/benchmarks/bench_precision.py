@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.model_server.servable import Servable, SignatureCall
+from serving.model_server.models.servable import Servable, SignatureCall
 from tests.benchmarks.load.processes import ROOT
 
 PRECISIONS = {"float32": "", "bfloat16": "bfloat16"}

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from serving.model_server.batching import BatchingParameters
-from serving.model_server.manager import Manager, ManagerOptions
-from serving.model_server.model_settings import ModelSettings, VersionPolicy
-from serving.model_server.predictions import Models
-from serving.model_server.request_log import RequestLog
-from serving.model_server.scheduler import Scheduler
-from serving.model_server.servable import Servable
-from serving.model_server.versions import LoadPolicy, ServedModel
+from serving.model_server.api import Models
+from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.batching.scheduler import Scheduler
+from serving.model_server.config.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.models.manager import Manager, ManagerOptions
+from serving.model_server.models.servable import Servable
+from serving.model_server.models.versions import LoadPolicy, ServedModel
+from serving.model_server.observe.request_log import RequestLog
 from tests.serving import processes
 from tests.serving.contract.models import ModelsOnDisk, write_models
 from tests.serving.fakes import LOAD_AT_ONCE, FakeServable

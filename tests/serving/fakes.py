@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serving.model_server.servable import LoadError
-from serving.model_server.versions import LoadPolicy, ServedModel, State
+from serving.model_server.models.servable import LoadError
+from serving.model_server.models.versions import LoadPolicy, ServedModel, State
 
 LOAD_AT_ONCE = LoadPolicy(max_retries=1, retry_seconds=0.0, waits_for_writers=False)
 

@@ -11,7 +11,7 @@ from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.model_server.errors import ServingError
-from serving.model_server.manager import Manager
+from serving.model_server.models.manager import Manager
 
 Config = model_server_config_pb2.ModelServerConfig
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
-from serving.model_server import logged_examples
-from serving.model_server.model_settings import ModelSettings
+from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server.observe import logged_examples
 
 
 def settings(prefix: Path, *, rate: float = 1.0, name: str = "shoes") -> ModelSettings:

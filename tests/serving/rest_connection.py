@@ -10,9 +10,9 @@ from typing import Any
 
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server.predictions import Models
-from serving.model_server.rest import RestServer
-from serving.model_server.servable import Servable
+from serving.model_server.api import Models
+from serving.model_server.models.servable import Servable
+from serving.model_server.rest.server import RestServer
 from tests.serving.contract.rest_calls import Answer
 
 PREDICT = "/v1/models/toy:predict"

@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import numpy as np
 
+from serving.model_server.batching.queue import Call
+from serving.model_server.batching.scheduler import Scheduler
 from serving.model_server.errors import ServingError
-from serving.model_server.scheduler import Scheduler
-from serving.model_server.tasks import Call
 
 CODE = grpc.StatusCode
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import client_cli
-from serving.client import Prediction
+from serving.client import Prediction, cli
 from tests.serving.client_stubs import ANSWER, Stub, answer, running
 from tests.serving.processes import ROOT, RunningServer
 
@@ -36,7 +35,7 @@ def test_command_line_prints_bars_for_people(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    client_cli._show("They leak.", Prediction("negative", {"positive": 0.1, "negative": 0.9}))
+    cli._show("They leak.", Prediction("negative", {"positive": 0.1, "negative": 0.9}))
     assert capsys.readouterr().out.splitlines() == [
         "They leak.",
         "  negative   90.0%  ###########################",
@@ -76,7 +75,7 @@ def test_wrong_arguments_end_with_2(
     capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        client_cli.main(flags)
+        cli.main(flags)
     assert message in capsys.readouterr().err
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from serving import client_cli
+from serving.client import cli
 from tests.serving.processes import RunningServer
 
 
 def run(server: RunningServer, *flags: str) -> int:
-    return client_cli.main(["--model=toy", f"--address={server.rest_address}", *flags])
+    return cli.main(["--model=toy", f"--address={server.rest_address}", *flags])
 
 
 def test_csv_keeps_its_columns_and_gains_the_answers(server: RunningServer, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from serving.model_server import config_files
-from serving.model_server.batching import BatchingParameters
-from serving.model_server.config_files import ConfigError, ConfigWatch, Monitoring
+from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.config import files
+from serving.model_server.config.files import ConfigError, ConfigWatch, Monitoring
+from serving.model_server.config.model_settings import VersionPolicy, read_settings
 from serving.model_server.errors import invalid_argument
-from serving.model_server.model_settings import VersionPolicy, read_settings
 
 MODELS = """
 model_config_list: {
@@ -45,7 +45,7 @@ def write(tmp_path: Path) -> Callable[[str], str]:
 
 def test_models_config_in_tf_servings_text_format(write: Callable[[str], str]) -> None:
     """V2, V10, C2: several models, version policies, labels and request logging."""
-    one, two = read_settings(config_files.read_models(write(MODELS)))
+    one, two = read_settings(files.read_models(write(MODELS)))
     assert (one.name, one.base_path, one.labels) == ("one", "/models/one", {"stable": 1})
     assert one.policy == VersionPolicy(specific=frozenset({1, 2}))
     assert one.logging is not None
@@ -61,7 +61,7 @@ def test_b1_batching_file(write: Callable[[str], str]) -> None:
     allowed_batch_sizes: 8  allowed_batch_sizes: 64
     enable_large_batch_splitting { value: true }
     """
-    assert config_files.read_batching(write(text)) == BatchingParameters(
+    assert files.read_batching(write(text)) == BatchingParameters(
         max_batch_size=64,
         batch_timeout_micros=1000,
         max_enqueued_batches=7,
@@ -70,7 +70,7 @@ def test_b1_batching_file(write: Callable[[str], str]) -> None:
         enable_large_batch_splitting=True,
         max_request_rows=64,
     )
-    assert config_files.read_batching(write("")) == BatchingParameters()
+    assert files.read_batching(write("")) == BatchingParameters()
 
 
 def test_b1_pieces_of_a_large_batch_have_the_size_that_the_file_says(write: Callable[[str], str]) -> None:
@@ -78,7 +78,7 @@ def test_b1_pieces_of_a_large_batch_have_the_size_that_the_file_says(write: Call
         "max_batch_size { value: 100 } enable_large_batch_splitting { value: true } "
         "max_execution_batch_size { value: 16 } allowed_batch_sizes: [4, 16]"
     )
-    parameters = config_files.read_batching(write(text))
+    parameters = files.read_batching(write(text))
     assert (parameters.max_batch_size, parameters.max_request_rows) == (16, 100)
 
 
@@ -86,12 +86,12 @@ def test_fields_without_effect_are_named_once(
     write: Callable[[str], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write('thread_pool_name { value: "pool" } pad_variable_length_inputs: true')
-    config_files.read_batching(path)
+    files.read_batching(path)
     assert f"{path}: without effect here: thread_pool_name, pad_variable_length_inputs" in caplog.text
 
 
 def test_c3_monitoring_file(write: Callable[[str], str]) -> None:
-    read = config_files.read_monitoring
+    read = files.read_monitoring
     assert read(write("prometheus_config { enable: true }")) == Monitoring(
         True, "/monitoring/prometheus/metrics"
     )
@@ -100,10 +100,10 @@ def test_c3_monitoring_file(write: Callable[[str], str]) -> None:
 
 
 READERS: dict[str, Any] = {
-    "models": config_files.read_models,
-    "batching": config_files.read_batching,
-    "monitoring": config_files.read_monitoring,
-    "ssl": config_files.read_ssl,
+    "models": files.read_models,
+    "batching": files.read_batching,
+    "monitoring": files.read_monitoring,
+    "ssl": files.read_ssl,
 }
 
 

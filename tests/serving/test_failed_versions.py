@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.model_server.versions import LoadPolicy, ServedModel
+from serving.model_server.models.versions import LoadPolicy, ServedModel
 from tests.serving.fakes import add_version, poll, states
 
 
@@ -108,7 +108,7 @@ def test_folder_that_is_being_written_is_left_alone_and_the_state_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("serving.model_server.version_files.QUIET_SECONDS", 0.3)
+    monkeypatch.setattr("serving.model_server.models.version_files.QUIET_SECONDS", 0.3)
     model = make_model(LoadPolicy(max_retries=0, retry_seconds=0.0))
     folder = add_version(base, "1")
     (folder / "saved_model.pb").unlink()

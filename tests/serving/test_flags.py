@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.model_server.flags import parse_flags
+from serving.model_server.config.flags import parse_flags
 
 BASE = "--model_base_path=/m"
 # From tensorflow_serving/model_servers/main.cc of TF Serving 2.16.

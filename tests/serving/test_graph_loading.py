@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from serving.model_server import graph_loading
+from serving.model_server.models import graph_loading
 
 tf1 = tf.compat.v1
 SERVE = [tf.saved_model.SERVING]

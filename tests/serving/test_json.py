@@ -12,17 +12,27 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.model_server import (
-    json_arrays,
-    json_decimals,
-    json_examples,
-    json_floats,
-    json_inputs,
-    json_outputs,
-    json_parse,
-    json_text,
-)
 from serving.model_server.errors import ServingError
+from serving.model_server.rest import (
+    examples,
+    numbers,
+    parse,
+)
+from serving.model_server.rest import (
+    inputs as json_arrays,
+)
+from serving.model_server.rest import (
+    inputs as json_inputs,
+)
+from serving.model_server.rest import (
+    outputs as json_floats,
+)
+from serving.model_server.rest import (
+    outputs as json_outputs,
+)
+from serving.model_server.rest import (
+    text as json_text,
+)
 
 FLOAT, DOUBLE, INT32, UINT64, BOOL, STRING = (
     dtype.as_datatype_enum for dtype in (tf.float32, tf.float64, tf.int32, tf.uint64, tf.bool, tf.string)
@@ -45,7 +55,7 @@ def refusal(call: Any, *arguments: Any, **options: Any) -> str:
     ],
 )
 def test_parsing(body: bytes, document: Any) -> None:
-    assert json_parse.parse_object(body) == document
+    assert parse.parse_object(body) == document
 
 
 @pytest.mark.parametrize(
@@ -68,7 +78,7 @@ def test_parsing(body: bytes, document: Any) -> None:
     ],
 )
 def test_parse_errors_tell_the_byte(body: bytes, message: str) -> None:
-    assert refusal(json_parse.parse_object, body) == f"JSON Parse error: {message}"
+    assert refusal(parse.parse_object, body) == f"JSON Parse error: {message}"
 
 
 @pytest.mark.parametrize(
@@ -83,15 +93,15 @@ def test_parse_errors_tell_the_byte(body: bytes, message: str) -> None:
     ],
 )
 def test_bytes_that_are_not_utf8_are_kept(string: bytes, raw: bytes) -> None:
-    (text,) = json_parse.parse_object(b'{"a": ["' + string + b'"]}')["a"]
+    (text,) = parse.parse_object(b'{"a": ["' + string + b'"]}')["a"]
     assert json_arrays.read([text, {"b64": "/w=="}], dtype=STRING).tolist() == [raw, b"\xff"]
     assert json_text.to_bytes(text) == raw
 
 
 def test_names_that_are_not_utf8_are_refused() -> None:
-    document = json_parse.parse_object(b'{"signature_name": "\xff", "examples": [{"f\xff": 1}]}')
+    document = parse.parse_object(b'{"signature_name": "\xff", "examples": [{"f\xff": 1}]}')
     assert "not found in signature def" in refusal(json_inputs.signature_name, document)
-    assert refusal(json_examples.read_input, document) == "Feature: f\udcff is not UTF-8"
+    assert refusal(examples.read_input, document) == "Feature: f\udcff is not UTF-8"
     assert json_outputs.write_error("Feature: f\udcff") == b'{"error": "Feature: f\xff"}'
 
 
@@ -111,7 +121,7 @@ def test_names_that_are_not_utf8_are_refused() -> None:
     ],
 )
 def test_decimals_are_read_as_rapidjson_reads_them(text: str, value: float) -> None:
-    read = json_decimals.read(text)
+    read = numbers.read_decimal(text)
     assert (read, math.copysign(1.0, read)) == (value, math.copysign(1.0, value))
 
 
@@ -119,13 +129,13 @@ def test_decimals_of_few_digits_are_read_exactly() -> None:
     rng = random.Random(7)
     for _ in range(5000):
         text = f"{rng.randrange(10**6)}.{rng.randrange(10**9):09}e{rng.randint(-13, 13)}"
-        assert json_decimals.read(text) == float(text)
+        assert numbers.read_decimal(text) == float(text)
 
 
 def test_long_decimals_are_off_by_one_unit_at_most() -> None:
     rng = random.Random(7)
     values = [rng.uniform(-1, 1) * 10.0 ** rng.randint(-30, 30) for _ in range(5000)]
-    errors = {round(abs(json_decimals.read(repr(value)) - value) / math.ulp(value), 1) for value in values}
+    errors = {round(abs(numbers.read_decimal(repr(value)) - value) / math.ulp(value), 1) for value in values}
     assert errors <= {0.0, 0.5, 1.0, 2.0}, errors  # beside a power of two a unit changes its size
 
 
@@ -133,23 +143,23 @@ def test_large_bodies_parse_to_the_same() -> None:
     row = [0.1, -1e-7, 3, 2**40, None, True, 'text \\ " [', {"b64": "aGk="}, [], {}, -0.0]
     document = {"instances": [row] * 2000, "signature_name": "é"}
     for text in (json.dumps(document), json.dumps(document, ensure_ascii=False, indent=1)):
-        assert len(text) > json_parse.LARGE_BODY_BYTES
-        assert json_parse.parse_object(text.encode()) == document
-    values = json_parse.parse_object(b'{"a": [' + b"1, NaN, -Inf, " * 10_000 + b"2.5]}")["a"]
+        assert len(text) > parse.LARGE_BODY_BYTES
+        assert parse.parse_object(text.encode()) == document
+    values = parse.parse_object(b'{"a": [' + b"1, NaN, -Inf, " * 10_000 + b"2.5]}")["a"]
     assert (values[0], values[2], values[-1], len(values)) == (1, -math.inf, 2.5, 30_001)
 
 
 def test_nesting_is_counted_across_chunks_and_not_in_strings() -> None:
-    padding = b'"' + b"[" * (json_parse._CHUNK_BYTES - 20) + b'\\"[{", '
+    padding = b'"' + b"[" * (parse._CHUNK_BYTES - 20) + b'\\"[{", '
     body = b'{"a": [' + padding + b"[" * 98 + b"]" * 98 + b"]}"
-    assert len(json_parse.parse_object(body)["a"]) == 2
+    assert len(parse.parse_object(body)["a"]) == 2
     deeper = body.replace(b"[" * 98 + b"]" * 98, b"[" * 99 + b"]" * 99)
-    assert "more than 100 deep" in refusal(json_parse.parse_object, deeper)
+    assert "more than 100 deep" in refusal(parse.parse_object, deeper)
 
 
 def test_the_number_of_lists_is_limited() -> None:
-    body = b'{"a": [' + b"[]," * json_parse.MAX_CONTAINERS + b"1]}"
-    assert "more than 2097152 lists and objects" in refusal(json_parse.parse_object, body)
+    body = b'{"a": [' + b"[]," * parse.MAX_CONTAINERS + b"1]}"
+    assert "more than 2097152 lists and objects" in refusal(parse.parse_object, body)
 
 
 def array_of(value: Any, dtype: int) -> Any:
@@ -202,7 +212,7 @@ def test_a_shape_that_only_the_first_elements_have_takes_no_memory() -> None:
 
 
 def test_the_first_of_two_equal_keys_counts() -> None:
-    assert json_parse.parse_object(b'{"a": 1, "b": {"c": 2, "c": 3}, "a": 4}') == {"a": 1, "b": {"c": 2}}
+    assert parse.parse_object(b'{"a": 1, "b": {"c": 2, "c": 3}, "a": 4}') == {"a": 1, "b": {"c": 2}}
 
 
 @pytest.mark.parametrize("padded", ["aGk==", "aGk", "aGkx=", "aGkx====", "a===", "=aGk"])
@@ -221,8 +231,8 @@ def test_floats_are_rounded_as_in_c() -> None:
 
 
 def test_an_infinity_must_be_spelled() -> None:
-    read = json_parse.parse_object(b'{"b": [1, Infinity], "c": [-Inf]}')
-    assert "too big" in refusal(json_parse.parse_object, b'{"a": [1e999, 1]}')
+    read = parse.parse_object(b'{"b": [1, Infinity], "c": [-Inf]}')
+    assert "too big" in refusal(parse.parse_object, b'{"a": [1e999, 1]}')
     assert array_of(read["b"], FLOAT).tolist() == [1.0, math.inf]
     assert array_of(read["c"], DOUBLE).tolist() == [-math.inf]
     assert "too big" in refusal(array_of, [10**400], DOUBLE)

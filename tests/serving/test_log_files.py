@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from serving.model_server import log_files, logged_examples
-from serving.model_server.log_files import Rotation
-from serving.model_server.request_log import RequestLog
+from serving.model_server.observe import logged_examples, request_log
+from serving.model_server.observe.request_log import RequestLog, Rotation
 from tests.serving.processes import wait_until
 from tests.serving.request_logs import predict_log, read, settings, whole_files
 
@@ -29,7 +28,7 @@ def test_files_are_rotated_and_hidden_while_they_are_written(tmp_path: Path) -> 
     ]
     assert not list(tmp_path.glob("*.partial"))
 
-    file = log_files.LogFile(str(tmp_path / "requests"))
+    file = request_log.LogFile(str(tmp_path / "requests"))
     file.write(b"half")
     assert len(whole_files(tmp_path)) == 3
     file.complete()
@@ -52,10 +51,10 @@ def test_file_of_a_killed_server_is_completed_with_its_whole_records(tmp_path: P
 
 
 def test_file_that_another_server_writes_is_left_alone(tmp_path: Path) -> None:
-    file = log_files.LogFile(str(tmp_path / "requests"))
+    file = request_log.LogFile(str(tmp_path / "requests"))
     file.write(predict_log("mine").SerializeToString())
     file.flush()
-    log_files.recover(str(tmp_path / "requests"))
+    request_log.recover(str(tmp_path / "requests"))
     assert whole_files(tmp_path) == []
     file.complete()
     assert len(read(tmp_path)) == 1

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server import logged_examples
-from serving.model_server.request_log import RequestLog
+from serving.model_server.observe import logged_examples
+from serving.model_server.observe.request_log import RequestLog
 from tests.serving.request_logs import predict_log, whole_files
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+from serving.model_server.config.model_settings import read_settings, single_model
 from serving.model_server.errors import ServingError
-from serving.model_server.manager import Manager, ManagerOptions
-from serving.model_server.model_settings import read_settings, single_model
-from serving.model_server.versions import LoadPolicy
+from serving.model_server.models.manager import Manager, ManagerOptions
+from serving.model_server.models.versions import LoadPolicy
 from tests.serving.fakes import FakeServable, add_version
 from tests.serving.managers import configure, refusal, served, spec
 

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from prometheus_client import parser
 
-from serving.model_server.metrics import CONTENT_TYPE, Gauge, Metrics, Sizes
+from serving.model_server.observe.metrics import CONTENT_TYPE, Gauge, Metrics, Sizes
 from tests.serving.calls import predict_request, prediction_stub, rest
 from tests.serving.processes import RunningServer, wait_until
 

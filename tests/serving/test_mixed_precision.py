@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.model_server.servable import LoadError, Servable
+from serving.model_server.models.servable import LoadError, Servable
 from tests.serving import toys
 from tests.serving.contract.toy import SIGNATURES
 

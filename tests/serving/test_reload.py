@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server import serving_set
+from serving.model_server.config.model_settings import read_settings
 from serving.model_server.errors import ServingError
-from serving.model_server.manager import Manager
-from serving.model_server.model_settings import read_settings
-from serving.model_server.versions import State
+from serving.model_server.models import manager as serving_set
+from serving.model_server.models.manager import Manager
+from serving.model_server.models.versions import State
 from tests.serving.fakes import add_version
 from tests.serving.managers import Config, configure, refusal, served, spec
 

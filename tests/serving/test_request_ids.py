@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import client_cli
-from serving.model_server import logged_examples
+from serving.client import cli
+from serving.model_server.observe import logged_examples
 from tests.serving.processes import RunningServer
 from tests.serving.request_logs import read
 
@@ -47,7 +47,7 @@ def test_client_names_the_rows_of_a_file_for_the_log(
     (tmp_path / "in.csv").write_text("\n".join(["order,text", *rows]) + "\n")
     address = server.rest_address if protocol == "rest" else server.grpc_address
     flags = ["--model=toy", f"--address={address}", f"--protocol={protocol}", "--id_column=order"]
-    assert client_cli.main([*flags, f"--file={tmp_path / 'in.csv'}", f"--out={tmp_path / 'out.csv'}"]) == 0
+    assert cli.main([*flags, f"--file={tmp_path / 'in.csv'}", f"--out={tmp_path / 'out.csv'}"]) == 0
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(30) == 0
     logs = read(tmp_path / "log")
@@ -72,5 +72,5 @@ def test_client_refuses_an_id_that_a_header_cannot_hold(
         "--id_column=id",
         f"--file={tmp_path / 'in.csv'}",
     ]
-    assert client_cli.main(flags) == 1
+    assert cli.main(flags) == 1
     assert "the id 'a,b' is not printable ASCII without commas and spaces" in capsys.readouterr().err

@@ -15,10 +15,11 @@ import grpc
 import pytest
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server import request_ids, request_log
+from serving.model_server import request_ids
+from serving.model_server.config.model_settings import ModelSettings
 from serving.model_server.errors import ServingError
-from serving.model_server.model_settings import ModelSettings
-from serving.model_server.request_log import RequestLog
+from serving.model_server.observe import request_log
+from serving.model_server.observe.request_log import RequestLog
 from tests.serving.calls import predict_request, prediction_stub, rest
 from tests.serving.processes import RunningServer, wait_until
 from tests.serving.request_logs import predict_log, read, settings

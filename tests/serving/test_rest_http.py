@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from serving.model_server.predictions import Models
+from serving.model_server.api import Models
 from tests.serving.contract.rest_calls import HI
 from tests.serving.rest_connection import PREDICT, Connection, in_loop, listening
 

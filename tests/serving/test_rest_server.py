@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from serving.model_server.predictions import Models
-from serving.model_server.rest import RestServer
+from serving.model_server.api import Models
+from serving.model_server.rest.server import RestServer
 from tests.serving.contract.rest_calls import HI
 from tests.serving.rest_connection import PREDICT, Connection, in_loop, listening
 

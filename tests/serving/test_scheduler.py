@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.model_server.batching import BatchingParameters
+from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.batching.queue import Call
+from serving.model_server.batching.scheduler import Scheduler
 from serving.model_server.errors import ServingError
-from serving.model_server.scheduler import Scheduler
-from serving.model_server.tasks import Call
 from tests.serving.schedulers import CODE, MakeScheduler, Recorder, answers, arrays, behind, run
 
 

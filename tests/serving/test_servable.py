@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.model_server import inference, signatures
 from serving.model_server.errors import ServingError
-from serving.model_server.servable import LoadError, Servable
-from serving.model_server.signatures import PREDICT
+from serving.model_server.models import inference, signatures
+from serving.model_server.models.servable import LoadError, Servable
+from serving.model_server.models.signatures import PREDICT
 from tests.serving.toys import load
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bert_pipeline.components import op_audit
-from serving.model_server import config_files, model_settings
+from serving.model_server.config import files, model_settings
 from tests.serving.processes import ROOT
 
 try:
@@ -60,7 +60,7 @@ def test_gpu_servers_run_alike() -> None:
 
 
 def test_the_model_has_one_name() -> None:
-    (settings,) = model_settings.read_settings(config_files.read_models(str(CONFIG / "models.config")))
+    (settings,) = model_settings.read_settings(files.read_models(str(CONFIG / "models.config")))
     proxy = containers(manifest("deployment.yaml"))["proxy"]
     assert (settings.name, settings.base_path) == (TASK, f"/models/{TASK}")
     assert proxy["env"] == [{"name": "MODEL_NAME", "value": TASK}]
@@ -83,7 +83,7 @@ def test_the_server_outlives_the_proxy_that_drains() -> None:
 
 
 def test_b1_batches_processors_and_threads_fit_each_other() -> None:
-    batching = config_files.read_batching(str(CONFIG / "batching.config"))
+    batching = files.read_batching(str(CONFIG / "batching.config"))
     values = flags(SERVER["args"])
     assert (batching.max_batch_size, batching.num_batch_threads) == (16, 2)
     assert SERVER["resources"]["requests"]["cpu"] == values["tensorflow_inter_op_parallelism"] == "2"
@@ -93,12 +93,12 @@ def test_b1_batches_processors_and_threads_fit_each_other() -> None:
 
 
 def test_b1_the_gpu_file_is_a_batching_file() -> None:
-    assert config_files.read_batching(str(CONFIG / "batching.gpu.config")).allowed_batch_sizes == (8, 32, 128)
+    assert files.read_batching(str(CONFIG / "batching.gpu.config")).allowed_batch_sizes == (8, 32, 128)
 
 
 def test_c2_no_file_holds_a_logging_config() -> None:
     """The stock binary does not start on one."""
-    config = config_files.read_models(str(CONFIG / "models.config"))
+    config = files.read_models(str(CONFIG / "models.config"))
     assert not any(model.HasField("logging_config") for model in config.model_config_list.config)
     for path in CONFIG.iterdir():
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from serving.model_server import config_files
+from serving.model_server.config import files
 from tests.serving.calls import rest
 from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, serving
@@ -50,7 +50,7 @@ def test_c3_metrics_are_where_the_scrape_annotations_say(server: RunningServer) 
     notes = manifest("deployment.yaml")["spec"]["template"]["metadata"]["annotations"]
     ports = {port["name"]: str(port["containerPort"]) for port in SERVER["ports"]}
     assert notes["prometheus.io/port"] == ports["rest"]
-    assert config_files.read_monitoring(str(CONFIG / "monitoring.config")).path == notes["prometheus.io/path"]
+    assert files.read_monitoring(str(CONFIG / "monitoring.config")).path == notes["prometheus.io/path"]
     status, text = rest(server, notes["prometheus.io/path"])
     assert status == 200
     assert ":tensorflow:serving:request_count" in text
@@ -77,9 +77,9 @@ def test_c1_the_recipe_of_the_ssl_file_makes_one_that_is_accepted(tmp_path: Path
     )
     script = "\n".join(["set -e", f"{make} 2>/dev/null", *recipe])
     subprocess.run(["bash", "-c", script], cwd=tmp_path, check=True, env={**os.environ, "LC_ALL": "C"})
-    config_files.read_ssl(str(tmp_path / "my-ssl.config"))
-    message = config_files.parse(
-        (tmp_path / "my-ssl.config").read_text(), config_files.new_message("SSLConfig"), path="my-ssl.config"
+    files.read_ssl(str(tmp_path / "my-ssl.config"))
+    message = files.parse(
+        (tmp_path / "my-ssl.config").read_text(), files.new_message("SSLConfig"), path="my-ssl.config"
     )
     load_pem_private_key(message.server_key.encode(), password=None)
     assert message.server_key == (tmp_path / "key.pem").read_text()

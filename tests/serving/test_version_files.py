@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from serving.model_server import version_files
-from serving.model_server.version_files import Snapshot, is_settled, missing_part, snapshot
+from serving.model_server.models import version_files
+from serving.model_server.models.version_files import Snapshot, is_settled, missing_part, snapshot
 
 DATA = "variables/variables.data-00000-of-00001"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.model_server.manager import Manager
+from serving.model_server.models.manager import Manager
 from tests.serving.fakes import add_version
 from tests.serving.managers import configure, refusal, served, spec
 

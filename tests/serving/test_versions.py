@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.serving_folder.served import served_versions
+from serving.model_server.config.model_settings import ModelSettings
 from serving.model_server.errors import ServingError
-from serving.model_server.model_settings import ModelSettings
-from serving.model_server.serving_set import Staged, check_available
-from serving.model_server.versions import LoadPolicy, ServedModel, scan
+from serving.model_server.models.manager import Staged, check_available
+from serving.model_server.models.versions import LoadPolicy, ServedModel, scan
 from serving.version_folders import version_numbers
 from tests.serving.fakes import LOAD_AT_ONCE, FakeServable, add_version, poll, states
 

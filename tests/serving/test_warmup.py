@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server.servable import LoadError, Servable, SignatureCall
+from serving.model_server.models.servable import LoadError, Servable, SignatureCall
 from tests.serving.contract.calls import examples, spec, task
 from tests.serving.toys import load, write_warmup
 

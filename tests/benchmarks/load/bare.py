@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.model_server.servable import Servable
+from serving.model_server.models.servable import Servable
 from tests.benchmarks.load.plan import Result, to_line
 
 _WARMUP_SECONDS = 1.0

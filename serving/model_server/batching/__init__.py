@@ -1,0 +1,1 @@
+"""Batches requests of many clients: the queue, its scheduler, its parameters."""

@@ -1,0 +1,1 @@
+"""What a server is told: flags, TF Serving's configuration files, the settings of its models."""

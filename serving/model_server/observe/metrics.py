@@ -1,0 +1,207 @@
+"""Figures of our own that are shown beside TF Serving's metrics: states of versions, and lost log records."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import prometheus_client
+from prometheus_client import core
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+
+from serving.model_server.batching.scheduler import Scheduler
+from serving.model_server.errors import ServingError
+from serving.model_server.models.manager import Manager
+from serving.model_server.observe.request_log import RequestLog
+
+# Upper bounds in microseconds, from 10 us to half an hour: `Buckets::Exponential(10, 1.8, 33)` in
+# https://github.com/tensorflow/serving/blob/2.16.1/tensorflow_serving/servables/tensorflow/util.cc
+# in its six digits.
+_BUCKETS = tuple(float(f"{10 * 1.8**power:.6g}") for power in range(33))
+_REQUEST_COUNT = ":tensorflow:serving:request_count"
+_REQUEST_LATENCY = ":tensorflow:serving:request_latency"
+# TF Serving writes bounds in C++'s way: le="10", and not le="10.0".
+_WHOLE_BOUND = re.compile(rb'(?<=[{,]le=")(\d+)\.0(?=")')
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SIZES = tuple(2**power for power in range(11))
+
+
+@dataclasses.dataclass(frozen=True)
+class Gauge:
+    """A figure that is looked up when somebody asks for the metrics."""
+
+    name: str
+    """`model_server_...`: ours, and not TF Serving's."""
+
+    help: str
+    """One line."""
+
+    labels: tuple[str, ...]
+    """Names of its labels."""
+
+    read: Callable[[], Mapping[tuple[str, ...], float]]
+    """Looks it up: value by the values of its labels; called from the event loop."""
+
+    def families(self) -> Iterator[core.Metric]:
+        """What Prometheus' library takes."""
+        family = core.GaugeMetricFamily(self.name, self.help, labels=self.labels)
+        for labels, value in self.read().items():
+            family.add_metric(labels, value)
+        yield family
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How often which size occurred; a histogram with bounds at 1, 2, 4, ... 1024. For the rest as `Gauge`."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[], Mapping[tuple[str, ...], Mapping[int, int]]]
+    """Looks it up: count by size, by the values of its labels."""
+
+    def families(self) -> Iterator[core.Metric]:
+        """What Prometheus' library takes."""
+        family = core.HistogramMetricFamily(self.name, self.help, labels=self.labels)
+        for labels, counts in self.read().items():
+            buckets = [
+                (str(most), float(sum(n for size, n in counts.items() if size <= most))) for most in _SIZES
+            ]
+            buckets.append(("+Inf", float(sum(counts.values()))))
+            family.add_metric(labels, buckets, sum_value=sum(size * n for size, n in counts.items()))
+        yield family
+
+
+class Metrics:
+    """What the server counts; any thread may call it."""
+
+    def __init__(self, gauges: Iterable[Gauge | Sizes] = (), *, knows: Callable[[str], bool] = bool) -> None:
+        """Starts from zero.
+
+        Args:
+            gauges: figures of our own.
+            knows: whether a model has this name; requests for others are counted under "", so that clients
+                cannot fill the memory with series.
+        """
+        self._knows = knows
+        # TF Serving writes no time of birth beside each series.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
+        self._registry = prometheus_client.CollectorRegistry()
+        self._count = prometheus_client.Counter(
+            _REQUEST_COUNT,
+            "The total number of requests.",
+            ["model_name", "status"],
+            registry=self._registry,
+        )
+        self._latency = prometheus_client.Histogram(
+            _REQUEST_LATENCY,
+            "Distribution of wall time (in microseconds) for Tensorflow Serving requests.",
+            ["model_name", "API", "entrypoint"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        # Prometheus' own lookup by labels costs as much as the rest of `observe`.
+        self._count_of = functools.cache(self._count.labels)
+        self._latency_of = functools.cache(self._latency.labels)
+        self._registry.register(_Gauges(tuple(gauges)))
+        prometheus_client.ProcessCollector(registry=self._registry)
+
+    def observe(self, model_name: str, api: str, entrypoint: str, code_name: str, seconds: float) -> None:
+        """Counts one request, in about 6 us.
+
+        Args:
+            model_name: as the client gave it.
+            api: Predict, Classify, Regress or MultiInference.
+            entrypoint: GRPC or REST.
+            code_name: canonical code: OK, INVALID_ARGUMENT, ...
+            seconds: from the whole request to the whole answer.
+        """
+        name = model_name if self._knows(model_name) else ""
+        self._count_of(name, code_name).inc()
+        self._latency_of(name, api, entrypoint).observe(seconds * 1e6)
+
+    def render(self) -> bytes:
+        """Everything as a page, in CONTENT_TYPE."""
+        text = _WHOLE_BOUND.sub(rb"\1", prometheus_client.generate_latest(self._registry))
+        # Prometheus' own library puts _total behind every counter; TF Serving does not.
+        return text.replace(f"{_REQUEST_COUNT}_total".encode(), _REQUEST_COUNT.encode())
+
+    def page(self) -> tuple[int, str, bytes]:
+        """Status, content type and body."""
+        return 200, CONTENT_TYPE, self.render()
+
+
+class _Gauges:
+    """The figures that are looked up, as Prometheus' library wants them."""
+
+    def __init__(self, gauges: tuple[Gauge | Sizes, ...]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[core.Metric]:
+        for gauge in self._gauges:
+            yield from gauge.families()
+
+    def describe(self) -> list[core.Metric]:
+        """Nothing: otherwise registering would read every gauge, before there is anything to read."""
+        return []
+
+
+_State = get_model_status_pb2.ModelVersionStatus.State
+
+
+def server_gauges(manager: Manager, request_log: RequestLog) -> list[Gauge | Sizes]:
+    """What is looked up when the metrics are asked for."""
+    return [
+        Gauge(
+            "model_server_version_state",
+            "1 for the state that each version is in: START, LOADING, AVAILABLE, UNLOADING or END.",
+            ("model_name", "version", "state"),
+            lambda: _version_states(manager),
+        ),
+        Gauge(
+            "model_server_rows_waiting",
+            "Rows in the queue of each available version; requests, where batching is off.",
+            ("model_name", "version"),
+            lambda: {key: float(one.rows_waiting) for key, one in _schedulers(manager).items()},
+        ),
+        Sizes(
+            "model_server_batch_size",
+            "Rows of the batches that each available version has run; 1 each, where batching is off.",
+            ("model_name", "version"),
+            lambda: {key: one.batch_sizes() for key, one in _schedulers(manager).items()},
+        ),
+        Gauge(
+            "model_server_request_log_dropped",
+            "Sampled requests that were not logged: the disk was too slow, or failed.",
+            (),
+            lambda: {(): float(request_log.dropped)},
+        ),
+    ]
+
+
+def _schedulers(manager: Manager) -> dict[tuple[str, ...], Scheduler]:
+    found: dict[tuple[str, ...], Scheduler] = {}
+    for name, version, state in _version_states(manager):
+        if state != _State.Name(_State.AVAILABLE):
+            continue
+        spec = model_pb2.ModelSpec(name=name)
+        spec.version.value = int(version)
+        with contextlib.suppress(ServingError), manager.use(spec) as servable:  # else it has gone just now
+            found[name, version] = servable.scheduler
+    return found
+
+
+def _version_states(manager: Manager) -> Mapping[tuple[str, ...], float]:
+    states: dict[tuple[str, ...], float] = {}
+    for settings in manager.settings:
+        try:
+            statuses = manager.statuses(model_pb2.ModelSpec(name=settings.name))
+        except ServingError:  # it has no version yet
+            continue
+        for version, status in statuses.items():
+            states[settings.name, str(version), _State.Name(status.state)] = 1.0
+    return states

@@ -1,0 +1,1 @@
+"""TF Serving's REST API: routes, JSON in, JSON out, the demo page."""
