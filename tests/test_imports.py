@@ -53,7 +53,7 @@ ORDER["bert_pipeline"] = (
     "settings_map",
     "new_task",
     "setup",
-    "past_verbs.py",
+    "verbs",
     "__main__.py",
 )
 ORDER["serving/model_server"] = (

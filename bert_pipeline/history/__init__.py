@@ -1,1 +1,1 @@
-"""The verbs on what ran before: lineage, compare, rollback, gc."""
+"""What ran before: lineage, runs side by side, rollback, garbage collection."""

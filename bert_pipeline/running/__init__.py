@@ -1,1 +1,1 @@
-"""A run on this machine: the local runner, the summary, and the verbs that run a graph."""
+"""A run on this machine: the local runner, the summary, notices, and other graphs that are run alone."""

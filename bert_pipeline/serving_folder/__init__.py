@@ -1,1 +1,1 @@
-"""The folder that a server watches: versions, atomic pushes, their record, and the verbs serve and predict."""
+"""The folder that a server watches: versions, atomic pushes, and their record."""
