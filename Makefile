@@ -128,7 +128,7 @@ story: setup ## play it all on the sample: train, serve, notice, retrain, push, 
 test-all: setup ## run the slow tests as well
 	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not soak" $(ARGS)
 
-test-serving: setup ## run TF Serving's contract against a server: ADDRESS=host:8500,host:8501 (its models: serving/README.md)
+test-serving: setup ## run TF Serving's contract against a server: ADDRESS=host:8500,host:8501 (its models: serving/model_server/README.md)
 	@$(VENV_PYTHON) -m pytest tests/serving/contract $(if $(ADDRESS),--serving-address="$$ADDRESS") $(ARGS)
 
 soak: setup ## put the server under load for an hour: swaps, overload, deadlines, fuzzed bodies, memory

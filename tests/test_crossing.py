@@ -59,7 +59,7 @@ def test_a_log_and_an_encoder_that_differ_are_seen(tmp_path: Path, monkeypatch: 
 
 def differences() -> dict[str, list[str]]:
     """The table of differences, by its first column; "" is its head."""
-    text = (ROOT / "bert_pipeline/README.md").read_text(encoding="utf-8")
+    text = (ROOT / "bert_pipeline/setup/README.md").read_text(encoding="utf-8")
     table = text.partition("## Two stacks")[2].partition("\n\nSpeed")[0]
     rows = [re.split(r" ?\| ?", line)[1:-1] for line in table.splitlines() if line.startswith("| ")]
     return {row[0]: row[1:] for row in rows}

@@ -161,6 +161,15 @@ def test_every_file_and_folder_of_a_folder_stands_in_its_readme(folder: str, pag
     assert rooms <= set(re.findall(r"`(\w+)/`", text_of(page)))
 
 
+# Read from beginning to end, or looked things up in.
+LONG_PAGES = {"MAP.md", "TROUBLESHOOTING.md", "TUTORIAL.md"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if Path(page).name not in LONG_PAGES])
+def test_a_page_is_short(page: str) -> None:
+    assert len(text_of(page).splitlines()) <= 150
+
+
 def templates() -> Iterator[str]:
     """Every string of the sources, f-strings with a sign in place of what is filled in."""
     for folder in SOURCES:

@@ -38,16 +38,16 @@ on it, the rest comes from the cache. A dash: no component is given it, and a ch
 EXPLAINED = {
     "": "../README.md#your-own-task-in-four-steps",
     "data": "../data/README.md#format",
-    "validation": "README.md#drift",
+    "validation": "data/README.md#drift",
     "text": "../modules/README.md",
     "encoder": "COMING_FROM_TRANSFORMERS.md#checkpoints",
     "training": "COMING_FROM_TRANSFORMERS.md#trainingarguments",
-    "evaluation": "README.md#gates",
-    "report": "README.md#the-report",
+    "evaluation": "judging/README.md#gates",
+    "report": "report/README.md#the-report",
     "serving": "../serving/tf_serving/README.md#versions",
-    "bulk_inference": "README.md#labelling-texts-in-bulk",
-    "monitoring": "README.md#live-traffic",
-    "notices": "README.md#notices",
+    "bulk_inference": "running/README.md#labelling-texts-in-bulk",
+    "monitoring": "monitoring/README.md#live-traffic",
+    "notices": "running/README.md#notices",
 }
 
 _STOCK = "https://www.tensorflow.org/tfx/guide/"

@@ -1,4 +1,4 @@
-"""The same call by other means, as serving/README.md shows it: each example runs against a real server."""
+"""The same call by other means, as serving/client/README.md shows it: each example runs against a real server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.processes import ROOT, RunningServer
 
-README = (ROOT / "serving" / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "serving" / "client" / "README.md").read_text(encoding="utf-8")
 LABEL = "long"  # says the toy model of each text of the examples
 
 
