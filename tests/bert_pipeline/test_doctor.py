@@ -226,7 +226,7 @@ def test_report_prints_each_with_its_fix_and_fails_on_bad(capsys: pytest.Capture
 
 
 def test_the_doctor_comes_without_loading_tensorflow() -> None:
-    code = "import sys\nfrom bert_pipeline import doctor\nlist(doctor.examine(doctor.Path('.')))\n"
+    code = "import sys\nfrom bert_pipeline.setup import doctor\nlist(doctor.examine(doctor.Path('.')))\n"
     code += "print(sorted({'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

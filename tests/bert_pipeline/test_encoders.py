@@ -118,7 +118,7 @@ from pathlib import Path
 from bert_task import EncoderConfig
 from bert_pipeline.encoders import resolve
 config = EncoderConfig(handle=sys.argv[1])
-print(encoders.resolve_encoder(config, cache_dir=Path(sys.argv[2]), base_dir=Path("/")).path)
+print(resolve.resolve_encoder(config, cache_dir=Path(sys.argv[2]), base_dir=Path("/")).path)
 assert "tensorflow" not in sys.modules
 """
 

@@ -29,7 +29,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 from bert_pipeline.metadata import database
 
-store = MetadataStore(metadata.connection_config(sys.argv[1], sqlite_path=Path("unused")))
+store = MetadataStore(database.connection_config(sys.argv[1], sqlite_path=Path("unused")))
 kind = store.put_artifact_type(pb.ArtifactType(name="Thing", properties={"text": pb.STRING}))
 texts = ['{"a": "{\\"b\\": \\"\\\\d+%5C\\"}"}', "plain", "100 %", "caf\u00e9", "a\\0b%00"]
 things = [pb.Artifact(type_id=kind, uri=f"/thing/{i}") for i in range(len(texts))]
