@@ -15,7 +15,7 @@ def add(verbs: Any) -> None:
         "model", nargs="?", default="", help="a version or a model; default: what is in service"
     )
     lineage.add_argument("--span", default=None, dest="of_span", help="the models trained on this span")
-    lineage.add_argument("--format", choices=("text", "json", "mermaid", "dot"), default="text")
+    lineage.add_argument("--format", choices=("text", "json", "mermaid"), default="text")
 
     compare = _verb(verbs, "compare", "put several runs side by side, and say what changed", run=_compare)
     compare.add_argument("runs", nargs="*", help="numbers, run ids or versions; default: the last ones")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bert_pipeline.history.lineage import number
+from bert_pipeline.history.lineage_verb import number
 from bert_pipeline.history.names import name_of_span
 from bert_pipeline.history.task_store import task_store
 from bert_pipeline.metadata import run_record
