@@ -310,9 +310,9 @@ def _schema(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.settings_map import command
+    from bert_pipeline.settings_map import settings
 
-    return command.main(arguments)
+    return settings.main(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
