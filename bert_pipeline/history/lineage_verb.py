@@ -15,6 +15,7 @@ from bert_pipeline.history import lineage
 from bert_pipeline.history.lineage import Lineage, Made, Picture
 from bert_pipeline.history.names import find_model, name_of_span
 from bert_pipeline.history.task_store import task_store
+from bert_pipeline.judging.sentences import in_table
 from bert_pipeline.metadata.run_history import History, read_history
 from bert_pipeline.serving_folder.served import ServedVersion, served_versions
 
@@ -114,13 +115,8 @@ def _metrics(found: Lineage) -> Iterator[str]:
     width = max(len(name) for name in found.metrics) + 2
     yield _line("metrics", f"{'':<{width}}" + "".join(f"{name:>10}" for name in COLUMNS))
     for name, values in found.metrics.items():
-        cells = "".join(f"{number(values.get(column)):>10}" for column in COLUMNS)
+        cells = "".join(f"{in_table(values.get(column)):>10}" for column in COLUMNS)
         yield _line("", f"{name:<{width}}{cells}")
-
-
-def number(value: float | None) -> str:
-    """Three digits; a dash where there is none."""
-    return "-" if value is None else f"{value:.3f}"
 
 
 def as_mermaid(drawn: Picture) -> str:
