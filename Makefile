@@ -75,7 +75,7 @@ new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.c
 schema: setup ## compare the curated schema with the newest data: TASK=shoes SPAN=2 ARGS=--accept
 	@$(VERB) schema review $(TASK_ARGUMENTS) $(ARGS)
 
-lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARGS="--span 2", ARGS="--format mermaid" (json, dot)
+lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARGS="--span 2", ARGS="--format mermaid" (or json)
 	@$(VERB) lineage $(PAST_ARGUMENTS) $(if $(VERSION),"$$VERSION") $(ARGS)
 
 compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="--last 9", ARGS="--format csv" (json)

@@ -296,11 +296,7 @@ def task_components(parts: Parts) -> list[BaseNode]:
         coverage = Coverage(
             window=data.window,
             newest=data.newest,
-            transform_graph=transform.outputs["transform_graph"],
-            text_columns=json.dumps(task.data.text),
             slices=json.dumps(task.evaluation.slices),
-            encoder_path=encoder.path,
-            encoder_sha256=encoder.sha256,
         ).with_id("Coverage")
         coverage.add_upstream_node(pusher)  # advice comes after the push, so that it cannot hold one back
         components.append(coverage)

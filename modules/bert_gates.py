@@ -69,4 +69,4 @@ class EvaluationConfig:
     """Unit of the costs, for the summary."""
 
     coverage: bool = True
-    """Whether each run also says where the eval split is thin: by slice, and by kind of text."""
+    """Whether each run also says where the eval split is thin, by slice."""

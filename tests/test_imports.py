@@ -80,7 +80,6 @@ EXCEPTIONS = {
     "bert_pipeline/board/server.py": {"tensorboard"},
     "bert_pipeline/settings/config.py": {"tomllib", "tomli"},  # tomli stands in before Python 3.11
     "bert_pipeline/encoders/hf_files.py": {"safetensors"},
-    "bert_pipeline/data/coverage.py": {"scipy"},
     "bert_pipeline/judging/intervals.py": {"scipy"},
     "bert_pipeline/judging/means.py": {"scipy"},
     "bert_pipeline/judging/measures.py": {"scipy"},

@@ -16,13 +16,9 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from bert_pipeline.data.coverage import Thin, thin_clusters, thin_slices
-from bert_pipeline.data.sentence_vectors import sentence_vectors
+from bert_pipeline.data.coverage import KINDS, Thin, thin_slices
 
 COVERAGE_FILE = "coverage.json"
-
-# Texts of each split that are turned into vectors: 13 CPU seconds for 1,041 reviews (MiniLM-L6, loading included).
-_MAX_TEXTS = 1000
 
 
 class CoverageReport(Artifact):
@@ -35,59 +31,37 @@ class CoverageReport(Artifact):
 def Coverage(
     window: InputArtifact[list[standard_artifacts.Examples]],
     newest: InputArtifact[standard_artifacts.Examples],
-    transform_graph: InputArtifact[standard_artifacts.TransformGraph],
     report: OutputArtifact[CoverageReport],
-    text_columns: Parameter[str],
     slices: Parameter[str],
-    encoder_path: Parameter[str],
-    encoder_sha256: Parameter[str],
 ) -> None:
-    """Counts eval examples by slice and by kind of text, beside the training examples.
+    """Counts eval examples by slice, beside the training examples.
 
     Args:
         window: raw Examples that are trained on, one for each span.
         newest: raw Examples of the span that is evaluated.
-        transform_graph: of Transform.
         report: what is written.
-        text_columns: `data.text` as JSON.
         slices: `evaluation.slices` as JSON.
-        encoder_path: folder of the encoder.
-        encoder_sha256: of its content, for the cache: the folder's path says nothing of it.
     """
     train = [record for examples in window for record in _records(examples, "train")]
     evaluated = _records(newest, "eval")
-    specs, columns = json.loads(slices), json.loads(text_columns)
+    specs = json.loads(slices)
     found = thin_slices(count_slices(train, specs), count_slices(evaluated, specs))
-    train, evaluated = _sample(train), _sample(evaluated)
-    if train and evaluated:
-        vectors = sentence_vectors(
-            [*train, *evaluated],
-            columns=columns,
-            transform_graph_dir=transform_graph.uri,
-            encoder_path=encoder_path,
-        )
-        texts = [[_text(record, columns) for record in records] for records in (train, evaluated)]
-        found += thin_clusters(texts[0], texts[1], vectors)
     values = json.dumps([dataclasses.asdict(thin) for thin in found], indent=2, ensure_ascii=False)
     Path(report.uri).mkdir(parents=True, exist_ok=True)
     (Path(report.uri) / COVERAGE_FILE).write_text(values + "\n", encoding="utf-8")
 
 
 def read_report(uri: str) -> list[Thin]:
-    """Reads what the component wrote."""
-    return [Thin(**values) for values in json.loads((Path(uri) / COVERAGE_FILE).read_text(encoding="utf-8"))]
+    """Reads what the component wrote; leaves out kinds that it wrote once (clusters of texts)."""
+    places = json.loads((Path(uri) / COVERAGE_FILE).read_text(encoding="utf-8"))
+    names = [field.name for field in dataclasses.fields(Thin)]
+    return [Thin(**{name: place[name] for name in names}) for place in places if place["kind"] in KINDS]
 
 
 def _records(examples: Artifact, split: str) -> list[bytes]:
     uri = artifact_utils.get_split_uri([examples], split)
     paths = tf.io.gfile.glob(io_utils.all_files_pattern(uri))
     return list(tf.data.TFRecordDataset(sorted(paths), compression_type="GZIP").as_numpy_iterator())
-
-
-def _sample(records: Sequence[bytes]) -> list[bytes]:
-    """At most _MAX_TEXTS records, evenly spaced."""
-    step = max(1, -(-len(records) // _MAX_TEXTS))
-    return list(records[::step])
 
 
 def count_slices(records: Sequence[bytes], specs: Sequence[str]) -> dict[str, int]:
@@ -119,8 +93,3 @@ def _value(feature: tf.train.Feature) -> str:
     if not found:
         return ""
     return found[0].decode("utf-8", errors="replace") if isinstance(found[0], bytes) else str(found[0])
-
-
-def _text(record: bytes, columns: Sequence[str]) -> str:
-    features = tf.train.Example.FromString(record).features.feature
-    return " ".join(_value(features[column]) for column in columns)

@@ -20,6 +20,7 @@ from tfx.types import standard_artifacts
 
 from bert_pipeline.components.example_gen import COLUMN_SEPARATOR, SOURCE_COLUMNS, SOURCE_FILE, SOURCE_ROW
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.whole_file import whole
 
 # Custom property of the table's artifact: rows; 0 where the model was not blessed.
 NUM_ROWS = "num_rows"
@@ -123,16 +124,15 @@ def write_table(rows: list[Row], folder: str, file_format: str) -> Path:
     """
     path = table_path(folder, file_format)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    if file_format == "parquet":
-        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in columns}), partial)
-    else:
+    with whole(path) as partial:
+        if file_format == "parquet":
+            pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in columns}), partial)
+            return path
         with open(partial, "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-    partial.replace(path)
     return path
 
 

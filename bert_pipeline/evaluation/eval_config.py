@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import bert_task
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
@@ -11,7 +9,7 @@ from bert_pipeline import metrics
 from bert_pipeline.judging import scores
 from bert_pipeline.settings import metric_names
 from bert_pipeline.settings.checks import gates_of
-from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.errors import UserError, did_you_mean
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -96,14 +94,8 @@ def _check_metric(name: str, *, key: str, task: bert_task.TaskConfig) -> None:
     kind, slash, label = name.partition("/")
     if slash and kind in ("precision", "recall"):
         raise UserError(
-            f"{key} is {name!r}, and {label!r} is not in data.labels; {_nearest(label, list(labels))}"
+            f"{key} is {name!r}, and {label!r} is not in data.labels; {did_you_mean(label, labels)}"
         )
     # The names per label would bury the rest where there are 77 labels.
     general = [metric for metric in known if "/" not in metric] + ["precision/<label>", "recall/<label>"]
-    raise UserError(f"{key} is {name!r}, and there is no such metric; {_nearest(name, general)}")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Known: {', '.join(known)}"
+    raise UserError(f"{key} is {name!r}, and there is no such metric; {did_you_mean(name, general)}")

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bert_pipeline.history.lineage import number
 from bert_pipeline.history.names import name_of_span
 from bert_pipeline.history.task_store import task_store
+from bert_pipeline.judging.sentences import in_table
 from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import History, Run, read_history
 from bert_pipeline.settings import typed
@@ -252,7 +252,7 @@ def _metric_lines(columns: Sequence[Compared], names: Sequence[str]) -> Iterator
     for name in names:
         yield ""
         for slice_name in slices:
-            values = [number(c.metrics.get(slice_name, {}).get(name)) for c in columns]
+            values = [in_table(c.metrics.get(slice_name, {}).get(name)) for c in columns]
             yield _row(f"{name}, {slice_name}" if slice_name == "all data" else f"  {slice_name}", values)
 
 

@@ -1,10 +1,9 @@
-"""Which spans, schema, settings, encoder and code made a model, and which models a span made: found, and in words."""
+"""Which spans, schema, settings, encoder and code made a model, which models a span made, and the picture of it."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ml_metadata import MetadataStore
@@ -18,6 +17,8 @@ from bert_pipeline.settings.errors import UserError
 
 # Trainer's input of a warm start: its own past is another story.
 BASE_MODEL = "base_model"
+# A picture shows a baseline and a base model, and not their own past.
+_STOP = frozenset({BASE_MODEL, "baseline_model"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,106 +209,71 @@ def models_of_span(history: History, span: int) -> list[int]:
     return found
 
 
-# Metrics of the table; `--format json` has all of them.
-COLUMNS = ("accuracy", "macro_f1")
-_SHORT_HASH = 12
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """Boxes and arrows."""
+
+    boxes: dict[str, tuple[str, ...]]
+    """Lines of text by the name of the box."""
+    marked: str
+    """The box of the model itself."""
+    arrows: tuple[tuple[str, str, str], ...]
+    """From, to, and the component between them; in an order that does not change."""
 
 
-def as_json(lineage: Lineage) -> str:
-    """Everything, as one JSON object."""
-    return json.dumps(dataclasses.asdict(lineage), indent=2, ensure_ascii=False)
+def picture(history: History, *, model_id: int, served: dict[int, ServedVersion]) -> Picture:
+    """Everything that led to a model, and what was made of it.
+
+    Args:
+        history: of the task.
+        model_id: the model.
+        served: version by the id of its PushedModel; those whose folder is there.
+    """
+    shown = history.ancestors(model_id, stop=_STOP)
+    arrows: dict[tuple[str, str, str], None] = {}
+    past = [history.producer(artifact_id) for artifact_id in sorted(shown)]
+    # Only what the walk reached: the producer of a baseline or a base model is not drawn.
+    steps = [e for e in past if e and all(i in shown for i in _ids(e))]
+    steps += [
+        e
+        for e in history.consumers(model_id)
+        if e.state == "COMPLETE" and model_id in e.inputs.get("model", ())
+    ]
+    for execution in steps:
+        for source in _ids(execution):
+            for target in sorted(i for ids in execution.outputs.values() for i in ids):
+                if target in shown or model_id in execution.inputs.get("model", ()):
+                    arrows[_box(source), _box(target), execution.node] = None
+                    shown |= {source, target}
+    boxes = {_box(i): tuple(_box_lines(history, history.artifacts[i], served.get(i))) for i in sorted(shown)}
+    return Picture(boxes, _box(model_id), tuple(arrows))
 
 
-def as_text(lineage: Lineage) -> str:
-    """Everything but the settings that nobody asks for first."""
-    return "\n".join([_title(lineage), *_facts(lineage), *_metrics(lineage)])
+def served_pushes(history: History, versions: Iterable[ServedVersion]) -> dict[int, ServedVersion]:
+    """What `picture` is told of the served folder: version by the id of its PushedModel."""
+    by_name = {version.folder.name: version for version in versions}
+    pushes = {a.id: str(a.properties.get("pushed_version")) for a in history.of_type("PushedModel")}
+    return {push: by_name[name] for push, name in pushes.items() if name in by_name}
 
 
-def _title(lineage: Lineage) -> str:
-    if not lineage.version:
-        return f"model {lineage.model.artifact} of {lineage.task}, {gone_versions(lineage)}"
-    others = [v for v in lineage.versions if v != lineage.version]
-    also = f", the same model as {', '.join(others)}" if others else ""
-    state = "in service" if lineage.in_service else "not in service"
-    return f"version {lineage.version} of {lineage.task}, {state}{also}"
+def _ids(execution: Execution) -> list[int]:
+    return sorted(i for ids in execution.inputs.values() for i in ids)
 
 
-def gone_versions(lineage: Lineage) -> str:
-    """What became of a model that has no version any more."""
-    removed = ", ".join(lineage.removed)
-    return f"was version {removed}, removed since" if removed else "never pushed"
+def _box(artifact_id: int) -> str:
+    return f"a{artifact_id}"
 
 
-def _facts(lineage: Lineage) -> Iterator[str]:
-    run = lineage.run
-    if lineage.copy_of:
-        yield _line("copy of", f"version {lineage.copy_of}, by rollback: {lineage.reason}")
-    yield _line("model", f"{lineage.model.artifact}  {lineage.model.uri}{_gone(lineage.model)}")
-    if run:
-        yield _line("run", f"{run['number']}  ({run['name']})")
-    yield _line("spans", _spans(lineage.examples))
-    for example in lineage.examples:
-        yield _line("", f"examples {example.artifact}  {example.uri}{_gone(example)}")
-    yield _line("evaluated", f"on {_spans(lineage.evaluated_on)}")
-    for name, found in (
-        ("schema", lineage.schema),
-        ("transform", lineage.transform_graph),
-        ("baseline", lineage.baseline),
-        ("warm start", lineage.base_model),
-    ):
-        for artifact in found:
-            hashed = _short(run.get("schema_sha256", "")) if name == "schema" else ""
-            by = f"  ({artifact.by})" if name in ("baseline", "warm start") else ""
-            yield _line(name, f"{artifact.artifact}  {artifact.uri}{hashed}{by}{_gone(artifact)}")
-    if not run.get("settings"):
-        yield _line("settings", "not recorded: the run is older than this record")
-        return
-    yield _line("encoder", f"{run.get('encoder', '?')}{_short(run.get('encoder_sha256', ''))}")
-    yield _line("code", f"sha256 {run.get('code_sha256', '?')[:_SHORT_HASH]}{_commit(run.get('commit', ''))}")
-    yield _line("task file", f"{run.get('task_file', '?')}, data {run.get('data_dir', '?')}")
-    yield _line("settings", _settings(run["settings"]))
-
-
-def _commit(commit: str) -> str:
-    """The commit, with + where files were changed since."""
-    return f", commit {commit[:_SHORT_HASH]}{'+' * commit.endswith('+')}" if commit else ""
-
-
-def _line(name: str, text: str) -> str:
-    return f"  {name:<11} {text}"
-
-
-def _gone(made: Made) -> str:
-    return "" if made.state == "LIVE" else f"  [{made.state.lower()}]"
-
-
-def _short(sha256: str) -> str:
-    return f"  sha256 {sha256[:_SHORT_HASH]}" if sha256 else ""
-
-
-def _spans(examples: Sequence[Made]) -> str:
-    spans = list(dict.fromkeys(e.span_name for e in examples if e.span_name))
-    if not spans:
-        return "data without spans" if examples else "nothing that is recorded"
-    return f"span{'s' * (len(spans) > 1)} {', '.join(spans)}"
-
-
-def _settings(settings: dict[str, Any]) -> str:
-    shown = {k: v for k, v in settings.items() if k.partition(".")[0] in ("text", "training")}
-    return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in sorted(shown.items()))
-
-
-def _metrics(lineage: Lineage) -> Iterator[str]:
-    if not lineage.metrics:
-        yield _line("metrics", "not recorded")
-        return
-    width = max(len(name) for name in lineage.metrics) + 2
-    yield _line("metrics", f"{'':<{width}}" + "".join(f"{name:>10}" for name in COLUMNS))
-    for name, values in lineage.metrics.items():
-        cells = "".join(f"{number(values.get(column)):>10}" for column in COLUMNS)
-        yield _line("", f"{name:<{width}}{cells}")
-
-
-def number(value: float | None) -> str:
-    """Three digits; a dash where there is none."""
-    return "-" if value is None else f"{value:.3f}"
+def _box_lines(history: History, artifact: Artifact, version: ServedVersion | None) -> Iterator[str]:
+    yield f"{artifact.type} {artifact.id}"
+    if artifact.type == "Examples" and (span := int(artifact.properties.get("span") or 0)):
+        yield f"span {name_of_span(history, span)}"
+    if artifact.type in ("ModelBlessing", "InfraBlessing"):
+        yield "blessed" if artifact.properties.get("blessed") == 1 else "not blessed"
+    if artifact.type == "PushedModel":
+        pushed = artifact.properties.get("pushed") == 1
+        yield f"version {artifact.properties.get('pushed_version')}" if pushed else "not pushed"
+        if pushed and version is None:
+            yield "removed"
+    if artifact.state != "LIVE":
+        yield artifact.state.lower()

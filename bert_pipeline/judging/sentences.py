@@ -194,6 +194,16 @@ def numbers(metric: str, *values: float) -> list[str]:
     return [f"{value:.6f}" for value in values]
 
 
+def in_table(value: float | None, *, sign: str = "") -> str:
+    """A number of a table: 0.12345 -> `0.123`; `-` for None and NaN.
+
+    Args:
+        value: rounded to three decimals, and never to -0.000.
+        sign: `+`: with a sign.
+    """
+    return "-" if value is None or math.isnan(value) else f"{round(float(value), 3) + 0.0:{sign}.3f}"
+
+
 def _undefined(metric: str) -> str:
     kind, _, label = metric.partition("/")
     reasons = {

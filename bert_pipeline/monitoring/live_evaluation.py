@@ -20,6 +20,7 @@ from bert_pipeline.monitoring.late_labels import LabelledText
 from bert_pipeline.running.local_runner import LocalRunner
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.whole_file import whole
 
 LIVE = "live"
 
@@ -100,16 +101,16 @@ def _outputs(store: MetadataStore, execution_id: int) -> list[metadata_store_pb2
 def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConfig) -> None:
     """Writes rows as the raw tf.Examples that the task's ExampleGen makes: text, label, slices; and their ids."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "live.tfrecord.gz"
-    partial = folder / "live.partial"
     columns = {name for slices in task.evaluation.slices for name in slices.split("+")}
-    with tf.io.TFRecordWriter(str(partial), "GZIP") as writer:
+    with (
+        whole(folder / "live.tfrecord.gz") as partial,
+        tf.io.TFRecordWriter(str(partial), "GZIP") as writer,
+    ):
         for row in rows:
             cells = {name: row.text.columns.get(name, b"") for name in task.data.text}
             cells |= {name: row.cell(name) for name in columns if row.cell(name)}
             cells |= {task.data.label: row.label.encode(), "request_id": row.text.id.encode()}
             writer.write(_example(cells).SerializeToString())
-    partial.replace(path)
 
 
 def _example(cells: dict[str, bytes]) -> tf.train.Example:

@@ -13,6 +13,7 @@ import prometheus_client
 
 from bert_pipeline.data.drift import Drift
 from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.judging.sentences import in_table
 from bert_pipeline.monitoring.verdict import Change, Level, Verdict
 from bert_pipeline.monitoring.weak_labels import Agreement
 from bert_pipeline.running import notices
@@ -57,7 +58,7 @@ def _lines(report: Report) -> Iterator[str]:
         for change in report.changes:
             yield (
                 f"{change.slice or 'all data':<{width}}{change.num_examples:>9}{_interval(change.now):>24}"
-                f"{_number(change.before.value):>14}{_number(-change.drop, sign='+'):>9}"
+                f"{in_table(change.before.value):>14}{in_table(-change.drop, sign='+'):>9}"
             )
     yield ""
     yield from (f"drift     {drift.explanation}" for drift in report.drifts[:3])
@@ -83,13 +84,8 @@ def _next(report: Report) -> str:
 
 
 def _interval(value: Interval) -> str:
-    if math.isnan(value.value):
-        return "-"
-    return f"{value.value:.3f}" + (f" ±{value.half_width:.3f}" if value.is_known else "")
-
-
-def _number(value: float, *, sign: str = "") -> str:
-    return "-" if math.isnan(value) else f"{round(value, 3) + 0.0:{sign}.3f}"
+    is_told = value.is_known and not math.isnan(value.value)
+    return in_table(value.value) + (f" ±{in_table(value.half_width)}" if is_told else "")
 
 
 def as_json(report: Report) -> str:

@@ -57,10 +57,10 @@ def main(arguments: argparse.Namespace) -> int:
         if not is_full_disk(error):
             raise
         raise UserError(
-            f"the disk of {arguments.out} is full, so that no schema was inferred; {_short(path)} is written and "
+            f"the disk of {arguments.out} is full, so that no schema was inferred; {config.short(path)} is written and "
             f"stays: free some room, then {typed.command('pipeline', task=name)}, which begins with the schema"
         ) from error
-    print(f"\nnext      read {_short(path)}, then: {typed.command('pipeline', task=name)}")
+    print(f"\nnext      read {config.short(path)}, then: {typed.command('pipeline', task=name)}")
     return 0
 
 
@@ -131,12 +131,12 @@ def write_task(
             with _disk_of(converted):
                 converted_data.write(tables, folder=converted)
             say(
-                f"data      written to {_short(converted)} as UTF-8 CSV; it is not committed with the project"
+                f"data      written to {config.short(converted)} as UTF-8 CSV; it is not committed with the project"
             )
         _put(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-    say(f"task      {_short(target)}")
+    say(f"task      {config.short(target)}")
     return target
 
 
@@ -149,7 +149,8 @@ def _disk_of(path: Path) -> Iterator[None]:
         if not is_full_disk(error):
             raise
         raise UserError(
-            f"the disk is full: {_short(path)} could not be written; free some room, and give the same command again"
+            f"the disk is full: {config.short(path)} could not be written; free some room, and give the same command "
+            "again"
         ) from error
 
 
@@ -174,9 +175,9 @@ def _place(source: sources.Source, tables: dict[str, Table], *, converted: Path 
     """Where the pipeline finds the data: converted, or where it lies."""
     if converted is None:
         assert source.folder is not None
-        return task_file.Place(_short(source.folder), source.data_format, source.files, source.origin)
+        return task_file.Place(config.short(source.folder), source.data_format, source.files, source.origin)
     files = {split: f"{split}.csv" for split in tables}
-    return task_file.Place(_short(converted), "csv", files, source.origin)
+    return task_file.Place(config.short(converted), "csv", files, source.origin)
 
 
 def _put(partial: Path, target: Path) -> None:
@@ -216,7 +217,7 @@ def _target(name: str, *, tasks_dir: Path, force: bool) -> Path:
     target = tasks_dir / f"{name}.toml"
     if target.exists() and not force:
         raise UserError(
-            f"{typed.new_name()}: there is a task {name} already ({_short(target)}); take another, or add "
+            f"{typed.new_name()}: there is a task {name} already ({config.short(target)}); take another, or add "
             f"{typed.give('force', None)}"
         )
     return target
@@ -250,8 +251,3 @@ def _tell(
         f"{picked.why['training']}")  # fmt: skip
     for note in notes:
         say(f"note      {note.sentence}" + (f"; for example {note.sample}" if note.sample else ""))
-
-
-def _short(path: Path) -> str:
-    root = config.PROJECT_ROOT
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

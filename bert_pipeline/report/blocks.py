@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, TypeAlias
 
+from bert_pipeline.judging.sentences import in_table
+
 Cell: TypeAlias = str
 
 
@@ -100,9 +102,7 @@ def share(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.1%}".replace("%", " %")
 
 
-def number(value: float | None) -> str:
-    """0.12345 -> `0.123`; None and NaN: `-`."""
-    return "-" if value is None or value != value else f"{value:.3f}"
+number = in_table
 
 
 def count(value: float) -> str:

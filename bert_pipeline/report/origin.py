@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from bert_pipeline.history.lineage_picture import Picture, picture
+from bert_pipeline.history.lineage import Picture, picture
 from bert_pipeline.report import plots
 from bert_pipeline.report.blocks import Figure, Section, Table, Text
 from bert_pipeline.report.source import Source

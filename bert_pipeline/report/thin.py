@@ -10,7 +10,6 @@ from bert_pipeline.report.source import Source
 _KINDS = {
     "slice": "few eval examples",
     "missing": "none in eval",
-    "cluster": "a kind of text with few eval examples",
 }
 
 

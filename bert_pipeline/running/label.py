@@ -32,7 +32,7 @@ from bert_pipeline.serving_folder.served import ServedVersion, model_of_version,
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths, in_use, run_paths
-from bert_pipeline.settings.whole_file import beside
+from bert_pipeline.settings.whole_file import whole
 
 
 def labelling_components(
@@ -197,19 +197,16 @@ def _take(
             "no evaluation in ML Metadata blessed the model in service, so nothing was labelled; "
             f"{typed.command('pipeline')} again"
         )
-    partial = beside(target)
+    source = labelled_table.table_path(table.uri, file_format)
     try:
-        source = labelled_table.table_path(table.uri, file_format)
-        if file_format == "parquet" and all(map(table_files.is_parquet, texts)):
-            pq.write_table(with_types(pq.read_table(source), texts=texts), partial)
-        else:
-            shutil.copyfile(source, partial)
-        partial.replace(target)
+        with whole(target) as partial:
+            if file_format == "parquet" and all(map(table_files.is_parquet, texts)):
+                pq.write_table(with_types(pq.read_table(source), texts=texts), partial)
+            else:
+                shutil.copyfile(source, partial)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(
-            f"{typed.name('to')}: {target} could not be written: {error.strerror}; the labelled texts are in "
-            f"{labelled_table.table_path(table.uri, file_format)}"
+            f"{typed.name('to')}: {target} could not be written: {error.strerror}; the labelled texts are in {source}"
         ) from error
     return num_rows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import bert_task
 
 from bert_pipeline.settings import metric_names
-from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.errors import UserError, did_you_mean
 
 BOUNDS = ("min", "max", "max_drop", "max_rise", "min_gain", "max_gap")
 
@@ -128,9 +127,7 @@ def _check_costs(task: bert_task.TaskConfig) -> None:
             *((answered, f"evaluation.costs.{actual}.{answered}") for answered in row),
         ]:
             if label not in labels:
-                close = difflib.get_close_matches(label, labels, n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise UserError(f"{key}: {label!r} is not in data.labels; {hint}Known: {', '.join(labels)}")
+                raise UserError(f"{key}: {label!r} is not in data.labels; {did_you_mean(label, labels)}")
         for answered, cost in row.items():
             if not math.isfinite(cost):
                 raise UserError(f"evaluation.costs.{actual}.{answered} is {cost}; it must be a finite number")

@@ -7,7 +7,6 @@ read off the dataclasses, so a field is declared in one place only.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import sys
 import types
@@ -19,7 +18,7 @@ from typing import Any
 import bert_task
 
 from bert_pipeline.settings import checks, typed
-from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.errors import UserError, nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -226,8 +225,8 @@ def _hint(key: str, known: typing.Iterable[str], *, prefix: str = "") -> str:
 
 
 def _did_you_mean(key: str, known: Sequence[str], *, prefix: str = "") -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+    near = nearest(key, known)
+    return f"; did you mean {prefix}{near}?" if near else ""
 
 
 def line_of(path: Path, key: str) -> str:
@@ -243,9 +242,10 @@ def line_of(path: Path, key: str) -> str:
         header = re.match(r"\s*\[+([^\]]+)\]+", line)
         table = header.group(1).strip() if header else table
         if table == section and re.match(rf"\s*{re.escape(name)}\s*=", line):
-            return f"{_short(path)}:{number} ({key})"
-    return f"{_short(path)} ({key}, not set there)"
+            return f"{short(path)}:{number} ({key})"
+    return f"{short(path)} ({key}, not set there)"
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """A path as a message shows it: below the project relative to it."""
     return str(path.relative_to(PROJECT_ROOT)) if path.is_relative_to(PROJECT_ROOT) else str(path)

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+from collections.abc import Sequence
 
 
 class UserError(Exception):
     """Bad input; the message names the key, the value and the fix, and is all that the user sees."""
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The name that somebody may have meant; empty: none is near."""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """What to say of a name that there is not.
+
+    Example:
+        >>> did_you_mean("boot", ["boots", "clogs"])
+        "did you mean 'boots'? Known: boots, clogs"
+    """
+    near = nearest(word, known)
+    return (f"did you mean {near!r}? " if near else "") + f"Known: {', '.join(known)}"
 
 
 # What the system, TensorFlow and sqlite say of a disk without room.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -20,17 +22,30 @@ def write_whole(path: Path, text: str) -> Path:
         OSError: the disk is full, say; nothing is left of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives where to write a file that is put in its place at the end; an error leaves what was there before.
+
+    Args:
+        path: of the file, in a folder that is there.
+
+    Raises:
+        OSError: the disk is full, say; nothing is left of it.
+    """
     partial = beside(path)
     try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        yield partial
+        with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    return path
 
 
 def beside(path: Path) -> Path:

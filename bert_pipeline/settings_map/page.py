@@ -1,4 +1,4 @@
-"""The page MAP.md: components and settings as tables, with the files behind them and where they are explained."""
+"""The page MAP.md: components and settings as tables, and where a section is explained."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from bert_pipeline.settings.config import PROJECT_ROOT
-from bert_pipeline.settings_map import graphs, readers, reruns
+from bert_pipeline.settings_map import reruns
 from bert_pipeline.settings_map.settings import Setting, all_settings
 
 _HEAD = """\
 # Map
 
-Every component of the graph and every setting of a task file, with the files behind them. Made by
+Every component of the graph with its files, and every setting of a task file. Made by
 `python -m bert_pipeline settings`, out of the graph and of the docstrings in `modules/bert_task.py`,
 `bert_gates.py` and `bert_monitoring.py`; a test holds this page to what the command prints. To change it, change those.
 `python -m bert_pipeline settings warm` prints the settings with that in their key.
@@ -53,11 +53,8 @@ EXPLAINED = {
 _STOCK = "https://www.tensorflow.org/tfx/guide/"
 _STOCK_PAGES = {"Transform": "transform", "Trainer": "trainer"}
 
-# Keys that no source reads as an attribute of their section: the loader puts them into effect.
-_READ_WHILE_LOADING = {"data.path": "bert_pipeline/settings/config.py"}
 # A change of these is another task, or nothing to a component.
 _REMARKS = {"name": "everything: another output folder", "data.path": "ExampleGen, where the files differ"}
-_MAX_FILES = 4
 
 
 def as_markdown() -> str:
@@ -77,7 +74,7 @@ def as_markdown() -> str:
 def _component_table(settings: Sequence[Setting], given: dict[str, list[str]]) -> list[str]:
     data = dataclasses.replace(reruns.TASK.data, window=2)
     training = dataclasses.replace(reruns.TASK.training, warm_start="latest_blessed")
-    nodes = graphs.graph_of(dataclasses.replace(reruns.TASK, data=data, training=training))
+    nodes = reruns.graph_of(dataclasses.replace(reruns.TASK, data=data, training=training))
     rows = []
     for node in nodes:
         keys = [s.key for s in settings if node.id in given[s.key] and s.key != "name"]
@@ -91,7 +88,7 @@ def _other_verbs() -> list[str]:
     lines = ["\nGraphs of other verbs, made of the same parts:\n"]
     rows = [
         [f"`make {verb}`", node.id, node.kind, _links(node.files) or "TFX's"]
-        for verb, nodes in graphs.other_graphs(reruns.TASK).items()
+        for verb, nodes in reruns.other_graphs(reruns.TASK).items()
         for node in nodes
     ]
     return lines + _table(["verb", "component", "class", "file"], rows)
@@ -100,7 +97,6 @@ def _other_verbs() -> list[str]:
 def _setting_table(settings: Sequence[Setting], given: dict[str, list[str]]) -> list[str]:
     rows = []
     for setting in settings:
-        files = readers.readers_of(setting) or [_READ_WHILE_LOADING[setting.key]]
         default = "required" if setting.default == "required" else f"default {_code(setting.default)}"
         rows.append(
             [
@@ -108,13 +104,12 @@ def _setting_table(settings: Sequence[Setting], given: dict[str, list[str]]) -> 
                 f"{setting.type}, {default}",
                 setting.meaning,
                 _REMARKS.get(setting.key) or ", ".join(given[setting.key]) or "-",
-                _links(files),
             ]
         )
-    return _table(["key", "type", "meaning", "reruns", "read in"], rows)
+    return _table(["key", "type", "meaning", "reruns"], rows)
 
 
-def _job(node: graphs.Node) -> str:
+def _job(node: reruns.Node) -> str:
     """The first line of the docstring of the file that implements a component."""
     own = [file for file in node.files if file.startswith("bert_pipeline/")] or list(node.files)
     text = (PROJECT_ROOT / own[0]).read_text(encoding="utf-8") if own else ""
@@ -135,9 +130,7 @@ def _in_short(keys: Sequence[str]) -> str:
 
 
 def _links(files: Iterable[str]) -> str:
-    found = list(files)
-    shown = [f"[{_short(file)}]({_relative(file)})" for file in found[:_MAX_FILES]]
-    return ", ".join(shown) + (" and others" if len(found) > _MAX_FILES else "")
+    return ", ".join(f"[{_short(file)}]({_relative(file)})" for file in files)
 
 
 def _short(file: str) -> str:

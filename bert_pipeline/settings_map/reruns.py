@@ -1,15 +1,23 @@
-"""Which components a changed setting reruns: found by changing it and building the graph again."""
+"""The graph of a task as data, and which components a changed setting reruns: found by building the graph again."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import inspect
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import bert_task
+from tfx.dsl.components.base.base_node import BaseNode
 
+from bert_pipeline import pipeline
 from bert_pipeline.components import op_audit
-from bert_pipeline.settings_map import graphs
+from bert_pipeline.encoders.resolve import Encoder
+from bert_pipeline.running import label
+from bert_pipeline.settings import config
+from bert_pipeline.settings.paths import run_paths
 from bert_pipeline.settings_map.settings import Setting
 
 # A task in which every part of the graph is there.
@@ -59,14 +67,103 @@ _OTHER_VALUES: Mapping[str, Any] = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One component."""
+
+    id: str
+    given: str
+    """Its parameters and where its inputs come from; equal strings, equal cache keys (contents apart)."""
+
+    files: tuple[str, ...]
+    """Files of the project that implement it, user module included; none: all of it is TFX's."""
+
+    kind: str
+    """Name of its class."""
+
+
+def graph_of(task: bert_task.TaskConfig) -> list[Node]:
+    """What `make pipeline` builds of a task, in order; reads no data and no encoder.
+
+    Args:
+        task: its data need not exist. A `data.window` of more than one has one older span.
+    """
+    data, encoder = task.data, task.encoder
+    files = f"{encoder.handle}/{encoder.computation}"  # of these two a conversion is made
+    parts = pipeline.Parts(
+        loaded=config.LoadedTask(task=task, path=Path("task.toml"), data_dir=Path("/") / data.path),
+        encoder=Encoder(
+            path=files,
+            vocab_path=f"{files}/vocab.txt",
+            lower_case=True,
+            max_seq_length=512,
+            source="",
+            sha256=files,
+        ),
+        paths=run_paths(task.name, out="/out"),
+        schema_pbtxt="",
+        span=pipeline.SpanParts(span=data.span, older_examples=(1,) if data.window > 1 else ()),
+    )
+    return [_node(node) for node in pipeline.task_components(parts)]
+
+
+def other_graphs(task: bert_task.TaskConfig) -> dict[str, list[Node]]:
+    """The graphs of other verbs than `pipeline`, by the verb."""
+    loaded = config.LoadedTask(task=task, path=Path("task.toml"), data_dir=Path("/data"))
+    labelling = label.labelling_components(
+        folder=Path("/texts"), pattern="*.csv", file_format="csv", push_destination=Path("/out")
+    )
+    return {
+        "new-task": [_node(node) for node in pipeline.schema_inference(loaded, span=0)],
+        "label": [_node(node) for node in labelling],
+    }
+
+
+def changed(before: Sequence[Node], after: Sequence[Node]) -> list[str]:
+    """Ids of the components that are given something else, are new, or are gone; in the graph's order."""
+    old, new = {n.id: n.given for n in before}, {n.id: n.given for n in after}
+    order = [*new, *(name for name in old if name not in new)]
+    return [name for name in order if old.get(name) != new.get(name)]
+
+
+def _node(node: BaseNode) -> Node:
+    inputs = {
+        name: getattr(channel, "producer_component_id", None) or str(type(channel).__name__)
+        for name, channel in node.inputs.items()
+    }
+    given = json.dumps([inputs, dict(node.exec_properties)], default=str, sort_keys=True)
+    return Node(id=node.id, given=given, files=_files(node), kind=type(node).__name__)
+
+
+def _files(node: BaseNode) -> tuple[str, ...]:
+    """The project's files among those of the class, its executor, its strategy and its user module."""
+    classes: list[Any] = [type(node), getattr(getattr(node, "executor_spec", None), "executor_class", None)]
+    classes += [value for value in node.exec_properties.values() if inspect.isclass(value)]
+    paths = [inspect.getsourcefile(inspect.unwrap(_of_function(cls))) for cls in classes if cls is not None]
+    paths.append(node.exec_properties.get("module_file"))
+    own = [Path(path).resolve() for path in paths if path]
+    return tuple(
+        dict.fromkeys(
+            str(p.relative_to(config.PROJECT_ROOT))
+            for p in own
+            if p.is_relative_to(config.PROJECT_ROOT) and ".venv" not in p.parts
+        )
+    )
+
+
+def _of_function(cls: Any) -> Any:
+    """The function behind a function component, whose class TFX makes; else the class."""
+    return getattr(cls, "_FUNCTION", cls)
+
+
 def rerun_by(setting: Setting) -> list[str]:
     """Ids of the components that are given something else when a setting changes; what follows them reruns too.
 
     Args:
         setting: of `all_settings`.
     """
-    changed = _with(TASK, setting.key.split("."), _other_value(setting))
-    return graphs.changed(graphs.graph_of(TASK), graphs.graph_of(changed))
+    other = _with(TASK, setting.key.split("."), _other_value(setting))
+    return changed(graph_of(TASK), graph_of(other))
 
 
 def _other_value(setting: Setting) -> Any:

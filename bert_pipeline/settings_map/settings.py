@@ -1,17 +1,21 @@
-"""Every setting of a task file with its type, default and meaning, read off the dataclasses and their docstrings."""
+"""Every setting of a task file, read off the dataclasses and their docstrings; the verb `settings`."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import inspect
 import json
 import textwrap
 import typing
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import bert_task
+
+from bert_pipeline.settings.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +24,6 @@ class Setting:
 
     key: str
     """As in `--set`: training.epochs; evaluation.gates[].metric for one of a list of tables."""
-
-    owner: type
-    """The dataclass that declares it."""
-
-    field: str
-    """Its name there."""
 
     type: str
     default: str
@@ -54,7 +52,7 @@ def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
             yield from _settings(hint, prefix=f"{key}.")
             continue
         text = meanings.get(field.name, "")
-        yield Setting(key, cls, field.name, _type_name(hint), _default(field), text)
+        yield Setting(key, _type_name(hint), _default(field), text)
         if isinstance(item, type) and dataclasses.is_dataclass(item):
             yield from _settings(item, prefix=f"{key}[].")
 
@@ -101,3 +99,27 @@ def _default(field: dataclasses.Field[Any]) -> str:
         inner = ", ".join(f"{key} = {json.dumps(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Prints; returns the exit status.
+
+    Raises:
+        UserError: no key has the word.
+    """
+    if not arguments.word:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the libraries that TFX imports; nothing to do with this page
+            from bert_pipeline.settings_map import page  # it builds graphs, and so imports TFX
+
+        print(page.as_markdown(), end="")
+        return 0
+    found = [setting for setting in all_settings() if arguments.word in setting.key]
+    if not found:
+        raise UserError(
+            f"no setting has {arguments.word!r} in its key; `python -m bert_pipeline settings` lists all"
+        )
+    for setting in found:
+        default = "required" if setting.default == "required" else f"default {setting.default}"
+        print(f"{setting.key}  ({setting.type}, {default})\n    {setting.meaning}")
+    return 0

@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
         "model", nargs="?", default="", help="a version or a model; default: what is in service"
     )
     parser.add_argument("--span", default=None, dest="of_span", help="the models trained on this span")
-    parser.add_argument("--format", choices=("text", "json", "mermaid", "dot"), default="text")
+    parser.add_argument("--format", choices=("text", "json", "mermaid"), default="text")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -16,6 +16,6 @@ def add(verbs: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.settings_map import command
+    from bert_pipeline.settings_map import settings
 
-    return command.main(arguments)
+    return settings.main(arguments)

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from bert_pipeline.components.predictions import Writing, as_line
-from bert_pipeline.history.lineage_picture import Picture
+from bert_pipeline.history.lineage import Picture
 from bert_pipeline.metadata import run_history, run_record
 from bert_pipeline.report import (
     after_run,

@@ -101,3 +101,11 @@ def test_a_chance_has_one_digit_that_counts() -> None:
         "0.7", "0.1", "0.04", "0.0004", "under 0.0001",
     ]  # fmt: skip
     assert sentences.seen_text(math.inf, what="drop") == "no drop would have been seen: too few examples"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.12345, "0.123"), (-0.0001, "0.000"), (None, "-"), (float("nan"), "-")],
+)
+def test_a_cell_of_a_table_has_three_decimals_or_a_dash(value: float | None, expected: str) -> None:
+    assert sentences.in_table(value) == expected
