@@ -229,7 +229,7 @@ def _both(found: Metrics) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_change_of_the_cost_by_hand() -> None:
-    # Of label a: 5 and 0 instead of 0 and 1, and one as wrong as before: (+-5 +- 1) / 4..
+    # Of label a: 5 and 0 instead of 0 and 1, and one as wrong as before: (+-5 +- 1) / 4.
     costs = scores.cost_matrix({"a": {"b": 5.0, "c": 5.0}, "b": {"c": 1.0}}, ("a", "b", "c"))
     ids, new, old = np.array([0, 1, 0, 2]), np.array([1, 1, 1, 2]), np.array([0, 2, 2, 2])
     found = Metrics(Answers(("a", "b", "c"), ids, np.eye(3)[new], np.eye(3)[old]), costs)
