@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 from bert_task import GateConfig
 
-from bert_pipeline.judging import comparisons, gates, power
-from bert_pipeline.judging.answers import Answers, Slice
-from bert_pipeline.judging.comparisons import Comparison
+from bert_pipeline.judging import comparisons, gates, intervals, power
+from bert_pipeline.judging.answers import Answers
 from bert_pipeline.judging.gates import Terms, Verdict
-from bert_pipeline.judging.intervals import Interval
-from bert_pipeline.judging.measures import Change, Gap
 from tests.error_rates import DIFFERENT, draw
 
 LABELS = ("neg", "pos")
@@ -251,80 +248,74 @@ def test_a_bound_on_a_column_that_held_is_one_line() -> None:
     assert judged(found, GateConfig("accuracy", slice="part", min=0.7)).held == ()
 
 
-def compared(
-    metric: str, kind: str, allowed: float, found: Change | Gap, *, name: str = "", count: int = 20
-) -> Comparison:
-    gate = GateConfig(metric, slice="part" if name else "", **{kind: allowed})
-    values = (found.here, found.rest) if isinstance(found, Gap) else (0.765, 0.77)
-    return Comparison(gate, kind, Slice(name, (), np.arange(count)), 0.2, 0.002, values, found, 400)
-
-
-GAP = Gap(0.7, 0.9, Interval(0.5, 0.171, 0.829), 0.002)
-CHANGED = Change(-0.005, 0.3, 0.7, 0.01, num_examples=190, num_different=28)
-FEW = Change(-0.005, 0.3, 0.7, 0.01, num_examples=4, num_different=0)
-SAME = Change(0.0, 1.0, 1.0, 0.0, num_examples=190, num_different=28)
-
-
-@pytest.mark.parametrize(
-    ("metric", "kind", "allowed", "found", "smallest"),
-    [
-        # By test_power.py: 20 examples of which 0.9 are right elsewhere, and 28 of 190 that differ.
-        *((metric, "max_gap", 0.1, GAP, 0.21) for metric in ("accuracy", "recall/a", "precision/a", "macro_f1")),
-        # 2.4865 standard errors, of which 1.645 lie between the value and its lower end: 0.2.
-        ("loss", "max_gap", 0.1, GAP, 2.4865 * 0.2),
-        *((metric, "max_drop", 0.02, CHANGED, 0.075) for metric in ("accuracy", "recall/a")),
-        # Beyond what is allowed, or beyond noise.
-        *((metric, "max_drop", 0.02, CHANGED, 0.02 + 0.8416 * 0.01) for metric in ("precision/a", "auc")),
-        *((metric, "max_drop", 0.0, CHANGED, 2.4865 * 0.01) for metric in ("macro_f1", "loss", "calibration_error")),
-        # No draw is rare enough, which the spread of a mean does not know.
-        *((metric, "max_drop", 0.02, FEW, math.inf) for metric in ("accuracy", "macro_f1", "expected_cost")),
-        ("auc", "max_drop", 0.02, FEW, 0.02 + 0.8416 * 0.01),
-        ("macro_f1", "max_drop", 0.02, SAME, 0.075),
-    ],
-)  # fmt: skip
-def test_what_a_comparison_sees_depends_on_its_metric(
-    metric: str, kind: str, allowed: float, found: Change | Gap, smallest: float
-) -> None:
-    each = compared(metric, kind, allowed, found, name="part=b" if kind == "max_gap" else "")
-    assert comparisons.smallest_seen(each, 0.05) == pytest.approx(smallest, abs=1e-4)
-
-
-def test_a_comparison_of_a_slice_is_told_beside_the_rest() -> None:
-    each = compared("accuracy", "max_gap", 0.1, GAP, name="part=b")
-    assert each.sentence(0.002) == (
-        "accuracy on part=b (20 examples) is 0.70, 0.20 behind the rest's 0.90 (allowed 0.10; p 0.002)"
+def test_a_bound_from_above_wants_the_upper_end() -> None:
+    found = answers((80, "a", True, True), (20, "a", False, False))
+    assert judged(found, GateConfig("accuracy", max=0.8)).refusals == ()
+    assert judged(found, GateConfig("accuracy", max=0.79)).refusals == (
+        "accuracy on all data is 0.80, above the bound 0.79 (by 0.01)",
     )
-    assert list(comparisons.held_sentences([(each, 0.05)])) == [
-        "accuracy on part=b 0.70 against the rest's 0.90; a gap of 0.21 or more would have been seen (80 %)"
-    ]
-    rise = compared("loss", "max_rise", 0.0, CHANGED)
-    assert rise.sentence(0.04) == (
-        "loss on all data is 0.765, 0.005 above the baseline's 0.770 (allowed 0.00; p 0.04)"
+    # Wilson, one-sided at 95 %: up to 0.8569; two-sided it would be 0.8666.
+    assert judged(found, GateConfig("accuracy", max=0.86, confidence=0.95)).held == (
+        "accuracy on all data 0.80 [0.71 to 0.87], at most 0.86",
+    )
+    assert judged(found, GateConfig("accuracy", max=0.85, confidence=0.95)).refusals
+    parts = answers((30, "a", True, True), (20, "b", True, True), (10, "b", False, True))
+    assert judged(parts, GateConfig("accuracy", slice="part", max=1.0)).held == (
+        "accuracy on each part, 2 slices, the nearest part=a: 1.00 [0.89 to 1.00], at most 1.00",
     )
 
 
-def test_a_bound_that_held_on_several_slices_says_between_what_it_sees() -> None:
-    better = Change(0.0, 1.0, 1.0, 0.01, num_examples=2000, num_different=300)
-    group = [
-        (compared("accuracy", "max_drop", 0.1, found, name=f"part={name}", count=count), 0.05)
-        for name, count, found in (
-            ("few", 4, FEW),
-            ("some", 190, CHANGED),
-            ("many", 2000, better),
-            ("no", 3, FEW),
-        )
+def test_the_number_of_examples_is_bounded_as_it_is() -> None:
+    found = answers((30, "a", True, True), (20, "b", True, True))
+    assert judged(found, GateConfig("example_count", slice="part", min=20, max=30)).refusals == ()
+    assert judged(found, GateConfig("example_count", slice="part", min=21)).refusals == (
+        "example_count on part=b is 20, below the bound 21 (by 1)",
+    )
+    assert judged(found, GateConfig("accuracy", slice="part", min=0.5, min_examples=20)).notes == ()
+    missing = GateConfig("accuracy", slice="part=c", min=0.5), GateConfig("macro_f1", slice="part=c", min=0.5)
+    assert len(judged(found, *missing).refusals) == 1
+
+
+def test_a_gain_of_the_loss_is_a_fall() -> None:
+    better = answers((80, "a", True, True), (10, "a", True, False), (10, "a", False, False))
+    # 10 of 100 fall from ln 10 to -ln 0.9: 0.2197, and one-sided at 95 % 1.66 * 0.0662 less: 0.1097.
+    assert judged(better, GateConfig("loss", min_gain=0.21)).held == (
+        "loss on all data 0.33 against 0.54, better by 0.21 at least",
+    )
+    assert judged(better, GateConfig("loss", min_gain=0.22)).refusals
+    assert judged(better, GateConfig("loss", min_gain=0.1, confidence=0.95)).refusals == ()
+    assert judged(better, GateConfig("loss", min_gain=0.12, confidence=0.95)).refusals
+    worse = answers((80, "a", True, True), (10, "a", False, True), (10, "a", False, False))
+    assert judged(worse, GateConfig("loss", min_gain=0.0)).refusals
+    assert judged(answers((10, "a", True, True)), GateConfig("loss", min_gain=0.0)).refusals == ()
+
+
+def test_the_three_worst_slices_are_shown_the_worst_first() -> None:
+    parts = [(20 - 2 * i, f"p{i}", True, True) for i in range(5)]
+    found = answers(*parts, *((2 * i, f"p{i}", False, True) for i in range(5)), (200, "good", True, True))
+    verdict = judged(found, GateConfig("accuracy", slice="part", max_gap=0.9))
+    assert [line.split(" is ")[0] for line in verdict.behind] == [
+        f"accuracy on part=p{i} (20 examples)" for i in (4, 3, 2)
     ]
-    ends = [power.smallest_share_drop(n, k, level=0.05, allowed=0.1) for n, k in ((2000, 300), (190, 28))]
-    assert ends == pytest.approx([0.11, 0.13])
-    few = "too few examples to see any drop: part=few (4), part=no (3)"
-    assert list(comparisons.held_sentences(group)) == [
-        "accuracy on each part, 4 slices; a drop of 0.11 on part=many to 0.13 on part=some would have been seen "
-        f"(80 %); {few}"
-    ]
-    assert list(comparisons.held_sentences(group[:2])) == [
-        "accuracy on each part, 2 slices; a drop of 0.13 on part=some would have been seen (80 %); "
-        "too few examples to see any drop: part=few (4)"
-    ]
-    assert list(comparisons.held_sentences([group[0], group[3]])) == [
-        f"accuracy on each part, 2 slices; {few}"
-    ]
+    assert verdict.refusals == ()
+    alone = judged(answers((20, "a", True, True)), GateConfig("accuracy", slice="part", max_gap=0.1))
+    assert (alone.behind, alone.refusals, alone.notes, alone.held) == ((), (), (), ())
+    assert judged(found, GateConfig("recall/pos", slice="part", max_gap=0.1)).notes == (
+        "recall/pos is not defined on, and was not compared: part=good, part=p0, part=p1, part=p2, part=p3, part=p4",
+    )
+
+
+def test_each_metric_of_each_slice_has_its_interval_where_the_task_wants_them() -> None:
+    found = answers((30, "a", True, True), (10, "b", False, True))
+    known = gates.Judge(found, terms=Terms(LABELS, {}, (), slices=("part",))).intervals()
+    assert list(known) == ["", "part=a", "part=b"]
+    names = ["accuracy", "macro_f1", "auc", "calibration_error", "loss"]
+    names += [f"{kind}/{label}" for kind in ("precision", "recall") for label in LABELS]
+    assert [list(known[""][kind]) for kind in ("metrics", "changes")] == [names, names]
+    assert known[""]["changes"]["accuracy"] == intervals.paired_share_interval(0, 10, 40)
+    assert known["part=a"]["metrics"]["accuracy"] == intervals.share_interval(30, 30)
+    assert gates.Judge(found, terms=Terms(LABELS, {}, (), intervals=False)).intervals() == {}
+    alone = Answers(LABELS, found.label_ids, found.candidate, None, found.columns)
+    assert gates.Judge(alone, terms=Terms(LABELS, {}, ())).intervals()[""]["changes"] == {}
+    costly = gates.Judge(found, terms=Terms(LABELS, {"neg": {"pos": 2.0}}, ())).intervals()
+    assert costly[""]["metrics"]["expected_cost"].value == 0.5
