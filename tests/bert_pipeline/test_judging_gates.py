@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
-from bert_task import GateConfig
+from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
 
 from bert_pipeline.judging import comparisons, gates, intervals, power
 from bert_pipeline.judging.answers import Answers
@@ -84,6 +85,9 @@ def test_a_rise_of_the_loss_is_refused_and_a_fall_is_not() -> None:
     assert "loss on all data is" in judged(worse, GateConfig("loss", max_rise=0.1)).refusals[0]
     better = answers((60, "a", True, True), (40, "a", True, False))
     assert judged(better, GateConfig("loss", max_rise=0.1)).refusals == ()
+    rise = 0.4 * math.log(9)  # of 40 in 100, from -ln 0.9 to -ln 0.1
+    assert judged(worse, GateConfig("loss", max_rise=rise + 0.001)).refusals == ()
+    assert judged(worse, GateConfig("loss", max_rise=rise - 0.001)).refusals
 
 
 def test_a_gain_must_be_measured_or_with_confidence_sure() -> None:
@@ -232,6 +236,17 @@ def test_terms_travel_as_json() -> None:
     assert gates.terms_from_json(gates.terms_to_json(terms)) == terms
 
 
+def test_the_terms_of_a_task_are_its_settings() -> None:
+    gate = GateConfig("loss", max=1.0)
+    data = DataConfig(path=".", text=("text",), label="l", labels=LABELS, files={})
+    evaluation = EvaluationConfig(gates=(gate,), slices=("part",), costs={"neg": {"pos": 2.0}})
+    task = TaskConfig(name="t", description="", data=data, evaluation=evaluation)
+    expected = Terms(LABELS, {"neg": {"pos": 2.0}}, (gate,), slices=("part",), label_column="l")
+    assert gates.terms_of(task) == expected
+    silent = dataclasses.replace(task, evaluation=dataclasses.replace(evaluation, intervals="none"))
+    assert gates.terms_of(silent) == dataclasses.replace(expected, intervals=False)
+
+
 def test_weights_are_shared_by_hand() -> None:
     found = answers((30, "a", True, True), (30, "b", True, True))
     judge = gates.Judge(found, terms=Terms(LABELS, {}, (), slices=("part",)))
@@ -287,7 +302,9 @@ def test_a_gain_of_the_loss_is_a_fall() -> None:
     assert judged(better, GateConfig("loss", min_gain=0.12, confidence=0.95)).refusals
     worse = answers((80, "a", True, True), (10, "a", False, True), (10, "a", False, False))
     assert judged(worse, GateConfig("loss", min_gain=0.0)).refusals
-    assert judged(answers((10, "a", True, True)), GateConfig("loss", min_gain=0.0)).refusals == ()
+    assert judged(answers((10, "a", True, True)), GateConfig("loss", min_gain=0.0)).held == (
+        "loss on all data 0.11 against 0.11, better by 0.00 at least",
+    )
 
 
 def test_the_three_worst_slices_are_shown_the_worst_first() -> None:
