@@ -118,9 +118,20 @@ def test_one_right_and_one_wrong_are_as_unsure_as_can_be() -> None:
     assert means.auc_error(ids, probabilities, parts) == pytest.approx(math.sqrt(0.5 / 4 + 1 / 24 / 4))
 
 
+def test_two_examples_of_three_labels_have_an_unsure_auc_of_1() -> None:
+    ids, probabilities = np.array([0, 2]), np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
+    parts, value = means.contributions("auc", ids, probabilities)
+    assert (value, parts.tolist()) == (1.0, [1.0, 1.0])
+    # Of two labels, var(1, 0, 1) / 3 = 1/9 each.
+    assert means.auc_error(ids, probabilities, parts) == pytest.approx(math.sqrt(2 / 9) / 2)
+
+
 def test_the_auc_of_one_label_is_not_defined() -> None:
-    parts, value = means.contributions("auc", np.array([1, 1]), np.array([[0.4, 0.6], [0.3, 0.7]]))
+    ids, probabilities = np.array([1, 1]), np.array([[0.4, 0.6], [0.3, 0.7]])
+    parts, value = means.contributions("auc", ids, probabilities)
     assert math.isnan(value) and np.isnan(parts).all()
+    assert means.auc_error(ids, probabilities, np.array([0.5, 0.7])) == pytest.approx(0.1 / math.sqrt(2))
+    assert not means.auc_by_chance(Answers(("a", "b"), ids, probabilities, probabilities[::-1])).any()
 
 
 def test_the_calibration_error_sums_the_gaps_of_each_bin() -> None:
