@@ -222,10 +222,17 @@ def test_a_mean_has_students_interval_and_few_examples_a_swap_of_answers() -> No
     change = Metrics(Answers(("a", "b"), np.array([0, 0]), new, old), np.ones((2, 2))).change("loss")
     assert change.value == pytest.approx(0.1)
     assert (change.p_lower, change.p_higher) == pytest.approx((3 / 4, 1 / 2), abs=0.05)
+    as_high = np.count_nonzero(means.mean_by_chance(np.array([0.3, -0.1])) > 0.05)
+    assert change.p_higher == pytest.approx((1 + as_high) / 2001)
     assert change.spread == pytest.approx(0.2 / math.sqrt(2))
     assert (change.num_examples, change.num_different) == (2, 2)
-    found = made(600, drop=0.02)
-    parts = [-np.log(each[np.arange(600), found.answers.label_ids]) for each in _both(found)]
+    found = made(500, drop=0.02)
+    parts = [-np.log(each[np.arange(500), found.answers.label_ids]) for each in _both(found)]
+    by_chance = means.mean_by_chance(parts[0] - parts[1])
+    drawn = intervals.drawn_p_value((parts[0] - parts[1]).mean(), by_chance)
+    assert found.change("loss").p_lower == pytest.approx(drawn)
+    found = made(501, drop=0.02)
+    parts = [-np.log(each[np.arange(501), found.answers.label_ids]) for each in _both(found)]
     test = stats.ttest_rel(*parts, alternative="less")
     change = found.change("loss")
     assert (change.value, change.p_lower) == pytest.approx((parts[0].mean() - parts[1].mean(), test.pvalue))
@@ -240,15 +247,15 @@ def _both(found: Metrics) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_change_of_the_cost_by_hand() -> None:
-    # Of label a: 5 and 0 instead of 0 and 1, and one as wrong as before: (+-5 +- 1) / 4.
+    # Of label a: 5 and 0 instead of 0 and 1, and one as wrong as before: (+-5 +- 1) / 5.
     costs = scores.cost_matrix({"a": {"b": 5.0, "c": 5.0}, "b": {"c": 1.0}}, ("a", "b", "c"))
-    ids, new, old = np.array([0, 1, 0, 2]), np.array([1, 1, 1, 2]), np.array([0, 2, 2, 2])
+    ids, new, old = (np.array(each) for each in ([0, 1, 0, 2, 2], [1, 1, 1, 2, 2], [0, 2, 2, 2, 2]))
     found = Metrics(Answers(("a", "b", "c"), ids, np.eye(3)[new], np.eye(3)[old]), costs)
     change = found.change("expected_cost")
-    assert change.value == 1.0
+    assert change.value == pytest.approx(0.8)
     assert (change.p_lower, change.p_higher) == pytest.approx((3 / 4, 1 / 2), abs=0.05)
-    assert change.spread == pytest.approx(math.sqrt(26) / 4, rel=0.05)
-    assert (change.num_examples, change.num_different) == (4, 2)
+    assert change.spread == pytest.approx(math.sqrt(26) / 5, rel=0.05)
+    assert (change.num_examples, change.num_different) == (5, 2)
 
 
 def test_equal_answers_of_ten_examples_may_hide_a_change_of_the_cost() -> None:
