@@ -380,6 +380,9 @@ def test_the_gap_of_a_share_is_newcombes_and_fishers_and_that_of_a_cost_alike() 
     assert p_value == pytest.approx(stats.hypergeom.sf(2, 50, 5, 10), abs=0.015)
     # Beta(3.5, 7.5) less Beta(2.5, 38.5): 0.257 +- 1.96 * 0.139.
     assert (known.low, known.high) == pytest.approx((-0.01, 0.53), abs=0.04)
+    table, other = np.array([[8.0, 2], [0, 0]]), np.array([[40.0, 0], [0, 0]])  # the only 2 of 50 among 10
+    p_value = counts.compare_counts("expected_cost", table, other, **how)[1]
+    assert p_value == pytest.approx(10 * 9 / (50 * 49), abs=0.015)
     known, p_value = counts.compare_counts("recall/b", table, other, **how)
     assert math.isnan(known.value) and p_value == 1.0
 
