@@ -109,14 +109,12 @@ def test_the_smallest_change_that_is_seen_is_the_first_of_a_small_p_value():
 def test_where_no_draw_lies_as_far_the_p_value_is_fishers_exact_bound():
     # Twice the smaller tail, times the number of values; the smaller one is a rise, one of a new value, and a fall.
     risen = drift_chance.p_value_of_counts({"a": 12, "b": 8}, {"a": 50, "b": 950})
-    assert risen == pytest.approx(2 * 2 * stats.hypergeom.sf(11, 1020, 62, 20))
-    assert drift_chance.p_value_of_counts({"a": 15, "new": 5}, {"a": 1000}) == pytest.approx(
-        2 * 2 * stats.hypergeom.sf(4, 1020, 5, 20)
-    )
-    fallen = drift_chance.p_value_of_counts(
-        {"b": 10, "c": 10, "d": 10, "e": 10}, {"a": 500, "b": 125, "c": 125, "d": 125, "e": 125}
-    )
-    assert fallen == pytest.approx(2 * 5 * stats.hypergeom.cdf(0, 1040, 500, 40))
+    assert risen == pytest.approx(2 * 2 * stats.hypergeom.sf(11, 1020, 62, 20), abs=0)
+    new = drift_chance.p_value_of_counts({"a": 15, "new": 5}, {"a": 1000})
+    assert new == pytest.approx(2 * 2 * stats.hypergeom.sf(4, 1020, 5, 20), abs=0)
+    before = {"a": 500, "b": 125, "c": 125, "d": 125, "e": 125}
+    fallen = drift_chance.p_value_of_counts(dict.fromkeys("bcde", 10), before)
+    assert fallen == pytest.approx(2 * 5 * stats.hypergeom.cdf(0, 1040, 500, 40), abs=0)
 
 
 def test_a_rare_level_has_a_normal_quantile_and_others_a_draw():
@@ -131,6 +129,7 @@ def test_a_rare_level_has_a_normal_quantile_and_others_a_draw():
     distances = drift_chance._distances((330, 660, 110), 100, 1000)
     assert [bool((abs(distances - each) < 1e-12).any()) for each in seen] == [False, False, True, True]
     assert drift_chance.smallest_seen_of_counts({"a": 2}, {"b": 2}, level=0.001) == 1.0
+    assert drift_chance.smallest_seen_of_counts({"a": 1}, {"b": 1}, level=0.01) == 1.0  # no draw lies further
 
 
 def test_as_few_draws_lie_as_far_as_the_level_allows():
