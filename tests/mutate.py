@@ -26,7 +26,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -92,7 +91,7 @@ def _check(only: str, sample: int) -> int:
     import scipy.stats  # noqa: F401 - once, for all children
     import sklearn.metrics  # noqa: F401
 
-    stem, lines = only.partition(".")[0], (ROOT / LIST).read_text(encoding="utf-8").splitlines()
+    stem, lines = re.split(r"\W", only)[0], (ROOT / LIST).read_text(encoding="utf-8").splitlines()
     listed = [line for line in lines if line.startswith(stem) and line[:1] not in ("", "#")]
     files = [file for file in TESTS if Path(file).name.startswith(stem)]
     mutants = {name: (file, code) for file in files for name, code in _mutants(file)}
@@ -149,8 +148,8 @@ def _mutants(file: str) -> Iterator[tuple[str, str]]:
             yield name + (f" #{seen[name]}" if seen[name] > 1 else ""), code
 
 
-def _holds(node: Any, place: tuple[int, int]) -> bool:
-    return node and (node.lineno, node.col_offset) <= place < (node.end_lineno, node.end_col_offset)
+def _holds(node: ast.expr | ast.stmt | None, place: tuple[int, int]) -> bool:
+    return bool(node) and (node.lineno, node.col_offset) <= place < (node.end_lineno, node.end_col_offset)
 
 
 def _limit(file: str) -> float:
