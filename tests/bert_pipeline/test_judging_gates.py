@@ -151,6 +151,9 @@ def test_a_slice_behind_the_rest_is_refused_and_noise_is_not() -> None:
     verdict = judged(found, GateConfig("accuracy", slice="part", max_gap=0.2))
     assert [line.split(" is ")[0] for line in verdict.refusals] == ["accuracy on part=b (30 examples)"]
     assert verdict.behind[0] == verdict.refusals[0]
+    assert len(verdict.behind) == 2  # b and d; a and c are ahead
+    equal = answers((20, "a", True, True), (20, "b", True, True))
+    assert judged(equal, GateConfig("accuracy", slice="part", max_gap=0.2)).behind == ()
     assert any(note.startswith("within noise, not refused: accuracy on part=d (3") for note in verdict.notes)
 
 
