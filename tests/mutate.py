@@ -35,7 +35,7 @@ COSMIC_RAY = "cosmic-ray==8.7.0"
 # Each file, and the tests that run on a change of it, the likeliest to notice first.
 TESTS = {
     "judging/comparisons": "comparisons judging_gates",
-    "judging/counts": "measures judging_gates",
+    "judging/counts": "counts measures judging_gates",
     "judging/gates": "judging_gates comparisons",
     "judging/intervals": "intervals judging_gates measures",
     "judging/means": "measures judging_gates",
