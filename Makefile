@@ -58,7 +58,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test test-other story test-all test-serving soak bench error-rates lint format doctor lock clean
+.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test test-other story test-all test-serving soak bench error-rates mutate lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ bench: setup ## run the measurements
 
 error-rates: setup ## how often gates and monitor are wrong, by simulation: 1 where a rate leaves its band (long)
 	@$(VENV_PYTHON) -m tests.error_rates $(ARGS)
+
+mutate: setup ## change the arithmetic of gates and drift, one thing at a time: 1 where no test notices (long): ARGS="--only power --sample 50"
+	@$(VENV_PYTHON) -m tests.mutate $(ARGS)
 
 lint: setup ## check style (ruff) and types (mypy)
 	@$(VENV_PYTHON) -m ruff check . && $(VENV_PYTHON) -m ruff format --check . && $(VENV_PYTHON) -m mypy

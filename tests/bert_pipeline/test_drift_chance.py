@@ -106,6 +106,42 @@ def test_the_smallest_change_that_is_seen_is_the_first_of_a_small_p_value():
     assert max(hidden) < min(told)
 
 
+def test_where_no_draw_lies_as_far_the_p_value_is_fishers_exact_bound():
+    # Twice the smaller tail, times the number of values; the smaller one is a rise, one of a new value, and a fall.
+    risen = drift_chance.p_value_of_counts({"a": 12, "b": 8}, {"a": 50, "b": 950})
+    assert risen == pytest.approx(2 * 2 * stats.hypergeom.sf(11, 1020, 62, 20), abs=0)
+    new = drift_chance.p_value_of_counts({"a": 15, "new": 5}, {"a": 1000})
+    assert new == pytest.approx(2 * 2 * stats.hypergeom.sf(4, 1020, 5, 20), abs=0)
+    before = {"a": 500, "b": 125, "c": 125, "d": 125, "e": 125}
+    fallen = drift_chance.p_value_of_counts(dict.fromkeys("bcde", 10), before)
+    assert fallen == pytest.approx(2 * 5 * stats.hypergeom.cdf(0, 1040, 500, 40), abs=0)
+
+
+def test_a_rare_level_has_a_normal_quantile_and_others_a_draw():
+    now, before = {"a": 30, "b": 60, "c": 10}, {"a": 300, "b": 600, "c": 100}
+    seen = [
+        drift_chance.smallest_seen_of_counts(now, before, level=level)
+        for level in (0.001, 0.0048, 0.005, 0.0052)
+    ]
+    # The largest error is that of a share of 0.6; two sides of three values.
+    error = (0.6 * 0.4 * (1 / 100 + 1 / 1000)) ** 0.5
+    assert seen[:2] == pytest.approx([stats.norm.isf(0.001 / 6) * error, stats.norm.isf(0.0048 / 6) * error])
+    distances = drift_chance._distances((330, 660, 110), 100, 1000)
+    assert [bool((abs(distances - each) < 1e-12).any()) for each in seen] == [False, False, True, True]
+    assert drift_chance.smallest_seen_of_counts({"a": 2}, {"b": 2}, level=0.001) == 1.0
+    assert drift_chance.smallest_seen_of_counts({"a": 1}, {"b": 1}, level=0.01) == 1.0  # no draw lies further
+
+
+def test_as_few_draws_lie_as_far_as_the_level_allows():
+    now = dict(zip("abcdefgh", (311, 97, 203, 151, 89, 47, 59, 40), strict=True))
+    before = dict(zip("abcdefgh", (301, 107, 193, 161, 79, 57, 49, 62), strict=True))
+    seen = drift_chance.smallest_seen_of_counts(now, before, level=0.0075)
+    distances = drift_chance._distances(tuple(now[k] + before[k] for k in now), 997, 1009)
+    nearer = distances[distances < seen - 1e-9].max()
+    as_far = [int((distances >= each - 1e-9).sum()) for each in (seen, nearer)]
+    assert (1 + as_far[0]) / 2001 <= 0.0075 < (1 + as_far[1]) / 2001
+
+
 def test_the_smallest_shift_that_is_seen_is_kolmogorovs_quantile():
     shift = drift_chance.smallest_seen(num_now=100, num_before=1000, level=0.01)
     assert stats.kstwo.sf(shift, 91) == pytest.approx(0.01)

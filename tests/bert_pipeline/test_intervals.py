@@ -75,6 +75,63 @@ def test_draws_are_counted_and_beyond_them_their_tail_says_more() -> None:
     assert intervals.drawn_interval(0.5, draws) == Interval(0.5, pytest.approx(-0.95), pytest.approx(1.45))
 
 
+def test_ten_draws_are_counted_and_of_fewer_the_normal_tail_is_taken() -> None:
+    draws = np.arange(100.0)
+    assert intervals.drawn_p_value(9.0, draws) == 11 / 101
+    assert intervals.drawn_p_value(8.0, draws) == pytest.approx(stats.norm.cdf((8 - 49.5) / draws.std()))
+    # Five of 100 at 0, and a long tail above: the normal tail, 0.27, is more than ten of them would be.
+    assert intervals.drawn_p_value(0.0, np.repeat([0.0, 1, 10], [5, 85, 10])) == 10 / 100
+    assert intervals.drawn_p_value(-1.0, np.zeros(9)) == 1 / 10
+    assert intervals.drawn_p_value(0.0, np.array([math.nan, math.inf])) == 1.0
+    assert intervals.drawn_p_value(0.0, np.array([0.0] * 12 + [math.nan])) == 1.0
+    assert (
+        intervals.drawn_p_value(0.1 + 0.2, np.array([0.3] * 10 + [1.0] * 10)) == 11 / 21
+    )  # but for the last bit
+
+
+def test_an_interval_of_draws_holds_the_value_whichever_side_they_lie_on() -> None:
+    draws = np.linspace(0, 1, 1001)
+    assert intervals.drawn_interval(0.5, draws, confidence=0.9) == Interval(
+        0.5, pytest.approx(0.05), pytest.approx(0.95)
+    )
+    # Their own quantiles, and as far around the value as they lie around their mean.
+    assert intervals.drawn_interval(0.9, draws, confidence=0.9) == Interval(
+        0.9, pytest.approx(0.05), pytest.approx(1.35)
+    )
+    assert intervals.drawn_interval(0.1, draws, confidence=0.9) == Interval(
+        0.1, pytest.approx(-0.35), pytest.approx(0.95)
+    )
+    assert not intervals.drawn_interval(0.1, np.array([math.nan])).is_known
+    assert not intervals.drawn_interval(math.nan, draws).is_known
+
+
+def test_half_of_an_interval_and_one_that_lacks_an_end() -> None:
+    assert Interval(0.5, 0.3, 0.9).half_width == pytest.approx(0.3)
+    assert [Interval(*each).is_known for each in ((0.5, 0.3, 0.9), (math.nan, 0.3, 0.9), (0.5, 0.3))] == [
+        True, False, False,
+    ]  # fmt: skip
+    assert not Interval(0.5, math.nan, 0.9).is_known
+    assert not intervals.paired_share_interval(0, 0, 0).is_known
+
+
+def test_two_examples_have_a_mean_and_one_has_not() -> None:
+    # t with one degree of freedom is Cauchy's: cdf(-2) = 1/2 - atan(2) / pi; the error of -3 and -1 is 1.
+    assert intervals.mean_p_value(np.array([-3.0, -1.0])) == pytest.approx(0.5 - math.atan(2) / math.pi)
+    found = intervals.mean_interval(np.array([-3.0, -1.0]), value=-2.0, confidence=0.5)
+    assert (found.low, found.high) == pytest.approx((-3.0, -1.0))  # a quarter of Cauchy's lies beyond 1
+    assert intervals.mean_p_value(np.array([])) == 1.0
+    assert intervals.mean_p_value(np.array([math.nan, 1.0])) == 1.0
+
+
+def test_a_change_that_the_interval_would_not_hold_widens_it() -> None:
+    # 99 of 100 gained: (100 - 1) / 102 and a little; the value 0.99 lies above that.
+    found = intervals.paired_share_interval(99, 0, 100, confidence=0.05)
+    middle, half = 99 / 102, 0.0627068 * math.sqrt((101 / 102 - (99 / 102) ** 2) / 102)
+    assert (found.value, found.low, found.high) == pytest.approx((0.99, middle - half, 0.99))
+    found = intervals.paired_share_interval(0, 99, 100, confidence=0.05)
+    assert (found.value, found.low, found.high) == pytest.approx((-0.99, -0.99, half - middle))
+
+
 def test_holm_by_hand() -> None:
     # Sorted 0.01, 0.02, 0.03, 0.2 times 4, 3, 2, 1; none under the one before.
     assert intervals.holm([0.02, 0.2, 0.01, 0.03]) == pytest.approx([0.06, 0.2, 0.04, 0.06])

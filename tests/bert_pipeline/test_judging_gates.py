@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
-from bert_task import GateConfig
+from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
 
-from bert_pipeline.judging import comparisons, gates, power
+from bert_pipeline.judging import comparisons, gates, intervals, power
 from bert_pipeline.judging.answers import Answers
 from bert_pipeline.judging.gates import Terms, Verdict
 from tests.error_rates import DIFFERENT, draw
@@ -84,6 +85,9 @@ def test_a_rise_of_the_loss_is_refused_and_a_fall_is_not() -> None:
     assert "loss on all data is" in judged(worse, GateConfig("loss", max_rise=0.1)).refusals[0]
     better = answers((60, "a", True, True), (40, "a", True, False))
     assert judged(better, GateConfig("loss", max_rise=0.1)).refusals == ()
+    rise = 0.4 * math.log(9)  # of 40 in 100, from -ln 0.9 to -ln 0.1
+    assert judged(worse, GateConfig("loss", max_rise=rise + 0.001)).refusals == ()
+    assert judged(worse, GateConfig("loss", max_rise=rise - 0.001)).refusals
 
 
 def test_a_gain_must_be_measured_or_with_confidence_sure() -> None:
@@ -147,6 +151,9 @@ def test_a_slice_behind_the_rest_is_refused_and_noise_is_not() -> None:
     verdict = judged(found, GateConfig("accuracy", slice="part", max_gap=0.2))
     assert [line.split(" is ")[0] for line in verdict.refusals] == ["accuracy on part=b (30 examples)"]
     assert verdict.behind[0] == verdict.refusals[0]
+    assert len(verdict.behind) == 2  # b and d; a and c are ahead
+    equal = answers((20, "a", True, True), (20, "b", True, True))
+    assert judged(equal, GateConfig("accuracy", slice="part", max_gap=0.2)).behind == ()
     assert any(note.startswith("within noise, not refused: accuracy on part=d (3") for note in verdict.notes)
 
 
@@ -232,6 +239,17 @@ def test_terms_travel_as_json() -> None:
     assert gates.terms_from_json(gates.terms_to_json(terms)) == terms
 
 
+def test_the_terms_of_a_task_are_its_settings() -> None:
+    gate = GateConfig("loss", max=1.0)
+    data = DataConfig(path=".", text=("text",), label="l", labels=LABELS, files={})
+    evaluation = EvaluationConfig(gates=(gate,), slices=("part",), costs={"neg": {"pos": 2.0}})
+    task = TaskConfig(name="t", description="", data=data, evaluation=evaluation)
+    expected = Terms(LABELS, {"neg": {"pos": 2.0}}, (gate,), slices=("part",), label_column="l")
+    assert gates.terms_of(task) == expected
+    silent = dataclasses.replace(task, evaluation=dataclasses.replace(evaluation, intervals="none"))
+    assert gates.terms_of(silent) == dataclasses.replace(expected, intervals=False)
+
+
 def test_weights_are_shared_by_hand() -> None:
     found = answers((30, "a", True, True), (30, "b", True, True))
     judge = gates.Judge(found, terms=Terms(LABELS, {}, (), slices=("part",)))
@@ -246,3 +264,78 @@ def test_a_bound_on_a_column_that_held_is_one_line() -> None:
         "accuracy on each part, 2 slices, the nearest part=b: 0.67 [0.49 to 0.81], at least 0.60",
     )
     assert judged(found, GateConfig("accuracy", slice="part", min=0.7)).held == ()
+
+
+def test_a_bound_from_above_wants_the_upper_end() -> None:
+    found = answers((80, "a", True, True), (20, "a", False, False))
+    assert judged(found, GateConfig("accuracy", max=0.8)).refusals == ()
+    assert judged(found, GateConfig("accuracy", max=0.79)).refusals == (
+        "accuracy on all data is 0.80, above the bound 0.79 (by 0.01)",
+    )
+    # Wilson, one-sided at 95 %: up to 0.8569; two-sided it would be 0.8666.
+    assert judged(found, GateConfig("accuracy", max=0.86, confidence=0.95)).held == (
+        "accuracy on all data 0.80 [0.71 to 0.87], at most 0.86",
+    )
+    assert judged(found, GateConfig("accuracy", max=0.85, confidence=0.95)).refusals
+    parts = answers((30, "a", True, True), (20, "b", True, True), (10, "b", False, True))
+    assert judged(parts, GateConfig("accuracy", slice="part", max=1.0)).held == (
+        "accuracy on each part, 2 slices, the nearest part=a: 1.00 [0.89 to 1.00], at most 1.00",
+    )
+
+
+def test_the_number_of_examples_is_bounded_as_it_is() -> None:
+    found = answers((30, "a", True, True), (20, "b", True, True))
+    assert judged(found, GateConfig("example_count", slice="part", min=20, max=30)).refusals == ()
+    assert judged(found, GateConfig("example_count", slice="part", min=21)).refusals == (
+        "example_count on part=b is 20, below the bound 21 (by 1)",
+    )
+    assert judged(found, GateConfig("accuracy", slice="part", min=0.5, min_examples=20)).notes == ()
+    missing = GateConfig("accuracy", slice="part=c", min=0.5), GateConfig("macro_f1", slice="part=c", min=0.5)
+    assert len(judged(found, *missing).refusals) == 1
+
+
+def test_a_gain_of_the_loss_is_a_fall() -> None:
+    better = answers((80, "a", True, True), (10, "a", True, False), (10, "a", False, False))
+    # 10 of 100 fall from ln 10 to -ln 0.9: 0.2197, and one-sided at 95 % 1.66 * 0.0662 less: 0.1097.
+    assert judged(better, GateConfig("loss", min_gain=0.21)).held == (
+        "loss on all data 0.33 against 0.54, better by 0.21 at least",
+    )
+    assert judged(better, GateConfig("loss", min_gain=0.22)).refusals
+    assert judged(better, GateConfig("loss", min_gain=0.1, confidence=0.95)).refusals == ()
+    assert judged(better, GateConfig("loss", min_gain=0.12, confidence=0.95)).refusals
+    worse = answers((80, "a", True, True), (10, "a", False, True), (10, "a", False, False))
+    assert judged(worse, GateConfig("loss", min_gain=0.0)).refusals
+    assert judged(answers((10, "a", True, True)), GateConfig("loss", min_gain=0.0)).held == (
+        "loss on all data 0.11 against 0.11, better by 0.00 at least",
+    )
+
+
+def test_the_three_worst_slices_are_shown_the_worst_first() -> None:
+    parts = [(20 - 2 * i, f"p{i}", True, True) for i in range(5)]
+    found = answers(*parts, *((2 * i, f"p{i}", False, True) for i in range(5)), (200, "good", True, True))
+    verdict = judged(found, GateConfig("accuracy", slice="part", max_gap=0.9))
+    assert [line.split(" is ")[0] for line in verdict.behind] == [
+        f"accuracy on part=p{i} (20 examples)" for i in (4, 3, 2)
+    ]
+    assert verdict.refusals == ()
+    alone = judged(answers((20, "a", True, True)), GateConfig("accuracy", slice="part", max_gap=0.1))
+    assert (alone.behind, alone.refusals, alone.notes, alone.held) == ((), (), (), ())
+    assert judged(found, GateConfig("recall/pos", slice="part", max_gap=0.1)).notes == (
+        "recall/pos is not defined on, and was not compared: part=good, part=p0, part=p1, part=p2, part=p3, part=p4",
+    )
+
+
+def test_each_metric_of_each_slice_has_its_interval_where_the_task_wants_them() -> None:
+    found = answers((30, "a", True, True), (10, "b", False, True))
+    known = gates.Judge(found, terms=Terms(LABELS, {}, (), slices=("part",))).intervals()
+    assert list(known) == ["", "part=a", "part=b"]
+    names = ["accuracy", "macro_f1", "auc", "calibration_error", "loss"]
+    names += [f"{kind}/{label}" for kind in ("precision", "recall") for label in LABELS]
+    assert [list(known[""][kind]) for kind in ("metrics", "changes")] == [names, names]
+    assert known[""]["changes"]["accuracy"] == intervals.paired_share_interval(0, 10, 40)
+    assert known["part=a"]["metrics"]["accuracy"] == intervals.share_interval(30, 30)
+    assert gates.Judge(found, terms=Terms(LABELS, {}, (), intervals=False)).intervals() == {}
+    alone = Answers(LABELS, found.label_ids, found.candidate, None, found.columns)
+    assert gates.Judge(alone, terms=Terms(LABELS, {}, ())).intervals()[""]["changes"] == {}
+    costly = gates.Judge(found, terms=Terms(LABELS, {"neg": {"pos": 2.0}}, ())).intervals()
+    assert costly[""]["metrics"]["expected_cost"].value == 0.5

@@ -49,3 +49,46 @@ def test_two_sets_of_texts_by_the_usual_formula() -> None:
     assert power.smallest_difference(0.8, 3, 500, level=0.001) == math.inf
     assert power.smallest_difference(0.8, 0, 500, level=0.05) == math.inf
     assert power.smallest_difference(0.05, 500, 500, level=0.05) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "num_different", "level", "allowed", "drop"),
+    [
+        (50, 8, 0.05, 0.02, 0.145),
+        (190, 28, 0.05, 0.02, 0.075),
+        (500, 75, 0.01, 0.0, 0.06),
+        (2000, 300, 0.05, 0.1, 0.11),
+        (1000, 0, 0.05, 0.03, 0.035),
+        (20, 20, 0.05, 0.0, 0.6),  # all differ already
+        (40, 3, 0.2, 0.25, 0.32),  # the bound asks for more than the level
+        (30, 3, 0.05, 0.5, 0.585),
+    ],
+)
+def test_a_drop_of_a_share_by_counting_losses(
+    num_examples: int, num_different: int, level: float, allowed: float, drop: float
+) -> None:
+    # Number by number: the least losses of each number of differing examples that are under the level and over the
+    # bound, and their chance under each drop, until it is 0.8.
+    found = power.smallest_share_drop(num_examples, num_different, level=level, allowed=allowed)
+    assert found == pytest.approx(drop, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("share", "num_examples", "num_others", "level", "allowed", "difference"),
+    [
+        (0.8, 500, 500, 0.05, 0.0, 0.07),
+        (0.8, 30, 170, 0.01, 0.0, 0.28),
+        (0.9, 20, 400, 0.05, 0.1, 0.21),
+        (0.6, 100, 50, 0.001, 0.05, 0.33),
+        (0.3, 40, 40, 0.05, 0.0, 0.22),
+        (1.0, 10, 90, 0.01, 0.0, 0.23),
+        (0.8, 5, 3, 0.05, 0.0, math.inf),  # none right of 5 beside 2 of 3: 3 of 28, and half of that is 0.054
+        (0.8, 5, 3, 0.06, 0.0, 0.75),
+    ],
+)
+def test_a_difference_of_two_shares_by_its_formula(
+    share: float, num_examples: int, num_others: int, level: float, allowed: float, difference: float
+) -> None:
+    # By hand: the first step d of 0.005 with d - max(z * error if both were alike, allowed) >= 0.8416 * error.
+    found = power.smallest_difference(share, num_examples, num_others, level=level, allowed=allowed)
+    assert found == pytest.approx(difference, abs=1e-9)

@@ -109,3 +109,77 @@ def test_a_chance_has_one_digit_that_counts() -> None:
 )
 def test_a_cell_of_a_table_has_three_decimals_or_a_dash(value: float | None, expected: str) -> None:
     assert sentences.in_table(value) == expected
+
+
+def test_a_number_has_the_decimals_that_it_needs() -> None:
+    values = (0.5, 0.1, 0.0951, 0.0042, 0.00123, 0.00001, 0.0, -0.0042, math.nan)
+    assert [sentences.number(value) for value in values] == [
+        "0.50", "0.10", "0.10", "0.004", "0.0012", "0.0000", "0.00", "-0.004", "not defined",
+    ]  # fmt: skip
+    assert [sentences.number(value, signed=True) for value in (0.03, -0.01, 0.0042)] == [
+        "+0.03",
+        "-0.01",
+        "+0.004",
+    ]
+    assert [sentences.plain(bound) for bound in (0.1, 0.005, 0.1234567, 1e-7, -0.0, 2.0)] == [
+        "0.10", "0.005", "0.123457", "0.00", "0.00", "2.00",
+    ]  # fmt: skip
+    assert [sentences.percent(share) for share in (0.95, 0.975, 1.0)] == ["95 %", "97.5 %", "100 %"]
+
+
+def test_numbers_are_told_from_each_other_and_from_0() -> None:
+    assert sentences.numbers("accuracy", 0.5, 0.5) == ["0.50", "0.50"]
+    assert sentences.numbers("accuracy", 0.0001, 0.5) == ["0.0001", "0.5000"]
+    assert sentences.numbers("accuracy", 0.0, 0.5) == ["0.00", "0.50"]
+    assert sentences.numbers("accuracy", 0.12341, 0.12342) == ["0.12341", "0.12342"]
+    assert sentences.numbers("accuracy", 0.123456, 0.123457) == ["0.123456", "0.123457"]
+    assert sentences.numbers("accuracy", 0.1234561, 0.1234562) == [
+        "0.12",
+        "0.12",
+    ]  # the same but for rounding
+    assert sentences.numbers("example_count", 30.0, 29.6) == ["30", "30"]
+
+
+def test_a_bound_that_somebody_wrote_stays_what_it_is() -> None:
+    gate = GateConfig("accuracy", min=0.999)
+    assert sentences.bound_sentence(gate, "", Interval(0.3), is_lower=True, bound=0.999) == (
+        "accuracy on all data is 0.30, below the bound 0.999 (by 0.70)"
+    )
+    gate = GateConfig("accuracy", min=0.6, confidence=0.975)
+    known = Interval(0.7, 0.49, 0.86)
+    assert sentences.bound_sentence(gate, "part=sole", known, is_lower=True, bound=0.6) == (
+        "accuracy on part=sole is 0.70 [0.49 to 0.86], and must surely be at least 0.60 (97.5 %)"
+    )
+    gate = GateConfig("precision/a", max=0.6, confidence=0.95)
+    assert sentences.bound_sentence(gate, "", Interval(0.7), is_lower=False, bound=0.6) == (
+        "precision/a on all data is 0.70 [too few examples for an interval], and must surely be at most 0.60 (95 %)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "baseline", "word"),
+    [("accuracy", 0.83, 0.8, "above"), ("accuracy", 0.77, 0.8, "below"), ("loss", 0.77, 0.8, "below")],
+)
+def test_a_gain_that_is_not_sure_has_its_interval(
+    metric: str, value: float, baseline: float, word: str
+) -> None:
+    wanted = "below" if metric == "loss" else "above"
+    gate = GateConfig(metric, min_gain=0.02, confidence=0.95)
+    assert sentences.gain_sentence(gate, "a=b", value, baseline, Interval(0.03, -0.01, 0.07)) == (
+        f"{metric} on a=b is {value:.2f}, 0.03 {word} the baseline's 0.80 [-0.01 to +0.07] "
+        f"(wanted: surely 0.02 {wanted}, 95 %)"
+    )
+
+
+def test_what_neither_model_has_is_said() -> None:
+    how = {"allowed": 0.1, "p_value": 1.0}
+    assert sentences.change_sentence("precision/a", "", math.nan, 0.5, is_drop=False, **how) == (
+        "precision/a on all data is not defined (the model never answers a), and must lie at most 0.10 above the "
+        "baseline's"
+    )
+    gate = GateConfig("auc", min_gain=0.1)
+    assert sentences.gain_sentence(gate, "", math.nan, 0.5, Interval(math.nan)) == (
+        "auc on all data is not defined, so it cannot be shown to lie at least 0.10 above the baseline's"
+    )
+    assert sentences.seen_text(0.07, what="drop") == "a drop of 0.07 or more would have been seen (80 %)"
+    assert [sentences.chance(p) for p in (1e-4, 0.99e-4)] == ["0.0001", "under 0.0001"]

@@ -119,8 +119,13 @@ def test_notebook_names_nothing_that_the_project_lacks(path):
 
 
 def test_unknown_names_are_found_however_they_are_taken():
-    source = "from bert_pipeline.history import lineage, gone\nfrom serving.client import Client, Lost\nlineage.find_modle()"
-    missing = ["bert_pipeline.history.gone", "serving.client.Lost", "bert_pipeline.history.lineage.find_modle"]
+    source = "from bert_pipeline.history import lineage, gone\n"
+    source += "from serving.client import Client, Lost\nlineage.find_modle()"
+    missing = [
+        "bert_pipeline.history.gone",
+        "serving.client.Lost",
+        "bert_pipeline.history.lineage.find_modle",
+    ]
     assert unknown_names(source) == missing
 
 
