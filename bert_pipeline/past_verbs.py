@@ -84,10 +84,10 @@ def _tensorboard(arguments: argparse.Namespace) -> int:
 
     paths = run_paths(task_name(arguments.task), out=arguments.out)
     with run_log(paths.logs / "tensorboard.log", verbose=False):
-        from bert_pipeline.board import command
+        from bert_pipeline.report import tensorboard
 
         quiet_library_loggers()
-        return command.main(arguments)
+        return tensorboard.main(arguments)
 
 
 def _report(arguments: argparse.Namespace) -> int:
