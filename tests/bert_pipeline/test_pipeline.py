@@ -16,7 +16,7 @@ import pytest
 from tfx.utils import dependency_utils
 
 from bert_pipeline.pipeline import BEAM_ARGS
-from bert_pipeline.report import model_card
+from bert_pipeline.report import card as model_card
 from tests.bert_pipeline.boards import board
 from tests.bert_pipeline.pages import CHROMIUM, SECTIONS, screenshot
 from tests.bert_pipeline.projects import EVERY_COMPONENT, Ended, Project
