@@ -12,25 +12,12 @@ import numpy as np
 from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging.answers import read_lines
 from bert_pipeline.judging.scores import NUM_CALIBRATION_BINS
-from bert_pipeline.report.page import (
-    SERIES,
-    Block,
-    Figure,
-    Part,
-    Quote,
-    Section,
-    Table,
-    Text,
-    count,
-    number,
-    plot,
-    share,
-    short,
-)
+from bert_pipeline.report.page import Block, Figure, Part, Quote, Section, Table, count, number, share
+from bert_pipeline.report.plots import SERIES, plot, short
 from bert_pipeline.report.source import Source
 from bert_pipeline.settings import metric_names
 
-_OLDER = Text(
+_OLDER = (
     "The answers to the single examples are not recorded: this evaluation was made by an older version of the "
     "pipeline, or stopped. A changed bound, label or slice evaluates anew."
 )
@@ -252,7 +239,7 @@ def _thresholds(labels: Sequence[str], answers: Answers) -> tuple[Block, ...]:
     figure = Figure(_draw_thresholds(labels, curves), finding, table)
     if len(shown) == len(labels):
         return (figure,)
-    return Text(f"The {len(shown)} labels with the lowest recall, of {len(labels)}."), figure
+    return f"The {len(shown)} labels with the lowest recall, of {len(labels)}.", figure
 
 
 def _weakest(labels: Sequence[str], answers: Answers) -> list[int]:
@@ -260,7 +247,7 @@ def _weakest(labels: Sequence[str], answers: Answers) -> list[int]:
     if len(labels) <= _MAX_LABELS:
         return list(range(len(labels)))
     recall = {
-        int(i): float(answers.is_right[answers.label_ids == i].mean()) for i in np.unique(answers.label_ids)
+        i: answers.is_right[answers.label_ids == i].mean() for i in np.unique(answers.label_ids).tolist()
     }
     return sorted(sorted(recall, key=lambda i: recall[i])[:_MAX_LABELS])
 
@@ -295,7 +282,7 @@ def examples(source: Source, answers: Answers | None) -> Section:
         rows, differ = disagreements(answers, limit)
         # Who is right where they disagree: what McNemar's test looks at.
         is_right, was_right = answers.is_right, answers.baseline.argmax(axis=1) == answers.label_ids
-        balance = Text(
+        balance = (
             f"The candidate is right where the baseline was wrong {(is_right & ~was_right).sum()} times, and wrong "
             f"where it was right {(~is_right & was_right).sum()} times."
         )
@@ -307,8 +294,8 @@ def examples(source: Source, answers: Answers | None) -> Section:
 
 def _quotes(source: Source, answers: Answers, rows: list[int], sentence: str) -> tuple[Block, ...]:
     if not source.num_examples:
-        return (Text(f"{sentence}. The task wants none shown (report.examples is 0)."),)
-    first = Text(f"{sentence}; shown are {len(rows)}." if rows else f"{sentence}.")
+        return (f"{sentence}. The task wants none shown (report.examples is 0).",)
+    first = f"{sentence}; shown are {len(rows)}." if rows else f"{sentence}."
     return (first, *(_quote(source, answers, row) for row in rows))
 
 

@@ -45,8 +45,8 @@ def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
         source: of a run that got as far as its summary.
         slices: of the evaluation, all data first.
     """
-    settings, summary, overall = source.settings, source.summary, slices[0]
-    baseline = ["accuracy of the baseline"] if overall.baseline else []
+    settings, summary = source.settings, source.summary
+    header, *rows = _metrics(slices)
     report = ReportConfig(**settings.get("report", {}))  # older runs have none
     text = _template().render(
         task=source.history.task,
@@ -58,10 +58,10 @@ def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
         data=[_data_row(texts) for texts in read_texts(source)],
         spans=_spans(summary),
         epoch=_epoch(source),
-        header=["slice", "examples", *(n.replace("_", " ") for n in _names(overall)), *baseline],
-        rows=[_row(s, overall) for s in slices],
+        header=header,
+        rows=rows,
         confidence=f"{SHOWN_CONFIDENCE:.0%}",
-        num_evaluated=overall.num_examples,
+        num_evaluated=slices[0].num_examples,
         limits=list(_limits(source)),
         facts=list(_lineage(source)),
         call=_call(source),
@@ -99,13 +99,8 @@ def _encoder(source: Source) -> dict[str, str]:
 
 def _data_row(texts: Texts) -> tuple[str, ...]:
     labels = ", ".join(f"{label} {value:.0%}" for label, value in list(texts.labels.items())[:8])
-    return (
-        cell(texts.name),
-        count(texts.num_texts),
-        f"{texts.mean_length:.0f}",
-        share(texts.truncated),
-        cell(labels),
-    )
+    numbers = (count(texts.num_texts), f"{texts.mean_length:.0f}", share(texts.truncated))
+    return (cell(texts.name), *numbers, cell(labels))
 
 
 def _spans(summary: Mapping[str, Any]) -> str:
@@ -122,14 +117,15 @@ def _epoch(source: Source) -> str:
     return f"The weights are those of {cell(chosen_on(record))}." if record else ""
 
 
-def _row(row: SliceMetrics, overall: SliceMetrics) -> list[str]:
-    values = [_with_interval(row, name) for name in _names(overall)]
-    baseline = [number(row.baseline.get(metric_names.ACCURACY))] if overall.baseline else []
-    return [cell(slice_title(row)), count(row.num_examples), *values, *baseline]
-
-
-def _names(overall: SliceMetrics) -> list[str]:
-    return [name for name in _COLUMNS if name in overall.metrics]
+def _metrics(slices: Sequence[SliceMetrics]) -> Iterator[list[str]]:
+    """The head of the table of metrics and its rows."""
+    names = [name for name in _COLUMNS if name in slices[0].metrics]
+    baseline = ["accuracy of the baseline"] if slices[0].baseline else []
+    yield ["slice", "examples", *(name.replace("_", " ") for name in names), *baseline]
+    for row in slices:
+        before = [number(row.baseline.get(metric_names.ACCURACY)) for _ in baseline]
+        values = [_with_interval(row, name) for name in names]
+        yield [cell(slice_title(row)), count(row.num_examples), *values, *before]
 
 
 def _with_interval(row: SliceMetrics, name: str) -> str:
@@ -138,15 +134,16 @@ def _with_interval(row: SliceMetrics, name: str) -> str:
 
 
 def _limits(source: Source) -> Iterator[str]:
-    summary, settings = source.summary, source.settings
+    summary = source.summary
     if source.outcome == "refused":
         yield from (f"A gate refused it: {cell(reason)}." for reason in summary["reasons"])
-    yield from (f"{cell(line)}." for line in summary.get("behind", ()))
+    lines = list(summary.get("behind", ()))
     folder = source.folder("Coverage", "report")
     if folder and (folder / COVERAGE_FILE).exists():
-        yield from (f"{cell(line)}." for line in coverage.sentences(read_report(str(folder))))
-    yield from (f"{cell(line)}." for line in (*summary.get("data_notes", ()), *summary.get("notes", ())))
-    length = settings["text"]["max_seq_length"]
+        lines += coverage.sentences(read_report(str(folder)))
+    lines += (*summary.get("data_notes", ()), *summary.get("notes", ()))
+    yield from (f"{cell(line)}." for line in lines)
+    length = source.settings["text"]["max_seq_length"]
     yield f"Texts beyond {length} tokens are cut; what stands after that is not read."
     yield "It answers one of its labels to any text, also to one that is about something else."
 

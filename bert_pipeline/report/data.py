@@ -12,21 +12,8 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from bert_pipeline.components.example_validator import REPORT_FILE
 from bert_pipeline.data import text_features
 from bert_pipeline.data.drift import STATISTICS_FILE, Drift, Threshold, compare, read_statistics
-from bert_pipeline.report.page import (
-    SERIES,
-    Block,
-    Figure,
-    Pre,
-    Section,
-    Table,
-    Text,
-    count,
-    name_rows,
-    number,
-    plot,
-    share,
-    short,
-)
+from bert_pipeline.report.page import Block, Figure, Pre, Section, Table, count, number, share
+from bert_pipeline.report.plots import SERIES, name_rows, plot, short
 from bert_pipeline.report.source import Source
 
 _ROW_POINTS = 24
@@ -58,7 +45,7 @@ def texts(source: Source) -> Section:
     """Lengths, labels, truncation and unknown tokens."""
     found = read_texts(source)
     if not found:
-        return Section("texts", "Texts and labels", (Text("There are no statistics of the texts."),))
+        return Section("texts", "Texts and labels", ("There are no statistics of the texts.",))
     limit = int(source.settings.get("text", {}).get("max_seq_length", 0))
     header = ("data", "texts", "mean tokens", "cut", "unknown tokens", "duplicates")
     rows = [
@@ -183,11 +170,11 @@ def _few(shares: dict[str, float], labels: Sequence[str]) -> dict[str, float]:
 def drift(source: Source) -> Section:
     """ExampleValidator's report, and how far the data is from the span before."""
     text = _anomalies(source)
-    block: Block = Text(text.strip() or "The data was not validated: the run stopped before.")
+    block: Block = text.strip() or "The data was not validated: the run stopped before."
     if "\n" in text.strip():
         block = Pre(text, label="Report of ExampleValidator")
     drifts = _drifts(source)
-    distances = _drift_figure(drifts) if drifts else Text("There is no span before to compare with.")
+    distances = _drift_figure(drifts) if drifts else "There is no span before to compare with."
     return Section("drift", "Anomalies and drift", (block, distances))
 
 

@@ -6,39 +6,27 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
 from bert_pipeline.data import coverage
 from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging import scores
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE, Interval
-from bert_pipeline.report.page import (
-    SERIES,
-    Block,
-    Figure,
-    List,
-    Part,
-    Pre,
-    Section,
-    Table,
-    Text,
-    count,
-    name_rows,
-    number,
-    plot,
-    share,
-    short,
-)
+from bert_pipeline.report.page import Block, Figure, Part, Pre, Section, Table, count, number, share
+from bert_pipeline.report.plots import SERIES, Axes, name_rows, plot, short
 from bert_pipeline.report.source import Source
 from bert_pipeline.settings import metric_names
 
-_HEADS = {
-    "pushed": "Pushed",
-    "refused": "Refused",
-    "in service already": "Unchanged",
-    "stopped": "Stopped",
-    "": "Not finished",
+# One word for the title, and the first sentence; "": killed.
+_OUTCOMES = {
+    "pushed": ("Pushed", "Every gate held, {beside}. Pushed as version {version}."),
+    "refused": ("Refused", "The candidate was refused; what was in service stays."),
+    "in service already": (
+        "Unchanged",
+        "Version {version} in service is this very model; nothing was pushed.",
+    ),
+    "stopped": ("Stopped", "The run stopped before there was a verdict; what was in service stays. It said:"),
+    "": ("Not finished", "The run was killed, or goes on still: it recorded no end."),
 }
 _TITLES = {
     metric_names.ACCURACY: "accuracy",
@@ -63,59 +51,45 @@ _NUM_PAIRS = 15
 
 def headline(source: Source) -> str:
     """One word for the title: Pushed, Refused, Unchanged, Stopped, Not finished."""
-    return _HEADS.get(source.outcome, source.outcome)
+    return _OUTCOMES[source.outcome][0]
 
 
 def verdict(source: Source) -> Section:
     """What became of the run, with reasons and notes."""
-    parts = [Part(title, (List(items),)) for title, items in _lists(source) if items]
+    parts = [Part(title, (items,)) for title, items in _lists(source) if items]
     return Section("verdict", "Verdict", tuple(_sentences(source)), tuple(parts))
 
 
 def _sentences(source: Source) -> Iterator[Block]:
-    summary, outcome = source.summary, source.outcome
-    version = summary.get("version", "")
-    if outcome == "pushed":
-        beside = "also beside the baseline" if summary.get("baseline") else "there was no baseline yet"
-        yield Text(f"Every gate held, {beside}. Pushed as version {version}.")
-    elif outcome == "refused":
-        yield Text("The candidate was refused; what was in service stays.")
-    elif outcome == "in service already":
-        yield Text(f"Version {version} in service is this very model; nothing was pushed.")
-    elif outcome == "stopped":
-        yield Text("The run stopped before there was a verdict; what was in service stays. It said:")
+    summary = source.summary
+    beside = "also beside the baseline" if summary.get("baseline") else "there was no baseline yet"
+    first = _OUTCOMES[source.outcome][1]
+    yield first.format(beside=beside, version=summary.get("version", ""))
+    if source.outcome == "stopped":
         yield Pre(source.error, label="Why the run stopped")
-    else:
-        yield Text("The run was killed, or goes on still: it recorded no end.")
     if summary:
         metrics = summary["metrics"]
-        yield Text(
+        yield (
             f"On all {summary['num_examples']:,} evaluated examples: accuracy {number(metrics.get('accuracy'))}"
             f", macro F1 {number(metrics.get('macro_f1'))}."
         )
     spans = summary.get("trained_on_spans")
     if spans:
         plural = "s" if len(spans) > 1 else ""
-        yield Text(
+        yield (
             f"Trained on span{plural} {', '.join(spans)}; evaluated on span {summary['evaluated_on_span']}."
         )
 
 
 def _lists(source: Source) -> Iterator[tuple[str, tuple[str, ...]]]:
     summary = source.summary
+    states = {name: component["state"] for name, component in summary.get("components", {}).items()}
     # Of a model that is in service already, the only reason is the sentence above.
-    reasons = () if source.outcome == "in service already" else tuple(summary.get("reasons", ()))
-    yield "Reasons", reasons
+    yield "Reasons", () if source.outcome == "in service already" else tuple(summary.get("reasons", ()))
     yield "Gates that held", tuple(summary.get("held", ()))
     yield "Slices behind the others", tuple(summary.get("behind", ()))
-    yield (
-        "Warnings",
-        tuple(
-            f"{name} {component['state']}; the push is not affected"
-            for name, component in summary.get("components", {}).items()
-            if component["state"] in ("failed", "skipped")
-        ),
-    )
+    failed = [f"{name} {state}" for name, state in states.items() if state in ("failed", "skipped")]
+    yield "Warnings", tuple(f"{what}; the push is not affected" for what in failed)
     yield "Notes", (*summary.get("data_notes", ()), *summary.get("notes", ()))
 
 
@@ -128,28 +102,22 @@ def metrics(source: Source, slices: Sequence[SliceMetrics]) -> Section:
     """
     title = "Metrics by slice"
     if not slices:
-        return Section("metrics", title, (Text("The run stopped before anything was evaluated."),))
+        return Section("metrics", title, ("The run stopped before anything was evaluated.",))
     overall = slices[0]
-    names = [name for name in _TITLES if name in overall.metrics]
+    header = ("metric", *_HEADER)
+    of_all = tuple(
+        (title, *_cells(overall, name)) for name, title in _TITLES.items() if name in overall.metrics
+    )
     of_labels = [
         (f"{kind}, {label}", *_cells(overall, metric_names.per_label(kind, label)))
         for kind in ("precision", "recall")
         for label in source.labels
     ]
     blocks: tuple[Block, ...] = (
-        Text(_intro(overall)),
+        _intro(overall),
         *(_slices_figure(metric, slices) for metric in (metric_names.ACCURACY, metric_names.MACRO_F1)),
-        Table(
-            f"Every metric on all data, {overall.num_examples:,} examples",
-            ("metric", *_HEADER),
-            tuple((_TITLES[name], *_cells(overall, name)) for name in names),
-        ),
-        Table(
-            "Precision and recall of each label, all data",
-            ("metric", *_HEADER),
-            tuple(of_labels),
-            folded=True,
-        ),
+        Table(f"Every metric on all data, {overall.num_examples:,} examples", header, of_all),
+        Table("Precision and recall of each label, all data", header, tuple(of_labels), folded=True),
     )
     return Section("metrics", title, blocks)
 
@@ -185,7 +153,9 @@ def _slices_figure(metric: str, slices: Sequence[SliceMetrics]) -> Figure:
     with plot(height=90 + 17 * len(shown)) as (drawn, svg):
         axes = drawn.subplots()
         values = [s.metrics.get(metric, math.nan) for s in shown]
-        bars = np.array([_distances(s.intervals.get(metric)) for s in shown]).T
+        known = [s.intervals.get(metric, Interval(math.nan)) for s in shown]
+        ends = [(k.value - k.low, k.high - k.value) if k.is_known else (0, 0) for k in known]
+        bars = np.array(ends).T.clip(0)
         rows = range(len(shown))
         axes.errorbar(values, rows, xerr=bars, fmt="o", color=SERIES[0], capsize=2.5, label="candidate")
         if shown[0].baseline:
@@ -199,13 +169,6 @@ def _slices_figure(metric: str, slices: Sequence[SliceMetrics]) -> Figure:
     cells = tuple((slice_title(s), count(s.num_examples), *_cells(s, metric)) for s in slices)
     table = Table(f"{title} by slice", ("slice", "examples", *_HEADER), cells)
     return Figure(svg.getvalue(), _slices_finding(metric, slices), table)
-
-
-def _distances(known: Interval | None) -> tuple[float, float]:
-    """From the value to both ends of its interval; 0 where there is none."""
-    if known is None or not known.is_known:
-        return 0.0, 0.0
-    return max(known.value - known.low, 0.0), max(known.high - known.value, 0.0)
 
 
 def _slices_finding(metric: str, slices: Sequence[SliceMetrics]) -> str:
@@ -231,7 +194,7 @@ def confusion(source: Source, slices: Sequence[SliceMetrics]) -> Section:
     """The confusion matrix of all data."""
     title = "Confusion matrix"
     if not slices or not any(map(sum, slices[0].confusion)):
-        return Section("confusion", title, (Text("There are no answers to compare with labels."),))
+        return Section("confusion", title, ("There are no answers to compare with labels.",))
     matrix, labels = np.array(slices[0].confusion), slices[0].labels or source.labels
     return Section("confusion", title, (matrix_figure(matrix, labels),))
 
@@ -291,31 +254,26 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str]) -> None:
 def cost(source: Source, slices: Sequence[SliceMetrics]) -> Section:
     """What the answers cost, by kind of mistake and by slice."""
     title, metric = "Expected cost", metric_names.EXPECTED_COST
-    if not source.costs or not slices:
+    section = source.settings.get("evaluation", {})
+    if not section.get("costs") or not slices:
         why = "The task names no costs ([evaluation.costs]): every mistake counts the same."
-        return Section("cost", title, (Text(why),))
+        return Section("cost", title, (why,))
     overall = slices[0]
-    unit = f" {source.settings['evaluation'].get('cost_unit', '')}".rstrip()
+    unit = f" {section.get('cost_unit', '')}".rstrip()
     matrix, labels = np.array(overall.confusion), overall.labels or source.labels
-    of_one = scores.cost_matrix(source.costs, labels)
+    of_one = scores.cost_matrix(section["costs"], labels)
     costs = matrix * of_one
     total = float(costs.sum())
     before = overall.baseline.get(metric)
     beside = f", beside the baseline's {number(before)}{unit}" if before is not None else ""
     together = f"all {int(matrix.sum()):,} together cost {total:g}{unit}"
-    rows = [
-        (
-            f"{labels[r]} taken for {labels[c]}",
-            count(matrix[r, c]),
-            f"{of_one[r, c]:g}",
-            f"{costs[r, c]:g}",
-            share(costs[r, c] / total),
-        )
-        for r, c in _largest(costs)[:_NUM_PAIRS]
-    ]
+    rows = []
+    for r, c in _largest(costs)[:_NUM_PAIRS]:
+        numbers = (count(matrix[r, c]), f"{of_one[r, c]:g}", f"{costs[r, c]:g}", share(costs[r, c] / total))
+        rows.append((f"{labels[r]} taken for {labels[c]}", *numbers))
     header = ("slice", "examples", "candidate", "± at 95 %", "baseline")
     blocks = (
-        Text(f"An answer costs {number(overall.metrics.get(metric))}{unit} on average{beside}; {together}."),
+        f"An answer costs {number(overall.metrics.get(metric))}{unit} on average{beside}; {together}.",
         Table("Where the cost comes from", ("mistake", "times", "cost of one", "cost", "share"), tuple(rows)),
         Table("Expected cost by slice", header, tuple(map(_cost_row, slices)), folded=True),
     )
@@ -334,10 +292,10 @@ def thin(source: Source) -> Section:
     folder, title = source.folder("Coverage", "report"), "Coverage"
     if folder is None or not (folder / COVERAGE_FILE).exists():
         why = "It was not looked for: evaluation.coverage is false, or the run stopped before."
-        return Section("coverage", title, (Text(why),))
+        return Section("coverage", title, (why,))
     found = read_report(str(folder))
     if not found:
-        return Section("coverage", title, (Text("The evaluation data is thin nowhere."),))
+        return Section("coverage", title, ("The evaluation data is thin nowhere.",))
     rows = tuple((t.name, _THIN.get(t.kind, t.kind), count(t.num_train), count(t.num_eval)) for t in found)
     table = Table("Thin places", ("where", "what", "train", "eval"), rows, folded=True)
-    return Section("coverage", title, (List(tuple(coverage.sentences(found))), table))
+    return Section("coverage", title, (tuple(coverage.sentences(found)), table))

@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
-import io
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
 import jinja2
-import matplotlib
-from matplotlib import figure as mpl_figure
-from matplotlib.axes import Axes
 
 from bert_pipeline.report.source import Source
-
-
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    text: str
-    kind: ClassVar[str] = "text"
-
-
-@dataclasses.dataclass(frozen=True)
-class List:
-    """Sentences, one below the other."""
-
-    items: tuple[str, ...]
-    kind: ClassVar[str] = "list"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +65,8 @@ class Quote:
     kind: ClassVar[str] = "quote"
 
 
-Block: TypeAlias = Text | List | Pre | Table | Figure | Quote
+# A str is a paragraph; several are a list, one below the other.
+Block: TypeAlias = str | tuple[str, ...] | Pre | Table | Figure | Quote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,48 +100,6 @@ def number(value: float | None) -> str:
 def count(value: float) -> str:
     """1234 -> `1,234`."""
     return f"{value:,.0f}"
-
-
-def short(name: str, *, letters: int = 30) -> str:
-    """A name that has its place in a plot; the table beneath has all of it."""
-    return name if len(name) <= letters else f"{name[: letters - 1]}…"
-
-
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), darker; a plot's paper is white in the dark as well.
-SERIES = ("#0072b2", "#c04f00", "#00805c", "#a8568a", "#8a6d00", "#2a8fc4", "#4d4d4d", "#7a3db8")
-
-_WIDTH = 460.0
-_POINTS_AN_INCH = 72.0
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "report",  # the same plot is the same file
-    "text.parse_math": False,  # a dollar in a label or a slice is a dollar
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
-
-
-@contextlib.contextmanager
-def plot(*, height: float, width: float = _WIDTH) -> Iterator[tuple[mpl_figure.Figure, io.StringIO]]:
-    """A matplotlib figure to draw in, and the file that holds its SVG after the block; sizes are in points."""
-    size = (width / _POINTS_AN_INCH, height / _POINTS_AN_INCH)
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's fonts draw the letters; matplotlib's own, which may lack some, only measures them.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        drawn, svg = mpl_figure.Figure(figsize=size, layout="constrained"), io.StringIO()
-        yield drawn, svg
-        drawn.savefig(svg, format="svg", metadata={"Date": None})
-
-
-def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Names the rows of a plot, the first on top."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def environment() -> jinja2.Environment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,6 @@ class Source:
     def labels(self) -> tuple[str, ...]:
         """`data.labels`."""
         return tuple(self.settings.get("data", {}).get("labels", ()))
-
-    @property
-    def costs(self) -> Mapping[str, Mapping[str, float]]:
-        """`evaluation.costs`."""
-        return self.settings.get("evaluation", {}).get("costs", {})
 
     def execution(self, node: str) -> Execution | None:
         """What a component did in this run; None: it did not come so far."""

@@ -9,13 +9,13 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 from tensorboard import program
 from tensorboard.plugins.hparams import api as hp
 
 from bert_pipeline.history import compare, lineage
+from bert_pipeline.history.names import pushed_versions
 from bert_pipeline.history.task_store import task_store
 from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import Execution, History, Run, read_history
@@ -67,14 +67,9 @@ def trainings(history: History, *, last: int) -> list[Training]:
     Raises:
         UserError: there is none.
     """
-    found = []
-    for run in history.runs:
-        for execution in (history.executions[i] for i in run.executions):
-            if execution.node == "Trainer" and execution.state == "COMPLETE":
-                ids = execution.outputs.get("model_run", ())
-                folder = Path(history.artifacts[ids[0]].uri) if ids else None
-                if folder and (record := run_record.read_record(folder)):
-                    found.append(_training(history, run, execution, folder, record))
+    executions = [(run, history.executions[i]) for run in history.runs for i in run.executions]
+    done = [(run, e) for run, e in executions if e.node == "Trainer" and e.state == "COMPLETE"]
+    found = [training for run, e in done if (training := _training(history, run, e))]
     if not found:
         raise UserError(
             f"no training of {history.task} has files (none has ended, or gc removed them); "
@@ -83,36 +78,31 @@ def trainings(history: History, *, last: int) -> list[Training]:
     return found[-last:]
 
 
-def _training(
-    history: History, run: Run, execution: Execution, folder: Path, record: Mapping[str, Any]
-) -> Training:
-    model, spans = execution.outputs["model"][0], compare.spans(history, run)
+def _training(history: History, run: Run, execution: Execution) -> Training | None:
+    """None: its files are gone."""
+    ids, spans = execution.outputs.get("model_run", ()), compare.spans(history, run)
+    folder = Path(history.artifacts[ids[0]].uri) if ids else None
+    record = run_record.read_record(folder) if folder else {}
+    if folder is None or not record:
+        return None
+    model = execution.outputs["model"][0]
     settings = {f"{part}.{key}": v for part in ("encoder", "training") for key, v in record[part].items()}
     recorded = run_record.settings_of(run.properties)
     settings |= {key: value for key, value in recorded.items() if key.startswith("text.")}
     settings["spans"] = ", ".join(spans) or "none"
     metrics = lineage.metrics_of(history, lineage.last_evaluator(history, model)).get("all data", {})
+    span = f"span{'s' * (len(spans) > 1)}-{'-'.join(spans)}" if spans else ""
+    versions = [version for version, pushed in pushed_versions(history).items() if pushed == model]
+    outcome = str(run.properties.get(run_record.OUTCOME) or "").replace(" ", "-")
+    became = f"version-{versions[-1]}" if versions else outcome
+    parts = (f"run-{run.number}", run.name[:10], span, became)
     return Training(
-        name=_name(history, run, model=model, spans=spans),
+        name="_".join(part for part in parts if part),
         folder=folder,
         num_steps=int(record["num_steps"]),
         settings={k: v for k, v in sorted(settings.items()) if isinstance(v, bool | int | float | str)},
         metrics={k: v for k, v in metrics.items() if v is not None and math.isfinite(v)},
     )
-
-
-def _name(history: History, run: Run, *, model: int, spans: Sequence[str]) -> str:
-    """Run, day, spans, and the newest version that the model was pushed as or what became of the run."""
-    pushes = [
-        history.artifacts[push].properties
-        for execution in history.consumers(model)
-        for push in execution.outputs.get("pushed_model", ())
-    ]
-    versions = [f"version-{push['pushed_version']}" for push in pushes if push.get("pushed") == 1]
-    outcome = str(run.properties.get(run_record.OUTCOME) or "").replace(" ", "-")
-    span = f"span{'s' * (len(spans) > 1)}-{'-'.join(spans)}" if spans else ""
-    parts = (f"run-{run.number}", run.name[:10], span, versions[-1] if versions else outcome)
-    return "_".join(part for part in parts if part)
 
 
 def collect(folder: Path, found: Sequence[Training]) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import tensorflow as tf
-from matplotlib.axes import Axes
 
 from bert_pipeline.history.lineage_picture import Picture, picture, served_pushes
 from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_record import chosen_on, read_record
-from bert_pipeline.report.page import SERIES, Figure, Section, Table, Text, name_rows, number, plot, short
+from bert_pipeline.report.page import Figure, Section, Table, number
+from bert_pipeline.report.plots import SERIES, Axes, name_rows, plot, short
 from bert_pipeline.report.source import Source
 from bert_pipeline.serving_folder.served import served_versions
 
@@ -38,14 +38,14 @@ def training(source: Source) -> Section:
     folder = source.folder("Trainer", "model_run")
     facts = read_record(folder) if folder else {}
     if folder is None or not facts:
-        return Section("training", "Training", (Text("There is no record of a training."),))
+        return Section("training", "Training", ("There is no record of a training.",))
     epochs = len(facts["history"]["accuracy"])
     text = (
         f"{epochs} epoch{'s' * (epochs > 1)} over {facts['num_train_examples']:,} examples, {facts['num_steps']:,} "
         f"steps, {facts['seconds']:.0f} s at {facts['examples_per_second']:.0f} examples/s; the weights are "
         f"those of {chosen_on(facts)}. {facts.get('warm_start', '')}"
     )
-    return Section("training", "Training", (Text(text.strip()), _curves_figure(read_curves(folder), facts)))
+    return Section("training", "Training", (text.strip(), _curves_figure(read_curves(folder), facts)))
 
 
 def read_curves(model_run: Path) -> Curves:
@@ -107,7 +107,7 @@ def lineage(source: Source) -> Section:
     """Where the run's model comes from and what was made of it: boxes and arrows, and the same in words."""
     model = source.artifact("Trainer", "model")
     if model is None:
-        return Section("lineage", "Lineage", (Text("The run made no model."),))
+        return Section("lineage", "Lineage", ("The run made no model.",))
     served = served_pushes(source.history, served_versions(source.paths.push_destination))
     drawn = picture(source.history, model_id=model.id, served=served)
     rows = layers(drawn)
@@ -140,16 +140,12 @@ def layers(drawn: Picture) -> list[list[str]]:
 def draw_lineage(axes: Axes, drawn: Picture) -> None:
     """Draws each layer as a row of boxes, with an arrow for each step from box to box."""
     rows = layers(drawn)
-    place = {
-        name: ((i + 0.5) / len(row), -float(level))
-        for level, row in enumerate(rows)
-        for i, name in enumerate(row)
-    }
+    place = {name: ((i + 0.5) / len(row), -y) for y, row in enumerate(rows) for i, name in enumerate(row)}
     maker = {target: f"by {node}" for _, target, node in drawn.arrows}
     for source, target in dict.fromkeys((a, b) for a, b, _ in drawn.arrows):
         (x1, y1), (x2, y2) = place[source], place[target]
         arrow = {"arrowstyle": "->", "color": "gray"}
-        axes.annotate("", (x2, y2 + 0.3), (x1, y1 - 0.3), arrowprops=arrow)
+        axes.annotate("", (x2, y2 + 0.2), (x1, y1), arrowprops=arrow)
     for name, lines in drawn.boxes.items():
         text = "\n".join(short(line, letters=21) for line in (*lines[:2], maker.get(name, "")) if line)
         box = {"boxstyle": "round", "facecolor": "white", "linewidth": 2.5 if name == drawn.marked else 0.8}
@@ -167,21 +163,20 @@ def time(source: Source) -> Section:
     ran = [source.history.executions[i] for i in source.run.executions]
     rows = tuple((execution.node, execution.state.lower()) for execution in ran)
     table = Table("What ran", ("component", "state"), rows, words=True)
-    return Section("time", "Time", (Text("A run that stops records no times."), table))
+    return Section("time", "Time", ("A run that stops records no times.", table))
 
 
 def _time_figure(components: Mapping[str, Mapping[str, Any]], total: float) -> Figure:
     names = list(components)
     seconds = [float(components[name]["seconds"]) for name in names]
     took = {
-        name: f"{component['seconds']:.1f} s" if component["state"] == "ran" else str(component["state"])
-        for name, component in components.items()
+        name: f"{found['seconds']:.1f} s" if found["state"] == "ran" else str(found["state"])
+        for name, found in components.items()
     }
     with plot(height=60 + 18 * len(names)) as (drawn, svg):
         axes = drawn.subplots()
-        axes.bar_label(
-            axes.barh(range(len(names)), seconds, height=0.6, color=SERIES[0]), list(took.values()), padding=3
-        )
+        bars = axes.barh(range(len(names)), seconds, height=0.6, color=SERIES[0])
+        axes.bar_label(bars, list(took.values()), padding=3)
         name_rows(axes, names)
         axes.set_xlim(0, max([*seconds, 0.1]) * 1.15)
         axes.set_xlabel("seconds")
@@ -221,10 +216,4 @@ def settings(source: Source) -> Section:
 
 def versions() -> list[tuple[str, str]]:
     """Python and the packages that a model depends on."""
-    found = [("python", platform.python_version())]
-    for name in _PACKAGES:
-        try:
-            found.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            found.append((name, "not installed"))
-    return found
+    return [("python", platform.python_version()), *((p, importlib.metadata.version(p)) for p in _PACKAGES)]

@@ -17,7 +17,7 @@ from matplotlib.text import Annotation
 from bert_pipeline.components.predictions import Writing, as_line
 from bert_pipeline.history.lineage_picture import Picture
 from bert_pipeline.metadata import run_history, run_record
-from bert_pipeline.report import after_run, answers, card, evaluation, page, training
+from bert_pipeline.report import after_run, answers, card, evaluation, page, plots, training
 from bert_pipeline.report.answers import Answers
 from bert_pipeline.report.page import Quote, Section
 from bert_pipeline.report.source import source_of
@@ -105,7 +105,7 @@ def test_a_line_has_columns_label_and_the_probabilities_of_each_model():
 
 def test_letters_of_a_plot_are_text_and_the_same_plot_is_the_same_file():
     def draw() -> str:
-        with page.plot(height=100) as (drawn, svg):
+        with plots.plot(height=100) as (drawn, svg):
             axes = drawn.subplots()
             axes.plot([0, 1], [0, 1], "o", label="$5 <b> 靴")
             axes.legend()
@@ -135,7 +135,7 @@ def test_lineage_stands_in_layers_from_the_data_to_the_push():
     arrows = (("a1", "a3", "Trainer"), ("a2", "a3", "Trainer"), ("a3", "a4", "Pusher"))
     drawn = Picture(boxes, "a3", arrows)
     assert training.layers(drawn) == [["a1", "a2"], ["a3"], ["a4"]]
-    with page.plot(height=100) as (figure, svg):
+    with plots.plot(height=100) as (figure, svg):
         axes = figure.subplots()
         training.draw_lineage(axes, drawn)
     assert "Model &lt;3&gt;" in svg.getvalue()
@@ -178,7 +178,7 @@ def training_of(past: Past, **record) -> tuple[str, page.Figure]:
     run_name = run_history.read_history(past.store, task="toy").runs[0].name
     source = source_of(past.store, paths=past.paths, run_name=run_name, num_examples=0)
     text, figure = training.training(source).blocks
-    return text.text, figure
+    return text, figure
 
 
 def test_training_says_what_chose_the_epoch_and_shows_both_parts(past):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bert_pipeline.report import page
+from bert_pipeline.report import page, plots
 
 
 def luminance(color: str) -> float:
@@ -31,4 +31,4 @@ def test_colours_of_text_and_plots_can_be_told_from_the_paper_in_light_and_dark(
         assert contrast(colors["line"], colors["paper"]) >= 3
     # Plots keep white paper in the dark.
     assert ".plot { display: block; width: 40rem; max-width: 100%; background: #fff; }" in css
-    assert min(contrast(color, "#ffffff") for color in page.SERIES) >= 3
+    assert min(contrast(color, "#ffffff") for color in plots.SERIES) >= 3
