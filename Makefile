@@ -81,7 +81,7 @@ lineage: setup ## what made the model in service: TASK=shoes VERSION=number; ARG
 compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="--last 9", ARGS="--format csv" (json)
 	@$(VERB) compare $(PAST_ARGUMENTS) $$RUNS $(ARGS)
 
-tensorboard: setup ## curves, settings, graph and texts of the last trainings in the browser: TASK=shoes PORT=6006; ARGS="--last 9"
+tensorboard: setup ## curves, settings and metrics of the last trainings in the browser: TASK=shoes PORT=6006; ARGS="--last 9"
 	@$(VERB) tensorboard $(PAST_ARGUMENTS) $(if $(PORT),--port="$$PORT") $(ARGS)
 
 report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, written anew); ARGS=--no-open prints the path only

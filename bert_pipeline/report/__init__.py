@@ -1,1 +1,1 @@
-"""The report of a run: one self-contained HTML page and a model card, made from ML Metadata and the artifacts alone."""
+"""What people look at after a run: one HTML page, a model card, and TensorBoard; all from ML Metadata and artifacts."""

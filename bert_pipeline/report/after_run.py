@@ -1,15 +1,20 @@
-"""The report at the end of a run: whatever becomes of it, the run's result stands."""
+"""Writes the report of a run and its model card, whole or not at all; at a run's end, its result stands in any case."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline.report import writing
+from bert_pipeline.report.source import Source, source_of
+from bert_pipeline.serving_folder.atomic_push import EXTRA_DIR
 from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.whole_file import write_whole
+
+_CARD_FILE = "model_card.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +38,14 @@ class Reports:
             Lines for the summary: where the report lies, or why there is none.
         """
         try:
-            source = writing.source_of(
+            source = source_of(
                 self.store, paths=self.paths, run_name=run_name, num_examples=self.num_examples
             )
-            page = writing.earlier_report(source)
+            page = _earlier_report(source)
             if page is not None:
-                writing.make_newest(self.paths, page)
+                _make_newest(self.paths, page)
             else:
-                page = writing.write_report(source).page
+                page = write_report(source)
         # A report is advice: whatever is wrong with it changes nothing of how a run ends.
         except Exception as error:
             logging.getLogger(__name__).exception("no report was written")
@@ -53,3 +58,70 @@ class Reports:
         """The same, said at once: for a run that has no summary because it stopped."""
         for line in self.lines(run_name):
             self.say(line)
+
+
+def write_report(source: Source) -> Path:
+    """Makes the report of a run from what is recorded, and makes it the newest.
+
+    Args:
+        source: the run.
+
+    Returns:
+        The page, in `reports/<run>/`; beside it lies the model card of a run that made a model, and in a pushed
+        version that is still there.
+    """
+    # matplotlib and the templates are loaded here: nobody pays for them who writes no report.
+    from bert_pipeline.evaluation.slices import read_slices
+    from bert_pipeline.report import answers, card, data, evaluation, page, training
+
+    folder = source.folder("Evaluator", "evaluation") if source.summary else None
+    slices = read_slices(str(folder), labels=source.labels) if folder else []
+    order = ["", *source.summary.get("slices", ())]  # all data first
+    slices.sort(key=lambda row: order.index(row.slice))
+    given = answers.read_answers(folder) if folder else None
+    sections = [
+        evaluation.verdict(source),
+        evaluation.metrics(source, slices),
+        evaluation.confusion(source, slices),
+        answers.probabilities(source, slices, given),
+        training.training(source),
+        data.texts(source),
+        data.drift(source),
+        answers.examples(source, given),
+        evaluation.cost(source, slices),
+        evaluation.thin(source),
+        training.lineage(source),
+        training.time(source),
+        training.settings(source),
+    ]
+    html = page.as_html(source, evaluation.headline(source), sections)
+    written = write_whole(source.paths.report_dir(source.run.name) / "index.html", html)
+    if slices:
+        text = card.as_markdown(source, slices)
+        write_whole(written.with_name(_CARD_FILE), text)
+        version = source.paths.push_destination / str(source.summary.get("version") or "-")
+        if source.outcome == "pushed" and version.is_dir():
+            write_whole(version / EXTRA_DIR / _CARD_FILE, text)
+    _make_newest(source.paths, written)
+    return written
+
+
+def _make_newest(paths: RunPaths, page: Path) -> None:
+    """Lets `report.html` be a copy of a run's page."""
+    write_whole(paths.newest_report, page.read_text(encoding="utf-8"))
+
+
+def _earlier_report(source: Source) -> Path | None:
+    """The page of the run whose evaluation this one found in its cache; None: this run has something new to tell.
+
+    A run that finds its model in service has nothing to add to the report of the run that put it there.
+    """
+    evaluation = source.artifact("Evaluator", "evaluation")
+    if source.outcome != "in service already" or evaluation is None:
+        return None
+    for run in reversed(source.history.runs):
+        page = source.paths.report_dir(run.name) / "index.html"
+        outputs = (source.history.executions[i].outputs.get("evaluation", ()) for i in run.executions)
+        if page.is_file() and any(evaluation.id in ids for ids in outputs):
+            return page
+    return None

@@ -11,11 +11,11 @@ from pathlib import Path
 from bert_pipeline.history.compare import choose
 from bert_pipeline.history.task_store import task_store
 from bert_pipeline.metadata.run_history import read_history
-from bert_pipeline.report import writing
+from bert_pipeline.report.after_run import write_report
 from bert_pipeline.report.source import Source
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import RunPaths, in_use, run_paths
+from bert_pipeline.settings.paths import in_use, run_paths
 from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
 from bert_pipeline.settings.whole_file import write_whole
 
@@ -49,27 +49,16 @@ def _written_anew(arguments: argparse.Namespace, wanted: str) -> Path:
             f"there is no run of task {paths.task_name} in {paths.root} to report on; "
             f"{typed.command('pipeline')} first"
         )
-    source = Source(store, history, runs[-1], paths, num_examples=_num_examples(arguments.task))
-    newest = _newest_before(paths)
+    # What the task file allows now; the run's own setting may be older than a wish for privacy.
+    num_examples = config.task_settings(arguments.task).report.examples
+    source = Source(store, history, runs[-1], paths, num_examples=num_examples)
+    newest = paths.newest_report.read_text(encoding="utf-8") if paths.newest_report.is_file() else None
     with in_use(paths), run_log(paths.logs / "report.log", verbose=False):
-        page = _write_quietly(source)
+        quiet_library_loggers()
+        page = write_report(source)
     if newest is not None and source.run != history.runs[-1]:
         write_whole(paths.newest_report, newest)  # an older run's report is not the newest
     return page
-
-
-def _write_quietly(source: Source) -> Path:
-    quiet_library_loggers()
-    return writing.write_report(source).page
-
-
-def _newest_before(paths: RunPaths) -> str | None:
-    return paths.newest_report.read_text(encoding="utf-8") if paths.newest_report.is_file() else None
-
-
-def _num_examples(task: str) -> int:
-    """What the task file allows now; the run's own setting may be older than a wish for privacy."""
-    return config.task_settings(task).report.examples
 
 
 def _open(page: Path) -> bool:

@@ -1,55 +1,105 @@
-"""Sections -> one HTML page that needs nothing else."""
+"""What a page is made of (text, tables, plots, quotes) and how that becomes one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import base64
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, TypeAlias
 
 import jinja2
 
-from bert_pipeline.evaluation.slices import SliceMetrics
-from bert_pipeline.report import (
-    confusions,
-    examples,
-    metrics,
-    moved,
-    origin,
-    probabilities,
-    running,
-    texts,
-    thin,
-    training,
-    verdict,
-)
-from bert_pipeline.report.answers import Answers
-from bert_pipeline.report.blocks import Section
 from bert_pipeline.report.source import Source
 
 
-def sections(source: Source, slices: Sequence[SliceMetrics], answers: Answers | None) -> list[Section]:
-    """Everything that the page shows, in its order.
+@dataclasses.dataclass(frozen=True)
+class Pre:
+    """Text whose line ends matter."""
 
-    Args:
-        source: of the run.
-        slices: of the evaluation, all data first; empty: there was none.
-        answers: to the single examples; None: not recorded.
-    """
-    builders: tuple[Callable[[], Section], ...] = (
-        partial(verdict.section, source),
-        partial(metrics.section, source, slices),
-        partial(confusions.section, source, slices),
-        partial(probabilities.section, source, slices, answers),
-        partial(training.section, source),
-        partial(texts.section, source),
-        partial(moved.section, source),
-        partial(examples.section, source, answers),
-        partial(confusions.cost_section, source, slices),
-        partial(thin.section, source),
-        partial(origin.section, source),
-        partial(running.time_section, source),
-        partial(running.settings_section, source),
-    )
-    return [build() for build in builders]
+    text: str
+    label: str
+    """What it is, for a screen reader."""
+    kind: ClassVar[str] = "pre"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table whose first column heads its rows."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    folded: bool = False
+    """Shown on demand only."""
+    words: bool = False
+    """Its cells are words, which stand to the left; else they are numbers."""
+    kind: ClassVar[str] = "table"
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A plot with what it says in words and its numbers."""
+
+    svg: str
+    """As matplotlib wrote it."""
+    finding: str
+    """What one sees in it, in words; the text for who cannot see it."""
+    numbers: Table
+    kind: ClassVar[str] = "figure"
+
+    @property
+    def address(self) -> str:
+        """The plot as the address of an image, so that its ids and styles stay out of the page."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Quote:
+    """One example of the data."""
+
+    title: str
+    texts: tuple[tuple[str, str], ...]
+    """Name of the column and text."""
+    facts: tuple[tuple[str, str], ...]
+    """Names and values of what is known of it."""
+    kind: ClassVar[str] = "quote"
+
+
+# A str is a paragraph; several are a list, one below the other.
+Block: TypeAlias = str | tuple[str, ...] | Pre | Table | Figure | Quote
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A piece of a section with a heading of its own."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A section of the page; an empty one says why it is."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+
+def share(value: float | None) -> str:
+    """0.12345 -> `12.3 %`; None and NaN: `-`."""
+    return "-" if value is None or value != value else f"{value:.1%}".replace("%", " %")
+
+
+def number(value: float | None) -> str:
+    """0.12345 -> `0.123`; None and NaN: `-`."""
+    return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    """1234 -> `1,234`."""
+    return f"{value:,.0f}"
 
 
 def environment() -> jinja2.Environment:
@@ -63,14 +113,20 @@ def environment() -> jinja2.Environment:
     )
 
 
-def as_html(source: Source, slices: Sequence[SliceMetrics], answers: Answers | None) -> str:
-    """The page."""
+def as_html(source: Source, headline: str, sections: Sequence[Section]) -> str:
+    """The page.
+
+    Args:
+        source: of the run.
+        headline: one word on what became of the run.
+        sections: everything that the page shows, in its order.
+    """
     template = environment().get_template("report.html.j2")
     return template.render(
-        headline=verdict.headline(source),
+        headline=headline,
         task=source.history.task,
         description=source.settings.get("description", ""),
         run=source.run.number,
         when=source.run.name[:16].replace("T", " "),
-        sections=sections(source, slices, answers),
+        sections=sections,
     )

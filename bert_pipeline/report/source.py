@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from ml_metadata import MetadataStore
 
 from bert_pipeline.history.names import name_of_span
 from bert_pipeline.metadata import run_record
-from bert_pipeline.metadata.run_history import Artifact, Execution, History, Run
+from bert_pipeline.metadata.run_history import RUN_TYPE, Artifact, Execution, History, Run, read_history
+from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
 
 
@@ -53,11 +54,6 @@ class Source:
     def labels(self) -> tuple[str, ...]:
         """`data.labels`."""
         return tuple(self.settings.get("data", {}).get("labels", ()))
-
-    @property
-    def costs(self) -> Mapping[str, Mapping[str, float]]:
-        """`evaluation.costs`."""
-        return self.settings.get("evaluation", {}).get("costs", {})
 
     def execution(self, node: str) -> Execution | None:
         """What a component did in this run; None: it did not come so far."""
@@ -108,3 +104,27 @@ class Source:
 def _there(artifact: Artifact) -> Path | None:
     folder = Path(artifact.uri)
     return folder if folder.is_dir() else None
+
+
+def source_of(store: MetadataStore, *, paths: RunPaths, run_name: str, num_examples: int) -> Source:
+    """The facts of one run.
+
+    Args:
+        store: ML Metadata.
+        paths: of the task.
+        run_name: TFX's run id.
+        num_examples: `report.examples`.
+
+    Raises:
+        UserError: ML Metadata does not know the run.
+    """
+    history = read_history(store, task=paths.task_name)
+    run = next((run for run in history.runs if run.name == run_name), None)
+    context = store.get_context_by_type_and_name(RUN_TYPE, run_name)
+    if run is None and context is not None:
+        # It stopped while older spans were read, before anything of its own was executed: it has no number.
+        values = {key: value.string_value for key, value in context.custom_properties.items()}
+        run = Run(0, run_name, values, ())
+    if run is None:
+        raise UserError(f"ML Metadata knows no run {run_name} of task {paths.task_name}")
+    return Source(store=store, history=history, run=run, paths=paths, num_examples=num_examples)

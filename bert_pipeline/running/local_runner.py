@@ -177,7 +177,7 @@ def _message(error: BaseException) -> str:
             return str(link).partition(" [while running")[0]
         link = link.__cause__
     inner = re.findall(
-        r"bert_pipeline\.errors\.UserError: (.+?)(?: \[while running|\n\n|\Z)", str(error), re.S
+        r"bert_pipeline\.(?:[\w.]+\.)?errors\.UserError: (.+?)(?: \[while running|\n\n|\Z)", str(error), re.S
     )
     if inner:
         return str(inner[-1])

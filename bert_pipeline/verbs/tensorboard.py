@@ -29,8 +29,8 @@ def add(verbs: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     with common.logged(arguments, "tensorboard"):
-        from bert_pipeline.board import command
+        from bert_pipeline.report import tensorboard
         from bert_pipeline.settings.run_log import quiet_library_loggers
 
         quiet_library_loggers()
-        return command.main(arguments)
+        return tensorboard.main(arguments)

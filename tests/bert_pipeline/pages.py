@@ -62,11 +62,12 @@ class Page(html.parser.HTMLParser):
             self._rows[-1].append("")
         if tag in ("a", "use"):
             self.links.append(given.get("href", ""))
-        if given.get("role") == "img" and len(given.get("aria-label", "")) < 20:
-            self.problems.append("a plot that does not say what it shows")
         if "scroll" in given.get("class", "") and given.get("tabindex") != "0":
             self.problems.append("a keyboard cannot scroll an element")
-        if "src" in given or tag in ("script", "img", "link", "iframe", "object"):
+        if tag == "img" and len(given.get("alt", "")) < 20:
+            self.problems.append("a plot that does not say what it shows")
+        of_page = tag == "img" and given.get("src", "").startswith("data:")
+        if not of_page and ("src" in given or tag in ("script", "img", "link", "iframe", "object")):
             self.problems.append(f"<{tag}> of another file")
         self.problems += [f"{key}={value}" for key, value in given.items() if key.startswith("on")]
 

@@ -16,7 +16,7 @@ import pytest
 from tfx.utils import dependency_utils
 
 from bert_pipeline.pipeline import BEAM_ARGS
-from bert_pipeline.report import model_card
+from bert_pipeline.report import card as model_card
 from tests.bert_pipeline.boards import board
 from tests.bert_pipeline.pages import CHROMIUM, SECTIONS, screenshot
 from tests.bert_pipeline.projects import EVERY_COMPONENT, Ended, Project
@@ -232,30 +232,19 @@ def test_label_verb_labels_a_folder_with_the_model_in_service(project, first, tm
     assert table["predicted_label"] == ["positive", "negative", "negative"]
 
 
-def test_tensorboard_shows_the_training_with_its_graph_settings_and_texts(project, first):
+def test_tensorboard_shows_the_training_with_its_settings_and_metrics(project, first):
     summary = json.loads((project.folder / "out/toy/summary.json").read_text())
     with board(project) as shown:
-        assert "graph, projector of 50 eval texts" in shown.told, shown.told
         day = re.search(r"run-1_(\d{4}-\d\d-\d\d)", shown.told)[1]
         name = f"run-1_{day}_version-{first.versions[0]}"
-        assert sorted(shown.ask("data/runs")) == [".", name, f"{name}/train"]
+        assert sorted(shown.ask("data/runs")) == [name, f"{name}/train"]
         tags = shown.ask("data/plugin/scalars/tags")
         assert sorted(tags[f"{name}/train"]) == ["accuracy", "examples_per_second", "learning_rate", "loss"]
         ((_, step, accuracy),) = shown.ask(f"data/plugin/scalars/scalars?run={name}&tag=evaluation/accuracy")
         assert step == 12 * 19  # epochs, and batches of 8 of 148 texts
         assert accuracy == pytest.approx(summary["metrics"]["accuracy"], abs=1e-6)
-        assert shown.ask("data/plugin/graphs/info")[name]["run_graph"] is True
-        graph = shown.ask(f"data/plugin/graphs/graph?run={name}")
-        assert "serving_default/classify/bert_classifier/encoder/encode/layer_1/attention" in graph
         (group,) = shown.sessions()
         assert (group["name"], group["hparams"]["training.learning_rate"]) == (name, 3e-3)
-        assert shown.ask("data/plugin/projector/runs") == [name]
-        (tensor,) = shown.ask(f"data/plugin/projector/info?run={name}")["embeddings"]
-        assert (tensor["tensorName"], tensor["tensorShape"]) == ("pooled_output", [50, 32])
-        texts = shown.ask(f"data/plugin/projector/metadata?run={name}&name=pooled_output").splitlines()
-        assert texts[0] == "predicted_label\tlabel\tpart\ttext"
-        right = [row.split("\t")[0] == row.split("\t")[1] for row in texts[1:]]
-        assert sum(right) / 50 == pytest.approx(summary["metrics"]["accuracy"])
 
 
 @pytest.mark.slow

@@ -22,12 +22,11 @@ from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE
 from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_record import chosen_on, read_record
-from bert_pipeline.report.blocks import number, share
-from bert_pipeline.report.metrics import slice_title
-from bert_pipeline.report.page import environment
-from bert_pipeline.report.running import versions
+from bert_pipeline.report.data import Texts, read_texts
+from bert_pipeline.report.evaluation import slice_title
+from bert_pipeline.report.page import count, environment, number, share
 from bert_pipeline.report.source import Source
-from bert_pipeline.report.texts import Texts, read_texts
+from bert_pipeline.report.training import versions
 from bert_pipeline.settings import metric_names, typed
 
 _COLUMNS = (metric_names.ACCURACY, metric_names.MACRO_F1, metric_names.EXPECTED_COST)
@@ -47,6 +46,7 @@ def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
         slices: of the evaluation, all data first.
     """
     settings, summary = source.settings, source.summary
+    header, *rows = _metrics(slices)
     report = ReportConfig(**settings.get("report", {}))  # older runs have none
     text = _template().render(
         task=source.history.task,
@@ -55,11 +55,11 @@ def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
         data_license=report.data_license or _NOT_SAID.format("data_license"),
         state=_STATES.get(source.outcome, source.outcome).format(version=summary.get("version", "")),
         encoder=_encoder(source),
-        data=list(_data(source)),
+        data=[_data_row(texts) for texts in read_texts(source)],
         spans=_spans(summary),
         epoch=_epoch(source),
-        header=_header(slices[0]),
-        rows=[_row(s, slices[0]) for s in slices],
+        header=header,
+        rows=rows,
         confidence=f"{SHOWN_CONFIDENCE:.0%}",
         num_evaluated=slices[0].num_examples,
         limits=list(_limits(source)),
@@ -97,21 +97,10 @@ def _encoder(source: Source) -> dict[str, str]:
     }
 
 
-def _data(source: Source) -> Iterator[tuple[str, ...]]:
-    for name, folder in source.statistics().items():
-        for texts in read_texts(folder, name=name, label=source.settings["data"]["label"]):
-            yield _data_row(texts)
-
-
 def _data_row(texts: Texts) -> tuple[str, ...]:
     labels = ", ".join(f"{label} {value:.0%}" for label, value in list(texts.labels.items())[:8])
-    return (
-        cell(texts.name),
-        f"{texts.num_texts:,}",
-        f"{texts.mean_length:.0f}",
-        share(texts.truncated),
-        cell(labels),
-    )
+    numbers = (count(texts.num_texts), f"{texts.mean_length:.0f}", share(texts.truncated))
+    return (cell(texts.name), *numbers, cell(labels))
 
 
 def _spans(summary: Mapping[str, Any]) -> str:
@@ -128,19 +117,15 @@ def _epoch(source: Source) -> str:
     return f"The weights are those of {cell(chosen_on(record))}." if record else ""
 
 
-def _names(overall: SliceMetrics) -> list[str]:
-    return [name for name in _COLUMNS if name in overall.metrics]
-
-
-def _header(overall: SliceMetrics) -> list[str]:
-    baseline = ["accuracy of the baseline"] if overall.baseline else []
-    return ["slice", "examples", *(name.replace("_", " ") for name in _names(overall)), *baseline]
-
-
-def _row(row: SliceMetrics, overall: SliceMetrics) -> list[str]:
-    values = [_with_interval(row, name) for name in _names(overall)]
-    baseline = [number(row.baseline.get(metric_names.ACCURACY))] if overall.baseline else []
-    return [cell(slice_title(row)), f"{row.num_examples:,}", *values, *baseline]
+def _metrics(slices: Sequence[SliceMetrics]) -> Iterator[list[str]]:
+    """The head of the table of metrics and its rows."""
+    names = [name for name in _COLUMNS if name in slices[0].metrics]
+    baseline = ["accuracy of the baseline"] if slices[0].baseline else []
+    yield ["slice", "examples", *(name.replace("_", " ") for name in names), *baseline]
+    for row in slices:
+        before = [number(row.baseline.get(metric_names.ACCURACY)) for _ in baseline]
+        values = [_with_interval(row, name) for name in names]
+        yield [cell(slice_title(row)), count(row.num_examples), *values, *before]
 
 
 def _with_interval(row: SliceMetrics, name: str) -> str:
@@ -149,15 +134,16 @@ def _with_interval(row: SliceMetrics, name: str) -> str:
 
 
 def _limits(source: Source) -> Iterator[str]:
-    summary, settings = source.summary, source.settings
+    summary = source.summary
     if source.outcome == "refused":
         yield from (f"A gate refused it: {cell(reason)}." for reason in summary["reasons"])
-    yield from (f"{cell(line)}." for line in summary.get("behind", ()))
+    lines = list(summary.get("behind", ()))
     folder = source.folder("Coverage", "report")
     if folder and (folder / COVERAGE_FILE).exists():
-        yield from (f"{cell(line)}." for line in coverage.sentences(read_report(str(folder))))
-    yield from (f"{cell(line)}." for line in (*summary.get("data_notes", ()), *summary.get("notes", ())))
-    length = settings["text"]["max_seq_length"]
+        lines += coverage.sentences(read_report(str(folder)))
+    lines += (*summary.get("data_notes", ()), *summary.get("notes", ()))
+    yield from (f"{cell(line)}." for line in lines)
+    length = source.settings["text"]["max_seq_length"]
     yield f"Texts beyond {length} tokens are cut; what stands after that is not read."
     yield "It answers one of its labels to any text, also to one that is about something else."
 

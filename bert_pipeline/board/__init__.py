@@ -1,1 +1,0 @@
-"""TensorBoard over the trainings of a task: collected from ML Metadata, side by side."""
