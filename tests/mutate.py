@@ -73,9 +73,12 @@ def main() -> int:
         return _check(flags.only, flags.sample)
     with tempfile.TemporaryDirectory() as folder:
         project, tools = Path(folder) / "project", str(Path(folder) / "tools")
-        unused = shutil.ignore_patterns("__pycache__", "data", "conftest.py")  # that imports TensorFlow
-        for name in ("bert_pipeline", "modules", "tests"):
+        unused = shutil.ignore_patterns("__pycache__", "conftest.py")  # that imports TensorFlow
+        for name in ("bert_pipeline", "modules", "tests/bert_pipeline"):
             shutil.copytree(ROOT / name, project / name, ignore=unused)
+        for path in (ROOT / "tests").glob("*.*"):
+            if path.name != "conftest.py":
+                shutil.copy(path, project / "tests")
         (project / "pytest.ini").write_text(_INI, encoding="utf-8")
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*install, "--no-warn-conflicts", "--target", tools, COSMIC_RAY], check=True)
@@ -189,7 +192,8 @@ def _run_tests(file: str) -> None:
         output = os.open(ROOT / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        tests = [f"tests/bert_pipeline/test_{name}.py" for name in TESTS[file].split()]
+        folder = ROOT / "tests" / "bert_pipeline" / file.partition("/")[0]
+        tests = [str(folder / f"test_{name}.py") for name in TESTS[file].split()]
         status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", _LEFT_OUT, *tests]))
     finally:
         os._exit(status)

@@ -58,7 +58,7 @@ GUARDS = {
 EXCEPTIONS = {
     "tests/benchmarks/load/usage.py": "the server under load is measured on Linux",
     "tests/bert_pipeline/past.py": "its forked child, killed at a write, runs no TensorFlow",
-    "tests/bert_pipeline/test_unwritable.py": "where there is no /proc, / cannot be written either",
+    "tests/bert_pipeline/settings/test_unwritable.py": "where there is no /proc, / cannot be written either",
     "tests/mutate.py": "its forked children run numpy and pytest, no TensorFlow",
     "tests/test_portable.py": "names them",
 }

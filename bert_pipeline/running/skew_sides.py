@@ -17,7 +17,6 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-import tf_keras
 from bert_task import ENCODER_INPUTS, LABEL_ID
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
@@ -124,12 +123,6 @@ class TrainerSide:
     def probabilities(self, ids: Ids, rows: Iterable[int]) -> np.ndarray:
         """Answers some of the texts: float32 [number of rows, num_labels]."""
         return self._predict(_batch(ids, rows)).numpy()
-
-    def pooled(self, ids: Ids, rows: Iterable[int]) -> np.ndarray:
-        """What the head reads of some of the texts: float32 [number of rows, hidden]."""
-        head = self._model.get_layer("head")
-        body = tf_keras.Model(self._model.inputs, head.input)
-        return body(_batch(ids, rows), training=False).numpy()
 
 
 def _batch(ids: Ids, rows: Iterable[int]) -> dict[str, tf.Tensor]:

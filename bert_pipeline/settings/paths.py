@@ -52,11 +52,6 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
-    def tensorboard(self) -> Path:
-        """What the verb `tensorboard` collects; nobody misses it."""
-        return self.root / "tensorboard"
-
-    @property
     def logs(self) -> Path:
         """One log file per run."""
         return self.root / "logs"

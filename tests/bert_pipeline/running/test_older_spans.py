@@ -24,7 +24,7 @@ from bert_pipeline.settings import config
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import run_paths
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclasses.dataclass

@@ -16,8 +16,8 @@ from bert_pipeline.components.served_model_resolver import ServedModelStrategy
 from bert_pipeline.running import label
 from bert_pipeline.serving_folder.served import served_versions
 from bert_pipeline.settings.errors import UserError
+from tests.bert_pipeline.components.test_baseline_resolver import World
 from tests.bert_pipeline.past import Past
-from tests.bert_pipeline.test_baseline_resolver import World
 
 
 def test_a_file_is_its_folder_and_its_name(tmp_path: Path) -> None:

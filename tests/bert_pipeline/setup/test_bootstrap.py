@@ -15,7 +15,7 @@ import pytest
 from bert_pipeline.setup import bootstrap, setup_uv
 from tests.bert_pipeline.set_ups import LOCK, make_project, on_machine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

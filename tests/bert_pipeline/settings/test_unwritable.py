@@ -22,11 +22,11 @@ from bert_pipeline.serving_folder import atomic_push, served
 from bert_pipeline.serving_folder.served import served_versions
 from bert_pipeline.settings import errors, whole_file
 from bert_pipeline.settings.errors import UserError
+from tests.bert_pipeline.components.test_pusher import write_model
 from tests.bert_pipeline.past import Past
-from tests.bert_pipeline.test_pusher import write_model
 from tests.small_disks import give_room, mounted
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextlib.contextmanager

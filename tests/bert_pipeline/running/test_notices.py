@@ -167,7 +167,7 @@ def test_a_failure_is_told_and_goes_on_an_interruption_is_not(monkeypatch: pytes
 
 @pytest.mark.slow  # loads TFX
 def test_a_run_that_fails_says_so_and_still_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Path(__file__).parents[2] / "bert_pipeline/tasks/toy.toml"
+    task = Path(__file__).parents[3] / "bert_pipeline/tasks/toy.toml"
     (tmp_path / "metadata.sqlite").write_text("no database")
     settings = ('notices.webhook_env="HOOK"',)
     request = run.Request(

@@ -13,7 +13,7 @@ import pytest
 from bert_pipeline.setup import bootstrap, doctor, doctor_gpu
 from bert_pipeline.setup.doctor_report import BAD, OK, WARN, Finding, print_report
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GIB = 1 << 30
 
 

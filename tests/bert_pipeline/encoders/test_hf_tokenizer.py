@@ -17,7 +17,7 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer
 from bert_pipeline.encoders import hf_tokenizer
 from bert_pipeline.settings.errors import UserError
 
-HARD = json.loads((Path(__file__).parents[1] / "data" / "hard_texts.json").read_text(encoding="utf-8"))
+HARD = json.loads((Path(__file__).parents[2] / "data" / "hard_texts.json").read_text(encoding="utf-8"))
 TEXTS = list(HARD["texts"].values())
 VOCABULARY: list[str] = HARD["vocabulary"]
 NUM_ROWS = len(VOCABULARY) + 8

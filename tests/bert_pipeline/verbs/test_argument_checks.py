@@ -13,7 +13,7 @@ from bert_pipeline.monitoring import command, report
 from bert_pipeline.settings import argument_types, typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import run_paths
-from tests.bert_pipeline.test_monitoring import made_report
+from tests.bert_pipeline.monitoring.test_monitoring import made_report
 
 OF_A_TASK = ["pipeline", "schema review", "skew", "label --texts F", "monitor"]
 OF_THE_PAST = ["lineage", "compare", "tensorboard", "report", "rollback", "gc", "upgrade-metadata"]
@@ -249,7 +249,7 @@ def test_a_task_given_by_its_file_serves_under_its_name(tmp_path, monkeypatch):
 
 def test_a_log_lies_with_the_task_that_a_file_names(tmp_path: Path):
     (tmp_path / "other.toml").write_text(
-        (Path(__file__).parents[2] / "bert_pipeline/tasks/toy.toml").read_text()
+        (Path(__file__).parents[3] / "bert_pipeline/tasks/toy.toml").read_text()
     )
     (tmp_path / "toy").mkdir()
     words = ["monitor", "--task", str(tmp_path / "other.toml"), "--out", str(tmp_path)]

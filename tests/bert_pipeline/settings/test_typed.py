@@ -130,7 +130,7 @@ def told(path: Path) -> Iterator[str]:
 
 
 def test_no_message_writes_a_command_or_an_option_by_itself():
-    root = Path(__file__).parents[2] / "bert_pipeline"
+    root = Path(__file__).parents[3] / "bert_pipeline"
     found = [
         f"{path.name}: {text}"
         for path in sorted(root.rglob("*.py"))
