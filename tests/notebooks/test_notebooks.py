@@ -83,7 +83,9 @@ def top_level_names(module: str) -> set[str] | None:
     """Names of a module or package of the project, by its source; None: it is no module."""
     path = FOLDER.parent / module.replace(".", "/")
     if path.is_dir():
-        return {child.stem for child in path.iterdir()}
+        imported = ast.walk(ast.parse((path / "__init__.py").read_text("utf-8")))
+        names = {alias.name for n in imported if isinstance(n, ast.ImportFrom) for alias in n.names}
+        return names | {child.stem for child in path.iterdir()}
     if not path.with_suffix(".py").is_file():
         return None
     names = set()

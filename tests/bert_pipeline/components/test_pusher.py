@@ -164,7 +164,7 @@ def test_killed_push_leaves_no_version_and_the_next_one_succeeds(tmp_path: Path)
     source, base_dir = Path(run.infra.uri) / "stamped_model", run.base_dir
     script = (
         "import pathlib, time\n"
-        "from bert_pipeline.components import atomic_push as pusher\n"
+        "from bert_pipeline.serving_folder import atomic_push as pusher\n"
         "copy = pusher._copy_file\n"
         "def slow(source, destination):\n"
         "    copy(source, destination)\n"

@@ -13,7 +13,7 @@ from bert_pipeline.components.baseline_resolver import ModelInServiceStrategy
 from bert_pipeline.metadata.run_history import read_history
 from bert_pipeline.serving_folder import atomic_push
 from bert_pipeline.serving_folder.served import served_versions
-from tests.bert_pipeline import test_pusher
+from tests.bert_pipeline.components import test_pusher
 from tests.bert_pipeline.past import Past
 
 
