@@ -117,12 +117,36 @@ def test_one_right_and_one_wrong_are_as_unsure_as_can_be() -> None:
     assert means.auc_error(ids, probabilities, parts) == pytest.approx(math.sqrt(0.5 / 4 + 1 / 24 / 4))
 
 
+def test_a_change_of_a_recall_is_of_the_examples_with_the_label() -> None:
+    ids = np.array([0] * 10 + [1] * 40)
+    new, old = ids.copy(), ids.copy()
+    new[:3], old[3:4], new[10:12] = 1, 1, 0  # 3 lost and 1 gained of a, 2 lost of b
+    found = Metrics(Answers(("a", "b"), ids, np.eye(2)[new], np.eye(2)[old]), 1 - np.eye(2))
+    change = found.change("recall/a")
+    assert (change.value, change.spread) == pytest.approx((-0.2, math.sqrt(4) / 10))
+    assert (change.num_examples, change.num_different) == (10, 4)
+    assert (change.p_lower, change.p_higher) == (intervals.sign_p_value(1, 3), intervals.sign_p_value(3, 1))
+    assert found.change("accuracy").spread == pytest.approx(math.sqrt(6) / 50)
+    assert found.change_interval("recall/a") == intervals.paired_share_interval(1, 3, 10)
+
+
+def test_two_examples_are_enough_for_a_gap_of_the_loss() -> None:
+    here, rest = made(2, seed=1), made(50)
+    parts = [means.contributions("loss", *_of(side))[0] for side in (here, rest)]
+    test = stats.ttest_ind(*parts, equal_var=False, alternative="greater")
+    assert measures.gap("loss", here, rest).p_behind == pytest.approx(test.pvalue)
+
+
 def test_two_examples_of_three_labels_have_an_unsure_auc_of_1() -> None:
     ids, probabilities = np.array([0, 2]), np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
     parts, value = means.contributions("auc", ids, probabilities)
     assert (value, parts.tolist()) == (1.0, [1.0, 1.0])
     # Of two labels, var(1, 0, 1) / 3 = 1/9 each.
     assert means.auc_error(ids, probabilities, parts) == pytest.approx(math.sqrt(2 / 9) / 2)
+    last = np.array([[0.5, 0.2, 0.3], [0.3, 0.6, 0.1]])  # of the first label above, of the last below
+    assert means.contributions("auc", ids, last)[1] == 0.5
+    without_first = means.contributions("auc", np.array([1, 2]), probabilities[:, [2, 0, 1]])
+    assert without_first[1] == 0.5  # 1 and 0: 0.6 above 0.5, and 0.2 below 0.3
 
 
 def test_the_auc_of_one_label_is_not_defined() -> None:
