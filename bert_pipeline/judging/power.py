@@ -30,8 +30,8 @@ def smallest_share_drop(num_examples: int, num_different: int, *, level: float, 
     """
     if not num_examples:
         return math.inf
-    of_all = np.minimum(np.maximum(num_different / num_examples, _STEPS), 1.0)
-    share = np.minimum((of_all + _STEPS) / 2 / of_all, 1.0)[:, np.newaxis]
+    of_all = np.maximum(num_different / num_examples, _STEPS)
+    share = ((of_all + _STEPS) / 2 / of_all)[:, np.newaxis]
     # As many examples differ as chance has it: its quantiles, each as likely as another.
     different = stats.binom.ppf(_QUANTILES, num_examples, of_all[:, np.newaxis]).astype(int)
     # So many of the differing examples must be losses to be no noise, and to be more than is allowed.

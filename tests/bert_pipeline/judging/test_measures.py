@@ -168,6 +168,9 @@ def test_the_calibration_error_sums_the_gaps_of_each_bin() -> None:
         "calibration_error", np.array([0, 1]), np.array([[0.95, 0.05], [1.0, 0.0]])
     )
     assert value == pytest.approx(0.95 / 2)
+    # 0.85 and 0.95 share none: 1 - 0.85 and 0 - 0.95.
+    apart = np.array([[0.85, 0.15], [0.95, 0.05]])
+    assert means.contributions("calibration_error", np.array([0, 1]), apart)[1] == pytest.approx(1.1 / 2)
 
 
 def test_by_chance_each_example_changes_sides_by_a_coin() -> None:
@@ -177,6 +180,10 @@ def test_by_chance_each_example_changes_sides_by_a_coin() -> None:
     new = np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1], [0.2, 0.4, 0.3, 0.1]])
     old = np.array([[0.3, 0.5, 0.1, 0.1], [0.5, 0.3, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1]])
     changes = means.auc_by_chance(Answers(("a", "b", "c", "none"), np.array([0, 0, 1, 2]), new, old))
+    none_first = Answers(
+        ("none", "a", "b", "c"), np.array([1, 1, 2, 3]), new[:, [3, 0, 1, 2]], old[:, [3, 0, 1, 2]]
+    )
+    assert (means.auc_by_chance(none_first) == changes).all()
     found, times = np.unique((changes * 72).round(3), return_counts=True)
     # The 16 ways to swap four answers, by counting pairs: AUCs of 17/18 and 39/72 unswapped, 29/72 apart.
     assert found.tolist() == [-36, -29, -21, -14, -8, -7, -1, 1, 7, 8, 14, 21, 29, 36]
