@@ -13,7 +13,7 @@ os.environ.setdefault(
     "GLOG_minloglevel", "2"
 )  # of ML Metadata, which tells of every connection to PostgreSQL
 
-from bert_pipeline.settings import argument_types, typed, user_modules
+from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules
 from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.verbs import (
     checks,
@@ -24,6 +24,7 @@ from bert_pipeline.verbs import (
     lineage,
     monitor,
     new_task,
+    node,
     pipeline,
     predict,
     report,
@@ -40,6 +41,7 @@ from bert_pipeline.verbs import (
 # A verb is one file of verbs/: its arguments, and the call of what does the work.
 VERBS = (
     pipeline,
+    node,
     new_task,
     schema,
     lineage,
@@ -67,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     message explains.
     """
     user_modules.make_importable()
+    lazy_imports.defer()
     by_make = os.environ.pop(typed.BY_MAKE, "") != ""
     try:
         with typed.remembered(argparse.Namespace(verb=""), by_make=by_make):

@@ -70,12 +70,9 @@ def _write_schema(name: str, *, out: Path) -> None:
 
     paths = run_paths(name, out=out)
     with run_log(paths.logs / "new-task.log", verbose=False):
-        from bert_pipeline.metadata import database
-        from bert_pipeline.running import run
+        from bert_pipeline.running import steps
 
-        connection = database.connection_config("", sqlite_path=paths.metadata)
-        database.open_store(connection)
-        run.infer_schema(config.load_task(name), paths, connection)
+        steps.infer_schema(steps.Place.of(paths), config.load_task(name))
 
 
 def write_task(
