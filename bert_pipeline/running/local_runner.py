@@ -24,7 +24,6 @@ from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import PIPELINE_ROOT
 from bert_pipeline.settings.errors import UserError, is_full_disk, sentence_of
 
-
 # Property of a failed execution whose component ran in a process of its own: what it said.
 ERROR = "error"
 

@@ -118,7 +118,8 @@ def test_a_run_that_begins_again_forgets_how_it_ended(place):
 )
 def test_a_component_is_run_without_what_only_whole_runs_need(module):
     code = (
-        "import sys; from bert_pipeline.settings import lazy_imports; lazy_imports.defer()\n"
+        "import sys; from bert_pipeline.settings import lazy_imports, user_modules\n"
+        "user_modules.make_importable(); lazy_imports.defer()\n"
         f"import tfx.v1; from bert_pipeline.running import steps; print({module!r} in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
