@@ -14,8 +14,8 @@ _HEAD = """\
 # Map
 
 Every component of the graph with its files, and every setting of a task file. Made by
-`python -m bert_pipeline settings`, out of the graph and of the docstrings in `modules/bert_task.py`,
-`bert_gates.py` and `bert_monitoring.py`; a test holds this page to what the command prints. To change it, change those.
+`python -m bert_pipeline settings`, out of the graph and of the docstrings in `modules/bert_task.py`
+and `settings/sections.py`; a test holds this page to what the command prints. To change it, change those.
 `python -m bert_pipeline settings warm` prints the settings with that in their key.
 
 ## Components

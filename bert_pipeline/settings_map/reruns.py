@@ -16,22 +16,22 @@ from bert_pipeline import pipeline
 from bert_pipeline.components import op_audit
 from bert_pipeline.encoders.resolve import Encoder
 from bert_pipeline.running import label
-from bert_pipeline.settings import config
+from bert_pipeline.settings import config, sections
 from bert_pipeline.settings.paths import run_paths
 from bert_pipeline.settings_map.settings import Setting
 
 # A task in which every part of the graph is there.
-TASK = bert_task.TaskConfig(
+TASK = sections.TaskConfig(
     name="every",
     description="",
     data=bert_task.DataConfig(
         path="data", text=("text",), label="label", labels=("a", "b"), files={"all": "span-{SPAN}/rows.csv"}
     ),
-    evaluation=bert_task.EvaluationConfig(
-        slices=("part",), gates=(bert_task.GateConfig(metric="accuracy", min=0.5, max_drop=0.5),)
+    evaluation=sections.EvaluationConfig(
+        slices=("part",), gates=(sections.GateConfig(metric="accuracy", min=0.5, max_drop=0.5),)
     ),
-    bulk_inference=bert_task.BulkInferenceConfig(files="new/*.csv"),
-    monitoring=bert_task.MonitoringConfig(weak_labels=(bert_task.WeakLabelConfig(pattern="x", label="a"),)),
+    bulk_inference=sections.BulkInferenceConfig(files="new/*.csv"),
+    monitoring=sections.MonitoringConfig(weak_labels=(sections.WeakLabelConfig(pattern="x", label="a"),)),
 )
 
 # Where adding 1, or an x, would give no graph.
@@ -48,7 +48,7 @@ _OTHER_VALUES: Mapping[str, Any] = {
     "validation.skew_stop": {"text_num_tokens": 0.5},
     "training.warm_start": "latest_blessed",
     "evaluation.slices": ("part", "shop"),
-    "evaluation.gates": (bert_task.GateConfig(metric="accuracy", min=0.6),),
+    "evaluation.gates": (sections.GateConfig(metric="accuracy", min=0.6),),
     "evaluation.gates[].metric": "macro_f1",
     "evaluation.gates[].slice": "part",
     "evaluation.gates[].max_gap": 0.2,
@@ -82,7 +82,7 @@ class Node:
     """Name of its class."""
 
 
-def graph_of(task: bert_task.TaskConfig) -> list[Node]:
+def graph_of(task: sections.TaskConfig) -> list[Node]:
     """What `make pipeline` builds of a task, in order; reads no data and no encoder.
 
     Args:
@@ -107,7 +107,7 @@ def graph_of(task: bert_task.TaskConfig) -> list[Node]:
     return [_node(node) for node in pipeline.task_components(parts)]
 
 
-def other_graphs(task: bert_task.TaskConfig) -> dict[str, list[Node]]:
+def other_graphs(task: sections.TaskConfig) -> dict[str, list[Node]]:
     """The graphs of other verbs than `pipeline`, by the verb."""
     loaded = config.LoadedTask(task=task, path=Path("task.toml"), data_dir=Path("/data"))
     labelling = label.labelling_components(

@@ -13,8 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import bert_task
-
+from bert_pipeline.settings import sections
 from bert_pipeline.settings.errors import UserError
 
 
@@ -40,7 +39,7 @@ class Setting:
 
 def all_settings() -> list[Setting]:
     """Every key, in the order of the dataclasses."""
-    return list(_settings(bert_task.TaskConfig, prefix=""))
+    return list(_settings(sections.TaskConfig, prefix=""))
 
 
 def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
@@ -82,6 +81,8 @@ def _type_name(hint: Any) -> str:
         return "list of tables" if dataclasses.is_dataclass(inner) else f"list of {_type_name(inner)}s"
     if origin is dict:
         return "table of tables" if typing.get_origin(args[1]) is dict else f"table of {_type_name(args[1])}s"
+    if origin is typing.Literal:
+        return "string"
     if args:  # X | None
         return _type_name(next(a for a in args if a is not type(None)))
     return {str: "string", int: "integer", float: "number", bool: "boolean"}[hint]
