@@ -31,6 +31,9 @@ class Setting:
     meaning: str
     """The field's docstring, in one line."""
 
+    choices: tuple[str, ...] = ()
+    """The values that it may have, where they are few."""
+
     @property
     def section(self) -> str:
         """The first part of the key: training; empty for `name` and `description`."""
@@ -51,7 +54,8 @@ def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
             yield from _settings(hint, prefix=f"{key}.")
             continue
         text = meanings.get(field.name, "")
-        yield Setting(key, _type_name(hint), _default(field), text)
+        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+        yield Setting(key, _type_name(hint), _default(field), text, choices)
         if isinstance(item, type) and dataclasses.is_dataclass(item):
             yield from _settings(item, prefix=f"{key}[].")
 

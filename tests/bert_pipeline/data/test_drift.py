@@ -107,7 +107,9 @@ def test_drift_and_skew_have_limits_of_their_own():
 
 
 def test_a_limit_that_is_no_distance_is_named():
-    with pytest.raises(UserError, match=r"validation\.drift_stop\.stars is 1\.5; it must be less than or equal to 1"):
+    with pytest.raises(
+        UserError, match=r"validation\.drift_stop\.stars is 1\.5; it must be less than or equal to 1"
+    ):
         task({"drift_stop": {"stars": 1.5}})
 
 
