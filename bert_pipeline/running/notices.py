@@ -17,9 +17,8 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from bert_task import NoticesConfig, TaskConfig
-
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.sections import NoticesConfig, TaskConfig
 
 if TYPE_CHECKING:
     from bert_pipeline.running.summary import RunReport
@@ -39,7 +38,7 @@ class Event:
     """What happened to a task."""
 
     name: str
-    """One of `bert_task.NOTICE_EVENTS`."""
+    """One of `sections.NOTICE_EVENTS`."""
 
     task: str
     version: str

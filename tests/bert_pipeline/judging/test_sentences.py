@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from bert_task import GateConfig
 
 from bert_pipeline.judging import sentences
 from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.settings.sections import GateConfig
 
 
 @pytest.mark.parametrize(
