@@ -190,7 +190,6 @@ def _loader(flags: argparse.Namespace) -> Any:
         _load,
         batching=batching,
         threads=threads,
-        precision=flags.mixed_precision,
         check_method_names=flags.enable_signature_method_name_check,
         own_batching=flags.enable_per_model_batching_parameters,
     )
@@ -203,7 +202,6 @@ def _load(
     version: int,
     batching: BatchingParameters | None,
     threads: SessionThreads,
-    precision: str,
     check_method_names: bool,
     own_batching: bool,
 ) -> Servable:
@@ -225,6 +223,5 @@ def _load(
             version=version,
             batching=batching,
             threads=threads,
-            precision=precision,
             check_method_names=check_method_names,
         )

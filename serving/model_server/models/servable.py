@@ -15,7 +15,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server import errors, memory
+from serving.model_server import errors
 from serving.model_server.batching.parameters import (
     BatchingParameters,
     default_num_batch_threads,
@@ -23,7 +23,7 @@ from serving.model_server.batching.parameters import (
 )
 from serving.model_server.batching.queue import Call
 from serving.model_server.batching.scheduler import Scheduler
-from serving.model_server.models import graph_loading, mixed_precision, signatures, warmup
+from serving.model_server.models import graph_loading, signatures, warmup
 from serving.model_server.models.signatures import DEFAULT_SIGNATURE
 
 
@@ -115,7 +115,6 @@ class Servable:
         version: int,
         batching: BatchingParameters | None = None,
         threads: SessionThreads | None = None,
-        precision: str = "",
         check_method_names: bool = False,
     ) -> None:
         """Loads the SavedModel tagged `serve` and replays its warm-up requests.
@@ -126,7 +125,6 @@ class Servable:
             version: of the model, for answers.
             batching: None runs each request alone.
             threads: of TensorFlow.
-            precision: "bfloat16"; "" computes as the graph says.
             check_method_names: whether a signature serves only the method that it was exported for; TensorFlow 2
                 exports all of them for Predict.
 
@@ -140,16 +138,10 @@ class Servable:
         self._calls: dict[tuple[str, tuple[str, ...]], SignatureCall] = {}
         graph = tf.Graph()
         config = _session_config(threads or SessionThreads(), batching=batching)
-        # Then the graph is optimized when it is loaded, once for all calls.
-        config.graph_options.rewrite_options.disable_meta_optimizer = bool(precision)
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             meta_graph = graph_loading.load(self._session, path)
             self.signatures = dict(meta_graph.signature_def)
-            self._copies: dict[str, str] = {}
-            if precision:
-                self._copies = mixed_precision.rewrite(self._session, self.signatures)
-                memory.give_back()  # what it was made with
             warmup.replay(self, path=path)
         except Exception as error:
             self._session.close()
@@ -194,8 +186,8 @@ class Servable:
             # Sorted, as TF Serving's arguments are: error messages count them.
             inputs = tuple(sorted(signature.inputs))
             options = config_pb2.CallableOptions(
-                feed=[self._tensor(signature.inputs[alias]) for alias in inputs],
-                fetch=[self._tensor(signature.outputs[alias]) for alias in outputs],
+                feed=[signature.inputs[alias].name for alias in inputs],
+                fetch=[signature.outputs[alias].name for alias in outputs],
             )
             self._calls[key] = SignatureCall(
                 # Private, but the only way past the Python session's shape checks and its per-call overhead.
@@ -207,9 +199,6 @@ class Servable:
                 signature=signature,
             )
         return self._calls[key]
-
-    def _tensor(self, info: meta_graph_pb2.TensorInfo) -> str:
-        return self._copies.get(info.name, info.name)
 
     def predict(
         self,
@@ -278,5 +267,7 @@ def _one_line(error: BaseException) -> str:
     while isinstance(error, tf.errors.OpError) and isinstance(error.__context__, tf.errors.OpError):
         error = error.__context__
     message = error.message if isinstance(error, (tf.errors.OpError, errors.ServingError)) else str(error)
-    first = next((line.strip() for line in message.splitlines() if line.strip()), "")
-    return first or type(error).__name__
+    first = next((line.strip() for line in message.splitlines() if line.strip()), "") or type(error).__name__
+    return (
+        f"a file of variables is cut off: {first}" if isinstance(error, tf.errors.OutOfRangeError) else first
+    )
