@@ -99,7 +99,7 @@ EXCEPTIONS = {
 SET_UP = ("bootstrap", "setup_uv")
 # The web framework, gRPC and the API of TensorFlow Serving.
 SERVING = {"aiohttp", "google", "grpc", "grpc_health", "prometheus_client", "tensorflow_serving"}
-SERVER_ONLY = {"numpy", "tensorflow", "tensorflow_text"}
+SERVER_ONLY = {"numpy", "orjson", "tensorflow", "tensorflow_text"}
 
 
 def python_files(folder: str) -> list[str]:

@@ -22,19 +22,8 @@ from tensorflow_serving.apis import (
 from serving.model_server.api import Models
 from serving.model_server.errors import invalid_argument
 from serving.model_server.models.servable import DEFAULT_SIGNATURE
-from serving.model_server.rest import (
-    examples as json_examples,
-)
-from serving.model_server.rest import (
-    inputs,
-    parse,
-)
-from serving.model_server.rest import (
-    outputs as json_messages,
-)
-from serving.model_server.rest import (
-    outputs as json_outputs,
-)
+from serving.model_server.rest import examples as json_examples
+from serving.model_server.rest import inputs, outputs, parse
 
 _MAX_INT64 = 2**63 - 1
 
@@ -114,16 +103,16 @@ class RestAnswers:
         """Lets the threads go, and what waits for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def status(self, route: Route) -> str:
+    def status(self, route: Route) -> bytes:
         """The states of a model's versions.
 
         Raises:
             ServingError: NOT_FOUND; there is none.
         """
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=route.spec)
-        return json_messages.write_status(self._models.status_response(request))
+        return outputs.write_status(self._models.status_response(request))
 
-    def metadata(self, route: Route) -> str:
+    def metadata(self, route: Route) -> bytes:
         """The signatures of a version.
 
         Raises:
@@ -132,9 +121,9 @@ class RestAnswers:
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=route.spec, metadata_field=["signature_def"]
         )
-        return json_messages.write_metadata(self._models.metadata(request))
+        return outputs.write_metadata(self._models.metadata(request))
 
-    async def infer(self, route: Route, body: bytes, *, deadline: float) -> str:
+    async def infer(self, route: Route, body: bytes, *, deadline: float) -> bytes:
         """Predict, Classify or Regress.
 
         The body is parsed before the model is looked for, as in TF Serving, which decides what is told of two errors.
@@ -158,26 +147,26 @@ class RestAnswers:
         if route.action == "classify":
             classify = classification_pb2.ClassificationRequest(model_spec=route.spec, input=examples)
             classified = await self._models.classify(classify, deadline=deadline)
-            return json_outputs.write_classifications(classified.result)
+            return outputs.write_classifications(classified.result)
         regress = regression_pb2.RegressionRequest(model_spec=route.spec, input=examples)
         regressed = await self._models.regress(regress, deadline=deadline)
-        return json_outputs.write_regressions(regressed.result)
+        return outputs.write_regressions(regressed.result)
 
     async def _predict(
         self, route: Route, documents: list[Any], *, name: str, is_large: bool, deadline: float
-    ) -> str:
+    ) -> bytes:
         with self._models.use(route.spec) as servable:
             key = name or DEFAULT_SIGNATURE
             if key not in servable.signatures:
                 raise invalid_argument(f'Serving signature name: "{key}" not found in signature def')
             read = functools.partial(inputs.read_inputs, inputs=servable.signatures[key].inputs)
             arrays, rows = await self._maybe_in_thread(is_large, _pop_and_read, documents, read)
-            outputs = await self._models.predict_arrays(
+            answer = await self._models.predict_arrays(
                 servable, signature_name=name, arrays=arrays, deadline=deadline
             )
-        is_large = sum(array.size for array in outputs.values()) > _LARGE_ANSWER_VALUES
+        is_large = sum(array.size for array in answer.values()) > _LARGE_ANSWER_VALUES
         return await self._maybe_in_thread(
-            is_large, functools.partial(json_outputs.write_outputs, outputs, rows=rows)
+            is_large, functools.partial(outputs.write_outputs, answer, rows=rows)
         )
 
     async def _maybe_in_thread(self, is_large: bool, function: Callable[..., Result], *args: Any) -> Result:

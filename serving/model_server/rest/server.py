@@ -23,7 +23,7 @@ from serving.model_server import request_ids
 from serving.model_server.api import Metrics, Models
 from serving.model_server.errors import ServingError, invalid_argument
 from serving.model_server.observe.refusals import refusals
-from serving.model_server.rest import outputs, text
+from serving.model_server.rest import outputs
 from serving.model_server.rest.answers import RestAnswers, Route, find_route
 
 MAX_BODY_BYTES = 100 * 2**20
@@ -302,7 +302,7 @@ class RestServer:
             route = find_route(request.method, path)
             if route is None:
                 return self._respond(400, b"")
-            return self._respond(200, text.to_bytes(await self._run(request, route)))
+            return self._respond(200, await self._run(request, route))
         except ServingError as error:
             refusals.note_error("REST", error)
             return self._error(error.http_status, error.whole_message)
@@ -324,7 +324,7 @@ class RestServer:
             response.force_close()
         return response
 
-    async def _run(self, request: web.BaseRequest, route: Route) -> str:
+    async def _run(self, request: web.BaseRequest, route: Route) -> bytes:
         if route.action == "status":
             return self._answers.status(route)
         if route.action == "metadata":
