@@ -63,7 +63,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-__all__ = ["DEFAULT_SIGNATURE", "LoadError", "Servable", "SessionThreads", "SignatureCall"]
+__all__ = ["LoadError", "Servable", "SessionThreads", "SignatureCall"]
 
 # As inter_op_parallelism_threads of a session: no threads besides.
 _IN_THE_CALLING_THREAD = -1
