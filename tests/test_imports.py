@@ -57,13 +57,11 @@ ORDER["bert_pipeline"] = (
 )
 ORDER["serving/model_server"] = (
     "errors.py",
-    "running.py",
-    "memory.py",
-    "batching",
+    "process.py",
     "config",
+    "batching",
     "models",
     "api.py",
-    "request_ids.py",
     "observe",
     "rest",
     "grpc_service.py",

@@ -12,18 +12,22 @@ from typing import Any
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.model_server import running
+from serving.model_server import process
 from serving.model_server.api import Models
-from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.config import files
 from serving.model_server.config.files import ConfigWatch, Monitoring
-from serving.model_server.config.model_settings import ModelSettings, check_log_prefixes, single_model
+from serving.model_server.config.settings import (
+    BatchingParameters,
+    ModelSettings,
+    check_log_prefixes,
+    single_model,
+)
 from serving.model_server.grpc_service import GrpcServer, Health
 from serving.model_server.models.manager import Manager, ManagerOptions
-from serving.model_server.models.servable import LoadError, Servable, SessionThreads
+from serving.model_server.models.servable import LoadError, Servable
+from serving.model_server.models.session import SessionThreads
 from serving.model_server.models.versions import LoadPolicy
-from serving.model_server.observe.metrics import Gauge, Metrics, server_gauges
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.metrics import Gauge, Metrics, refusals, server_gauges
 from serving.model_server.observe.request_log import RequestLog
 from serving.model_server.rest.demo_page import demo_pages
 from serving.model_server.rest.server import Page, RestServer
@@ -206,7 +210,7 @@ def _load(
     own_batching: bool,
 ) -> Servable:
     """Loads a version; its own batching file, where those count, is in place of the server's."""
-    if f"{name} {version}" in running.bad():
+    if f"{name} {version}" in process.bad():
         raise LoadError(
             "it has ended the server several times; push another version, or start the server afresh"
         )
@@ -216,7 +220,7 @@ def _load(
             batching = files.read_batching(file, num_threads=batching.num_batch_threads)
         except files.ConfigError as error:
             raise LoadError(str(error)) from error
-    with running.marked(f"{name} {version}"):
+    with process.marked(f"{name} {version}"):
         return Servable(
             path,
             name=name,

@@ -18,7 +18,7 @@ from aiohttp import web, web_protocol
 from aiohttp.http_exceptions import HttpProcessingError
 
 from serving.model_server.errors import ServingError, invalid_argument
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.metrics import refusals
 
 MAX_BODY_BYTES = 100 * 2**20
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.model_server import errors
-from serving.model_server.models.signatures import dtype_name
+from serving.model_server.models.tensors import dtype_name
 from serving.model_server.rest import messages, parse
 
 FLOAT32, FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum

@@ -24,11 +24,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.model_server import request_ids
-from serving.model_server.api import Metrics, Models
+from serving.model_server.api import REQUEST_ID, Metrics, Models, begin_request
 from serving.model_server.errors import ServingError, invalid_argument
-from serving.model_server.models.signatures import DEFAULT_SIGNATURE
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.models.tensors import DEFAULT_SIGNATURE
+from serving.model_server.observe.metrics import refusals
 from serving.model_server.rest import examples, inputs, outputs, parse
 from serving.model_server.rest.http import HttpServer, SlowBodyError, close_idle, read_body
 
@@ -195,13 +194,13 @@ class RestServer:
         if self._draining:
             refusals.note("REST", "UNAVAILABLE", "the server is stopping")
             return self._error(503, "the server is stopping; ask another one", close=True)
-        request_id = request_ids.begin(request.headers.get(request_ids.HEADER))
+        request_id = begin_request(request.headers.get(REQUEST_ID))
         self._under_way += 1
         try:
             response = await self._answer(request, path)
         finally:
             self._under_way -= 1
-        response.headers[request_ids.HEADER] = request_id
+        response.headers[REQUEST_ID] = request_id
         return response
 
     async def _page(self, method: str, page: Page) -> web.Response:
