@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -321,8 +322,9 @@ def _predict_log(
     outputs: Mapping[str, np.ndarray],
 ) -> prediction_log_pb2.PredictionLog:
     log = prediction_log_pb2.PredictLog()
-    tensors.write_all(arrays, protos=log.request.inputs)
-    tensors.write_all(outputs, protos=log.response.outputs)
+    for protos, given in ((log.request.inputs, arrays), (log.response.outputs, outputs)):
+        for alias, array in given.items():
+            protos[alias].CopyFrom(tf.make_tensor_proto(array))
     log.request.model_spec.CopyFrom(servable.spec(call.signature_name))
     log.response.model_spec.CopyFrom(log.request.model_spec)
     return prediction_log_pb2.PredictionLog(predict_log=log)

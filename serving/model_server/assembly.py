@@ -83,7 +83,7 @@ class Assembly:
                     refusals.counts,
                 ),
             ],
-            knows=lambda name: any(settings.name == name for settings in self.manager.settings),
+            knows=self.manager.knows,
         )
         self._models = Models(
             self.manager,

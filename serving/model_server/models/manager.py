@@ -163,6 +163,10 @@ class Manager:
         """What the configuration in force asks for."""
         return self._settings
 
+    def knows(self, name: str) -> bool:
+        """Whether a model of the configuration in force has this name."""
+        return name in self._serving.models
+
     @property
     def ready(self) -> bool:
         """Whether every model has a version that can be called."""
