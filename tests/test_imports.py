@@ -58,13 +58,11 @@ ORDER["bert_pipeline"] = (
 )
 ORDER["serving/model_server"] = (
     "errors.py",
-    "running.py",
-    "memory.py",
-    "batching",
+    "process.py",
     "config",
+    "batching",
     "models",
     "api.py",
-    "request_ids.py",
     "observe",
     "rest",
     "grpc_service.py",
@@ -104,7 +102,7 @@ EXCEPTIONS = {
 SET_UP = ("bootstrap", "setup_uv")
 # The web framework, gRPC and the API of TensorFlow Serving.
 SERVING = {"aiohttp", "google", "grpc", "grpc_health", "prometheus_client", "tensorflow_serving"}
-SERVER_ONLY = {"numpy", "tensorflow", "tensorflow_text"}
+SERVER_ONLY = {"numpy", "orjson", "tensorflow", "tensorflow_text"}
 
 
 def python_files(folder: str) -> list[str]:
