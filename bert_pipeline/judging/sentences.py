@@ -35,7 +35,10 @@ def bound_sentence(
         shown = with_interval(known)
         return f"{start} {shown}, and must surely be at {side} {plain(bound)} ({percent(gate.confidence)})"
     shown, limit, amount = numbers(gate.metric, known.value, bound, abs(known.value - bound))
-    if float(limit) != float(plain(bound)):  # 0.999 of a task file must not become 1.00
+    typed = round(bound, 6)
+    if (
+        float(limit) != typed == round(typed, 3)
+    ):  # 0.999 of a task file must not become 1.00; a computed 0.3833 may
         limit = plain(bound)
     return f"{start} {shown}, {'below' if is_lower else 'above'} the bound {limit} (by {amount})"
 
