@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from bert_task import TaskConfig
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
@@ -27,6 +26,7 @@ from bert_pipeline.serving_folder import unfinished
 from bert_pipeline.settings import argument_types, config
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths, one_monitor, run_paths
+from bert_pipeline.settings.sections import TaskConfig
 from bert_pipeline.settings.whole_file import write_whole
 
 

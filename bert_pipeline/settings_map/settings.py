@@ -13,8 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import bert_task
-
+from bert_pipeline.settings import sections
 from bert_pipeline.settings.errors import UserError
 
 
@@ -32,6 +31,9 @@ class Setting:
     meaning: str
     """The field's docstring, in one line."""
 
+    choices: tuple[str, ...] = ()
+    """The values that it may have, where they are few."""
+
     @property
     def section(self) -> str:
         """The first part of the key: training; empty for `name` and `description`."""
@@ -40,7 +42,7 @@ class Setting:
 
 def all_settings() -> list[Setting]:
     """Every key, in the order of the dataclasses."""
-    return list(_settings(bert_task.TaskConfig, prefix=""))
+    return list(_settings(sections.TaskConfig, prefix=""))
 
 
 def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
@@ -52,7 +54,8 @@ def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
             yield from _settings(hint, prefix=f"{key}.")
             continue
         text = meanings.get(field.name, "")
-        yield Setting(key, _type_name(hint), _default(field), text)
+        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+        yield Setting(key, _type_name(hint), _default(field), text, choices)
         if isinstance(item, type) and dataclasses.is_dataclass(item):
             yield from _settings(item, prefix=f"{key}[].")
 
@@ -82,6 +85,8 @@ def _type_name(hint: Any) -> str:
         return "list of tables" if dataclasses.is_dataclass(inner) else f"list of {_type_name(inner)}s"
     if origin is dict:
         return "table of tables" if typing.get_origin(args[1]) is dict else f"table of {_type_name(args[1])}s"
+    if origin is typing.Literal:
+        return "string"
     if args:  # X | None
         return _type_name(next(a for a in args if a is not type(None)))
     return {str: "string", int: "integer", float: "number", bool: "boolean"}[hint]
