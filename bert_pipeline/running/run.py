@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bert_pipeline.data import spans
 from bert_pipeline.running import notices
 from bert_pipeline.settings import config
 from bert_pipeline.settings.errors import UserError, sentence_of
-from bert_pipeline.settings.paths import RunPaths, exclusive, run_paths
+from bert_pipeline.settings.paths import RunPaths, exclusive
+from bert_pipeline.settings.requests import GraphRequest
 from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
 from bert_pipeline.settings.whole_file import write_whole
 
@@ -33,19 +33,12 @@ _OPTIONAL = ("Coverage", "UnlabelledExampleGen", "ServingValidator", "BulkInferr
 _NEVER_CACHED = ("Pusher",)
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What the command line asked for."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `pipeline` is asked for."""
 
-    task: str
-    data: str
-    span: int | None
-    window: int | None
-    overrides: tuple[str, ...]
-    out: Path
-    metadata: str
-    server: str
-    verbose: bool
+    server: str = "process"
+    """What InfraValidator loads the candidate in: `process` or `docker`."""
 
 
 def run(request: Request) -> int:
@@ -58,10 +51,7 @@ def run(request: Request) -> int:
         UserError: anything that stopped the run and that a user can mend.
     """
     started = time.monotonic()
-    loaded = config.load_task(
-        request.task, data=request.data, span=request.span, window=request.window, overrides=request.overrides
-    )
-    paths = run_paths(loaded.task.name, out=request.out)
+    loaded, paths = request.load(), request.paths
     paths.root.mkdir(parents=True, exist_ok=True)
     log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
     with exclusive(paths), notices.on_failure(loaded.task), run_log(log, verbose=request.verbose):
