@@ -13,13 +13,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Of ML Metadata, which tells of every connection to PostgreSQL.
 os.environ.setdefault("GLOG_minloglevel", "2")
 
-from bert_pipeline.settings import argument_types, typed, user_modules
+from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules
 from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.verbs import checks, common
 
 # The files of verbs/, in the order of `--help`: each adds a verb's options and names the module that does its work.
 VERBS = (
     "pipeline",
+    "node",
     "new_task",
     "schema",
     "lineage",
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     message explains.
     """
     user_modules.make_importable()
+    lazy_imports.defer()
     by_make = os.environ.pop(typed.BY_MAKE, "") != ""
     try:
         with typed.remembered(argparse.Namespace(verb=""), by_make=by_make):

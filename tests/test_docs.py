@@ -56,6 +56,11 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_no_page_holds_both_sides_of_a_merge(page: str) -> None:
+    assert not re.findall(r"^(?:<{7} |>{7} |={7}$).*", text_of(page), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_and_headings_that_are_there(page: str) -> None:
     missing = []
     for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):

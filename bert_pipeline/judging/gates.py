@@ -204,11 +204,7 @@ class Judge:
 
     def changes(self, gate: sections.GateConfig, row: Slice) -> Iterator[Comparison]:
         """`min_gain`, judged here; `max_drop` and `max_rise`, judged with all others."""
-        if self._answers.baseline is None or (gate.max_drop, gate.max_rise, gate.min_gain) == (
-            None,
-            None,
-            None,
-        ):
+        if self._answers.baseline is None:
             return
         metrics = self._metrics[row.name]
         values = metrics.value(gate.metric), metrics.value(gate.metric, of_baseline=True)

@@ -36,7 +36,9 @@ def bound_sentence(
         return f"{start} {shown}, and must surely be at {side} {plain(bound)} ({percent(gate.confidence)})"
     shown, limit, amount = numbers(gate.metric, known.value, bound, abs(known.value - bound))
     typed = round(bound, 6)
-    if float(limit) != typed == round(typed, 3):  # a bound that somebody wrote: 0.999 must not become 1.00
+    if (
+        float(limit) != typed == round(typed, 3)
+    ):  # 0.999 of a task file must not become 1.00; a computed 0.3833 may
         limit = plain(bound)
     return f"{start} {shown}, {'below' if is_lower else 'above'} the bound {limit} (by {amount})"
 
@@ -71,7 +73,7 @@ def change_sentence(
     if math.isnan(value):
         return f"{start} {_undefined(metric)}, and must lie {limit}"
     if math.isnan(baseline):
-        shown = numbers(metric, value)[0]
+        (shown,) = numbers(metric, value)
         return f"{start} {shown} and the baseline's is not defined, so it cannot be shown to lie {limit}"
     shown, base, amount = numbers(metric, value, baseline, abs(value - baseline))
     return f"{start} {shown}, {amount} {word} the baseline's {base} (allowed {plain(allowed)}; p {chance(p_value)})"
@@ -173,7 +175,7 @@ def number(value: float, *, signed: bool = False) -> str:
     if math.isnan(value):
         return "not defined"
     decimals = 2
-    while decimals < 4 and abs(value) < 0.1 and abs(value - round(value, decimals)) > 0.1 * abs(value):
+    while decimals < 4 and abs(value - round(value, decimals)) > 0.1 * abs(value):
         decimals += 1
     return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
 

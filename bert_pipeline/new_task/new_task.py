@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
-from bert_pipeline.new_task import converted_data, findings, profile, roles, settings, sources, task_file
+from bert_pipeline.new_task import converted_data, findings, roles, sources, task_file
 from bert_pipeline.new_task.findings import Note
 from bert_pipeline.new_task.tables import AS_FOUND, Reading, Table
 from bert_pipeline.settings import config, typed
@@ -90,12 +90,9 @@ def _write_schema(name: str, *, out: Path) -> None:
 
     paths = run_paths(name, out=out)
     with run_log(paths.logs / "new-task.log", verbose=False):
-        from bert_pipeline.metadata import database
-        from bert_pipeline.running import run
+        from bert_pipeline.running import steps
 
-        connection = database.connection_config("", sqlite_path=paths.metadata)
-        database.open_store(connection)
-        run.infer_schema(config.load_task(name), paths, connection)
+        steps.infer_schema(steps.Place.of(paths), config.load_task(name))
 
 
 def write_task(
@@ -176,13 +173,13 @@ def _disk_of(path: Path) -> Iterator[None]:
 
 def _look(
     source: sources.Source, chosen: tuple[tuple[str, ...], str, tuple[str, ...]], labels: LabelChoice
-) -> tuple[roles.Roles, dict[str, Table], list[Note], settings.Settings]:
+) -> tuple[roles.Roles, dict[str, Table], list[Note], task_file.Settings]:
     """The columns' roles, the rows that stay, what was found in them, and the settings that follow."""
     main_table = source.tables.get("train") or source.tables["all"]
-    found = roles.choose(profile.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
+    found = roles.choose(roles.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
     tables, notes = _clean(_with_labels(source.tables, found, labels), found)
     notes += [*findings.label_notes(tables, found.label), *findings.findings(tables, found)]
-    picked = settings.choose_settings(tables, found)
+    picked = task_file.choose_settings(tables, found)
     notes += [Note(picked.long_training)] if picked.long_training else []
     if len(picked.labels) < 2:
         raise UserError(
@@ -248,7 +245,7 @@ def _tell(
     *,
     source: sources.Source,
     found: roles.Roles,
-    picked: settings.Settings,
+    picked: task_file.Settings,
     notes: list[Note],
     say: Callable[[str], None],
 ) -> None:
@@ -258,7 +255,7 @@ def _tell(
     say(f"text      {', '.join(found.text)}: {found.why['text']}")
     say(f"label     {found.label}: {found.why['label']}")
     main = source.tables.get("train") or source.tables["all"]
-    counts = settings.label_counts(main, found.label)
+    counts = main.counts(found.label)
     say(
         "          "
         + ", ".join(f"{label} {count / counts.total():.1%}" for label, count in counts.most_common(8))

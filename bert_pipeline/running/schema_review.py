@@ -9,14 +9,13 @@ from pathlib import Path
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.orchestration import metadata as tfx_metadata
 
 from bert_pipeline import pipeline
 from bert_pipeline.components import schema as curated
 from bert_pipeline.data import spans
 from bert_pipeline.data.drift import Statistics, read_statistics
 from bert_pipeline.metadata import database
-from bert_pipeline.running.run import infer_schema, run_graph
+from bert_pipeline.running import steps
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.paths import exclusive
 from bert_pipeline.settings.requests import GraphRequest
@@ -60,14 +59,12 @@ def run(request: Request) -> int:
     window = spans.resolve_window(loaded)
     paths.root.mkdir(parents=True, exist_ok=True)
     with exclusive(paths):
-        connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
-        database.open_store(connection)
+        place = steps.Place.of(paths, metadata=request.metadata)
         if not loaded.schema_path.exists():
-            infer_schema(loaded, paths, connection)
+            steps.infer_schema(place, loaded)
         nodes = pipeline.schema_inference(loaded, span=window.newest)[:2]
-        results = run_graph(nodes, loaded=loaded, paths=paths, connection=connection)
-    with tfx_metadata.Metadata(connection) as handle:
-        found = database.output_artifacts(handle.store, results[-1].execution_id)
+        results = steps.run_graph(place, nodes)
+        found = database.output_artifacts(place.store, results[-1].execution_id)
     text = curated.read_curated_schema(loaded.schema_path)
     review = review_schema(
         text, statistics=read_statistics(Path(found["statistics"].uri) / f"Split-{_SPLIT}"), loaded=loaded

@@ -1,4 +1,4 @@
-"""The gRPC front: PredictionService and ModelService over `predictions.Models`, and grpc.health.v1."""
+"""The gRPC front: PredictionService and ModelService over `api.Models`, and grpc.health.v1."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.model_server import request_ids
-from serving.model_server.api import Metrics, Models
+from serving.model_server.api import REQUEST_ID, Metrics, Models, begin_request
 from serving.model_server.errors import ServingError
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.metrics import refusals
 
 # Status, content type and body of a page.
 Answer = tuple[int, str, bytes]
@@ -99,8 +98,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, api: str, infer: Callable[..., Awaitable[Any]], request: Any, context: grpc.aio.ServicerContext
     ) -> Any:
         start = time.monotonic()
-        given = dict(context.invocation_metadata() or ()).get(request_ids.HEADER)
-        context.set_trailing_metadata(((request_ids.HEADER, request_ids.begin(given)),))
+        given = dict(context.invocation_metadata() or ()).get(REQUEST_ID)
+        context.set_trailing_metadata(((REQUEST_ID, begin_request(given)),))
         remaining = context.time_remaining()
         deadline = None if remaining is None else start + remaining
         code = grpc.StatusCode.OK

@@ -18,10 +18,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from serving.model_server import memory, running
+from serving.model_server import process
 from serving.model_server.assembly import Assembly
 from serving.model_server.models.version_files import QUIET_SECONDS
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.metrics import refusals
 
 logger = logging.getLogger("serving.model_server")
 
@@ -61,7 +61,7 @@ class Server:
             OSError: a port is taken.
             ServingError: a label points at a version that is not available.
         """
-        memory.settle()
+        process.freeze_garbage()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
@@ -128,7 +128,7 @@ class Server:
             if manager.ready:
                 manager.assign_labels()
                 break
-            if (bad := running.bad()) and manager.ready_but(bad):
+            if (bad := process.bad()) and manager.ready_but(bad):
                 logger.error("serving without %s", ", ".join(bad))
                 break
             if failure := manager.failed():

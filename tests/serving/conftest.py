@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from serving.model_server.api import Models
-from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.batching.scheduler import Scheduler
-from serving.model_server.config.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.config.settings import BatchingParameters, ModelSettings, VersionPolicy
 from serving.model_server.models.manager import Manager, ManagerOptions
 from serving.model_server.models.servable import Servable
 from serving.model_server.models.versions import LoadPolicy, ServedModel

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.model_server.batching import parameters
-from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.batching import scheduler
+from serving.model_server.config import settings
+from serving.model_server.config.settings import BatchingParameters
 
 
 def test_where_the_system_does_not_tell_which_processors_are_ours_all_are(
@@ -18,10 +19,10 @@ def test_where_the_system_does_not_tell_which_processors_are_ours_all_are(
     """macOS has no sched_getaffinity."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert parameters.usable_processors() == 3
-    assert parameters.default_num_batch_threads() == 3
+    assert settings.usable_processors() == 3
+    assert settings.default_num_batch_threads() == 3
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert parameters.default_num_batch_threads() == 1
+    assert settings.default_num_batch_threads() == 1
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_b1_settings_that_cannot_be_are_refused_by_name(values: dict[str, Any], 
 
 def test_rows_are_put_together_and_taken_apart() -> None:
     one, two = [np.array([b"a"], object)], [np.array([b"b", b"c"], object)]
-    (merged,) = parameters.merge([one, two], padding=2)
+    (merged,) = scheduler.merge([one, two], padding=2)
     assert merged.tolist() == [b"a", b"b", b"c", b"a", b"a"]
-    parts = parameters.split([merged], sizes=[1, 2])
+    parts = scheduler.split([merged], sizes=[1, 2])
     assert [[array.tolist() for array in part] for part in parts] == [[[b"a"]], [[b"b", b"c"]]]

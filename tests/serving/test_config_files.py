@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.config import files
 from serving.model_server.config.files import ConfigError, ConfigWatch, Monitoring
-from serving.model_server.config.model_settings import VersionPolicy, read_settings
+from serving.model_server.config.settings import BatchingParameters, VersionPolicy, read_settings
 from serving.model_server.errors import invalid_argument
 
 MODELS = """

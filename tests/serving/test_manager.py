@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from serving.model_server.config.model_settings import read_settings, single_model
+from serving.model_server.config.settings import read_settings, single_model
 from serving.model_server.errors import ServingError
 from serving.model_server.models.manager import Manager, ManagerOptions
 from serving.model_server.models.versions import LoadPolicy

@@ -122,7 +122,7 @@ def test_v6_w1_bad_version_is_never_served_and_its_state_says_why(
 def test_version_that_is_copied_in_slowly_is_served_when_it_is_whole(
     shared: RunningServer, shared_base: Path, tmp_path: Path
 ) -> None:
-    """It is copied in place, file by file, the largest in pieces; its state says what is missing."""
+    """It is copied in place, file by file, in pieces; its state says why it is not served."""
     number = max(version_states(shared)) + 1
     before = offset(shared)
     source = save_toy(tmp_path / "source", offset=float(number), signatures=SMALL)
@@ -139,14 +139,11 @@ def test_version_that_is_copied_in_slowly_is_served_when_it_is_whole(
             assert offset(shared) == before
             said.append((version_states(shared)[number], version_error(shared, number)))
     assert {state for state, _ in said} == {"START"}
-    writing, data = f"{target} is still being written", "variables/variables.data-00000-of-00001"
-    assert [error.partition(" in /")[0].partition(": ")[0] for _, error in said] == [
+    writing = f"{target} is still being written"
+    assert [error.partition(" in /")[0] for _, error in said] == [
         writing,  # half a graph cannot say whether it needs variables
         "variables/variables.index is missing",
-        "variables/variables.index is cut off or damaged",
-        f"{data} is missing",
-        f"{data} has {said[4][1].split()[2]} of at least {said[4][1].split()[-2]} bytes",
-        writing,
+        *[writing] * 4,
     ]
     wait_until(lambda: offset(shared) == number)
 

@@ -19,10 +19,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from serving.model_server.api import Models
-from serving.model_server.config.model_settings import check_log_prefixes, read_settings
+from serving.model_server.config.settings import check_log_prefixes, read_settings
 from serving.model_server.errors import ServingError, invalid_argument
 from serving.model_server.grpc_service import Health
-from serving.model_server.observe.refusals import Refusals
+from serving.model_server.observe.metrics import Refusals
 from serving.model_server.server import _on_loop_error
 from tests.serving.managers import configure
 from tests.serving.processes import RunningServer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server.config.model_settings import read_settings
+from serving.model_server.config.settings import read_settings
 from serving.model_server.errors import ServingError
 from serving.model_server.models import manager as serving_set
 from serving.model_server.models.manager import Manager

@@ -15,8 +15,8 @@ import grpc
 import pytest
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server import request_ids
-from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server import api
+from serving.model_server.config.settings import ModelSettings
 from serving.model_server.errors import ServingError
 from serving.model_server.observe import request_log
 from serving.model_server.observe.request_log import RequestLog
@@ -27,7 +27,7 @@ from tests.serving.request_logs import predict_log, read, settings
 
 def test_c2_requests_are_kept_with_who_answered_and_when(tmp_path: Path, log: RequestLog) -> None:
     def answer() -> None:
-        request_ids.begin("order-17")
+        api.begin_request("order-17")
         log.offer("shoes", lambda: predict_log("They leak.", labels=("negative",)))
 
     contextvars.copy_context().run(answer)

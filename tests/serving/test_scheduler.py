@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.batching.queue import Call
 from serving.model_server.batching.scheduler import Scheduler
+from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.errors import ServingError
 from tests.serving.schedulers import CODE, MakeScheduler, Recorder, answers, arrays, behind, run
 

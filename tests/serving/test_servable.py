@@ -13,9 +13,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.model_server.errors import ServingError
-from serving.model_server.models import inference, signatures
-from serving.model_server.models.servable import LoadError, Servable
-from serving.model_server.models.signatures import PREDICT
+from serving.model_server.models import inference
+from serving.model_server.models.servable import LoadError, Servable, order_arrays, read_inputs
+from serving.model_server.models.tensors import PREDICT
 from tests.serving.toys import load
 
 
@@ -104,11 +104,11 @@ def test_an_input_with_a_default_may_be_missing() -> None:
     one = tf.make_tensor_proto(1)
 
     def read(**inputs: Any) -> list[int]:
-        return [a.item() for a in signatures.read_inputs(inputs, signature=signature)]
+        return [a.item() for a in read_inputs(inputs, signature=signature)]
 
     assert read(x=one) == [7, 1]
     assert read(x=one, k=one) == [1, 1]
-    assert [a.item() for a in signatures.order_arrays({"x": np.int32(1)}, signature=signature)] == [7, 1]
+    assert [a.item() for a in order_arrays({"x": np.int32(1)}, signature=signature)] == [7, 1]
     for inputs, message in (
         ({"k": one}, "Signature input alias: x.* or default input alias set: k"),
         ({"x": one, "z": one}, "Inputs contains invalid name. Used request inputs: x, request input: x,z"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.errors import ServingError
 from serving.model_server.models.servable import Servable, SignatureCall
 from tests.serving.soak.models import save_encoder

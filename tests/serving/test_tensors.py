@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serving.model_server.models import signatures
+from serving.model_server.models import tensors
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ from serving.model_server.models import signatures
     ],
 )
 def test_tensors_go_through_typed_fields_and_back(array: np.ndarray) -> None:
-    proto = signatures.to_proto(array)
+    proto = tensors.to_proto(array)
     assert proto.tensor_content == b""
     assert proto.HasField("tensor_shape")
-    back = signatures.to_array(proto, alias="x")
+    back = tensors.to_array(proto, alias="x")
     assert (back.shape, back.tolist()) == (array.shape, array.tolist())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from bert_pipeline.components import op_audit
-from serving.model_server.config import files, model_settings
+from serving.model_server.config import files
+from serving.model_server.config import settings as model_settings
 from tests.serving.processes import ROOT
 
 try:

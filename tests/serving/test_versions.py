@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.serving_folder.served import served_versions
-from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server.config.settings import ModelSettings
 from serving.model_server.errors import ServingError
 from serving.model_server.models.manager import Staged, check_available
 from serving.model_server.models.versions import LoadPolicy, ServedModel, scan

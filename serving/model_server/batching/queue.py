@@ -13,9 +13,13 @@ from collections.abc import Callable, Hashable, Sequence
 import grpc
 import numpy as np
 
-from serving.model_server.batching import parameters as batches
-from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.errors import ServingError
+
+
+def has_rows(arrays: Sequence[np.ndarray], *, rows: int) -> bool:
+    """Whether every array has `rows` rows."""
+    return all(array.ndim and array.shape[0] == rows for array in arrays)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -83,7 +87,7 @@ class Task:
         self.number = 0
         self.since = 0.0
         rows = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
-        alone = not (batching and call.batchable and rows and batches.has_rows(arrays, rows=rows))
+        alone = not (batching and call.batchable and rows and has_rows(arrays, rows=rows))
         self.rows = 1 if alone else rows
         # Tasks of one key may share a batch.
         self.key: Hashable = None
@@ -108,6 +112,7 @@ def expired(state: State) -> ServingError:
     return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
+_NEVER = float("inf")
 # Requests that may wait where batching is off: as many as rows wait by default where it is on.
 _MAX_WAITING = 512
 # After a task expired while it waited, there is taken to be too much work for so long; meanwhile every eighth
@@ -292,6 +297,3 @@ class RequestQueue:
         del tasks[task.number]
         if not tasks:
             del self._tasks[task.key]
-
-
-_NEVER = float("inf")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from tensorflow_serving.apis import get_model_status_pb2
 
 from serving.model_server import errors
-from serving.model_server.config.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.config.settings import ModelSettings, VersionPolicy
 from serving.model_server.models import version_files
 from serving.model_server.models.servable import LoadError, Servable
 from serving.model_server.models.version_files import GRAPHS

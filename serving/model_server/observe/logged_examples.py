@@ -25,7 +25,7 @@ import tensorflow as tf
 from google.protobuf import message as protobuf_message
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server import request_ids
+from serving.model_server.api import ids_of_rows
 
 _LABEL = "label"
 
@@ -65,7 +65,7 @@ def to_examples(log: prediction_log_pb2.PredictionLog) -> list[tf.train.Example]
         labels = np.atleast_1d(tf.make_ndarray(response.outputs[_LABEL]))
         columns |= {"predicted_label": labels} if len(labels) == num_rows else {}
     metadata = log.log_metadata
-    ids = request_ids.of_rows(metadata.request_origin, num_rows=num_rows)
+    ids = ids_of_rows(metadata.request_origin, num_rows=num_rows)
     examples = []
     for row in range(num_rows):
         features = {alias: _feature(values[row]) for alias, values in columns.items()}

@@ -10,7 +10,7 @@ TF Serving configures it so (models.config) and its stock binary has no collecto
 Files are called PREFIX-TIME-PROCESS-NUMBER.tfrecord, and end in `.partial` while they are written, so that a pattern
 of a reader finds whole files only. `logged_examples.py` reads them as tf.Examples.
 
-PredictionLog has no field for an id. The id of the request (`request_ids.py`) is `log_metadata.request_origin`, so that
+PredictionLog has no field for an id. The id of the request (`api.py`) is `log_metadata.request_origin`, so that
 labels that come days later can be joined by it.
 """
 
@@ -34,8 +34,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
-from serving.model_server import request_ids
-from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server.api import current_request_id
+from serving.model_server.config.settings import ModelSettings
 from serving.model_server.errors import invalid_argument
 
 logger = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ class RequestLog:
         if config is None or random.random() >= config.sampling_config.sampling_rate:
             return
         try:
-            self._queue.put_nowait(_Entry(make_log, config, int(time.time()), request_ids.current()))
+            self._queue.put_nowait(_Entry(make_log, config, int(time.time()), current_request_id()))
         except queue.Full:
             self._drop("the disk is slower than the requests")
 

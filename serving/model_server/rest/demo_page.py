@@ -14,7 +14,8 @@ from tensorflow_serving.apis import model_pb2
 
 from serving.model_server.errors import ServingError
 from serving.model_server.models.manager import Manager
-from serving.model_server.models.servable import DEFAULT_SIGNATURE, Servable
+from serving.model_server.models.servable import Servable
+from serving.model_server.models.tensors import DEFAULT_SIGNATURE
 
 # What whoever pushed a version may write beside it: an object of strings, shown as it is.
 PROVENANCE_FILE = os.path.join("assets.extra", "provenance.json")

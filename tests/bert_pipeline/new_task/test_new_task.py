@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bert_pipeline.new_task import hub_datasets, new_task, profile, roles, settings, sources, tables
+from bert_pipeline.new_task import new_task, roles, sources, tables, task_file
 from bert_pipeline.new_task.tables import Table
 from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.new_tasks import TEXTS, Project, reviews, write_csv
@@ -156,7 +156,7 @@ def test_two_columns_that_belong_together_are_a_pair() -> None:
         ("title", "body"),
     ):
         rows = tuple((text, text[::-1] + " and more", "yn"[i % 2]) for i, text in enumerate(texts))
-        found = roles.choose(profile.profile(Table((first, second, "label"), rows, "", True)))
+        found = roles.choose(roles.profile(Table((first, second, "label"), rows, "", True)))
         assert (found.text, found.label) == ((first, second), "label")
 
 
@@ -182,7 +182,7 @@ def test_a_training_of_many_tokens_is_announced() -> None:
     def said(num_rows: int, num_words: int) -> str:
         rows = tuple(("shoe " * num_words, ("bad", "good")[i % 2]) for i in range(num_rows))
         table = Table(("text", "label"), rows, "", True)
-        return settings.choose_settings({"train": table}, found).long_training
+        return task_file.choose_settings({"train": table}, found).long_training
 
     assert said(5_000, 40) == ""
     # 4 epochs of 5,000 texts of 300 * 1.25 tokens, [CLS] and [SEP]
@@ -198,7 +198,7 @@ def test_a_rare_label_gets_a_weight_and_different_shares_no_bound() -> None:
         return Table(("text", "label"), rows, "", True)
 
     found = roles.Roles(("text",), "label", (), "", {})
-    picked = settings.choose_settings({"train": table(40, 1000), "eval": table(20, 100)}, found)
+    picked = task_file.choose_settings({"train": table(40, 1000), "eval": table(20, 100)}, found)
     assert picked.class_weights == "balanced"
     assert picked.label_shares == {}
     assert picked.why["label_shares"] == "the share of 'ham' differs by 0.16 in eval: not bounded"
@@ -279,9 +279,9 @@ def test_cells_of_the_hub_are_as_they_stand_in_the_files(
 def test_another_class_column_that_is_unknown_in_a_row_leaves_the_row_in() -> None:
     given = tables.Table(("text", "label", "other"), (("a", "1", "-1"), ("b", "0", "2")), "", False)
     names = {"label": ["neg", "pos"], "other": ["x", "y", "z"]}
-    assert hub_datasets._with_names(given, names).rows == (("a", "pos", ""), ("b", "neg", "z"))
+    assert sources._with_names(given, names).rows == (("a", "pos", ""), ("b", "neg", "z"))
     words = tables.Table(("label",), (("neg",), ("pos",)), "", False)
-    assert hub_datasets._with_names(words, {"label": ["pos", "neg"]}) == words
+    assert sources._with_names(words, {"label": ["pos", "neg"]}) == words
 
 
 def relabelled(labels: list[str]) -> list[dict[str, str]]:

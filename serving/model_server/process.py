@@ -1,8 +1,10 @@
-"""What the process is at, in a file that outlives it: which model ran when a kernel ended the server."""
+"""The process: its memory, and what it is at, in a file that outlives it: which model ran when a kernel ended it."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import mmap
 import os
 import threading
@@ -29,6 +31,11 @@ def read(path: Path) -> list[str]:
     data = path.read_bytes()
     slots = [data[start : start + _SLOT_BYTES] for start in range(0, len(data), _SLOT_BYTES)]
     return sorted({slot.rstrip(b"\0").decode(errors="replace") for slot in slots} - {""})
+
+
+def is_watched() -> bool:
+    """Whether a supervisor wants to know what this process is at."""
+    return FILE_VARIABLE in os.environ
 
 
 @contextlib.contextmanager
@@ -62,3 +69,26 @@ def _slot() -> tuple[mmap.mmap, int] | None:
         if not hasattr(_local, "number"):
             _local.number = next(_slots, None)
     return None if _local.number is None else (_maps[path], _local.number * _SLOT_BYTES)
+
+
+def freeze_garbage() -> None:
+    """Exempts what lives now, above all the 330,000 objects of TensorFlow's modules, from garbage collection.
+
+    Call it once, when everything is imported and nothing is loaded. A full collection stops every thread: measured
+    on 2 cores, 390 ms before and 10 ms after; loading a model triggers several.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def release_memory() -> None:
+    """Gives the memory of an unloaded model back to the system.
+
+    Graphs are cycles, which only the collector frees; and the allocator keeps what it gets. Measured with a MiniLM
+    classifier (87 MB), 14 loads: 744 to 1,074 MB without this, 692 to 856 MB with it.
+    """
+    gc.collect()
+    # glibc's own; another C library may have none.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

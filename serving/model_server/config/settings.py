@@ -1,8 +1,9 @@
-"""What a configuration asks for, model by model: checked, and with TF Serving's words for what it refuses."""
+"""What a configuration asks for, of models and of batching: checked, with TF Serving's words for what it refuses."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterable
 
@@ -176,3 +177,72 @@ def _read_logging(model: model_server_config_pb2.ModelConfig) -> logging_config_
             f"{where}.sampling_config.sampling_rate is {config.sampling_config.sampling_rate}; it must be within [0, 1]"
         )
     return config
+
+
+# Batches that run at the same time on a machine of many processors; the processors are shared among them.
+_MAX_THREADS = 4
+
+
+def usable_processors() -> int:
+    """Those that this process may use, where the system tells (Linux does, macOS does not)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def default_num_batch_threads() -> int:
+    """One a processor, four at most."""
+    return min(_MAX_THREADS, usable_processors())
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchingParameters:
+    """What TF Serving's batching file may say, by its names.
+
+    The defaults are ours, measured with a MiniLM classifier on two processors and sentences of mixed length:
+    the processor time of a row falls from 4.8 ms alone to 3.1 ms in batches of 8 and hardly further (3.0 ms in
+    batches of 16, which keep the last of many callers waiting longer: 32 clients got as many answers, but p99
+    was 90 ms for 82); two batches on one thread each cost less than one batch on two (3.1 and 3.7 ms a row, and
+    4.8 and 8 ms for a lone row). Choosing rows of like length for a batch saved about 5 %: not done.
+    """
+
+    max_batch_size: int = 8
+    """Rows that run together at most."""
+
+    batch_timeout_micros: int = 0
+    """How long a batch that is not full waits for more rows; 0: not at all, what waits runs."""
+
+    max_enqueued_batches: int = 64
+    """Batches that may wait; a request that finds more rows waiting is refused with UNAVAILABLE."""
+
+    num_batch_threads: int = dataclasses.field(default_factory=default_num_batch_threads)
+    """Batches that run at the same time."""
+
+    allowed_batch_sizes: tuple[int, ...] = ()
+    """Sizes that a batch is padded up to: increasing, the last is max_batch_size; none: any size runs as it is."""
+
+    enable_large_batch_splitting: bool = True
+    """Whether a request of more than max_batch_size rows runs in pieces, or is refused."""
+
+    max_request_rows: int = 0
+    """Rows of one request at most, where requests run in pieces: a file's max_batch_size; 0: any number."""
+
+    def __post_init__(self) -> None:
+        """Checks every value.
+
+        Raises:
+            ValueError: names the key, its value and what it may be.
+        """
+        for key, least in _LEAST.items():
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} is {getattr(self, key)}: give {least} or more")
+        sizes = self.allowed_batch_sizes
+        if sizes and (sizes[0] < 1 or any(a >= b for a, b in itertools.pairwise(sizes))):
+            raise ValueError(f"allowed_batch_sizes is {list(sizes)}: give increasing numbers from 1 on")
+        if sizes and sizes[-1] != self.max_batch_size:
+            raise ValueError(
+                f"allowed_batch_sizes ends in {sizes[-1]}: the last one must be max_batch_size, "
+                f"which is {self.max_batch_size}"
+            )
+
+
+_LEAST = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1}
