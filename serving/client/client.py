@@ -19,10 +19,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
-from serving.client.rest import RestTransport
-from serving.client.transports import ClientError, Retries, RetryableError, Target, Tls, Transport
-
-__all__ = ["Client", "ClientError", "Prediction", "Retries", "RetryableError", "Text", "Tls"]
+from serving.client.transport import (
+    ClientError,
+    RestTransport,
+    Retries,
+    Target,
+    Tls,
+    Transport,
+)
 
 PORTS = {"rest": 8501, "grpc": 8500}
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import Prediction, cli
+from serving.client import Prediction
+from serving.client import __main__ as cli
 from tests.serving.client_stubs import ANSWER, Stub, answer, running
 from tests.serving.processes import ROOT, RunningServer
 

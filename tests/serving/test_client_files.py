@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import cli
+from serving.client import __main__ as cli
 from tests.serving.processes import RunningServer
 
 
