@@ -15,7 +15,7 @@ from serving.model_server.config import files
 from tests.serving.calls import rest
 from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, serving
-from tests.serving.tf_serving_files import CONFIG, SERVER, TASK, compose, manifest
+from tests.serving.tf_serving.tf_serving_files import CONFIG, SERVER, TASK, compose, manifest
 
 
 @pytest.fixture(scope="module")
