@@ -14,9 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.model_server.api import REQUEST_ID, Metrics, Models, begin_request
+from serving.model_server.api import REQUEST_ID, Models, begin_request
 from serving.model_server.errors import ServingError
-from serving.model_server.observe.metrics import refusals
+from serving.model_server.observe.metrics import Metrics, refusals
 
 # Status, content type and body of a page.
 Answer = tuple[int, str, bytes]

@@ -231,8 +231,8 @@ class RequestQueue:
     def _wake(self, count: int) -> None:
         """Wakes the threads that have waited least: what they need is still in their processor's caches.
 
-        A condition wakes those that have waited longest, so that two threads take turns: a lone client of a MiniLM
-        classifier in bfloat16 then waited 3.9 ms for an answer, and 3.5 ms for that of one thread.
+        A `threading.Condition` wakes those that have waited longest, so that two threads take turns, and costs a lone
+        client of a classifier 0.4 ms: 3.9 ms an answer instead of 3.5.
         """
         for _ in range(min(count, len(self._waiting))):
             self._waiting.pop().release()
