@@ -140,7 +140,7 @@ def _check(row: Row, where: str, *, columns: list[str]) -> None:
             row[column].encode()
         except UnicodeEncodeError as error:  # half of a pair, which JSON can say
             half = ascii(error.object[error.start])[1:-1]
-            raise ClientError(f"{where}: {half} is no character, in the column {column}") from error
+            raise ClientError(f"{where}: {half} is not a character, in the column {column}") from error
     if _LABEL in row:
         raise ClientError(f"{where}: there is a column {_LABEL} already; rename it")
 
@@ -169,7 +169,7 @@ def _read_lines(file: TextIO, columns: list[str]) -> Iterator[Row]:
 def _with_progress(
     answers: Iterable[tuple[Row, Prediction]], *, file: TextIO, size: int
 ) -> Iterator[tuple[Row, Prediction]]:
-    """Tells on standard error, once a second on a terminal and at the end, how far it is."""
+    """Reports progress on standard error: once a second on a terminal, and at the end."""
     start = last = time.monotonic()
     shown, count = sys.stderr.isatty(), 0
     try:

@@ -48,7 +48,7 @@ class Prediction:
     """Probability (0 to 1) by class name, in the order of the model."""
 
     version: int | None = None
-    """Of the model that answered; None where the server does not tell it (REST)."""
+    """Of the model that answered; None where the server does not say it (REST)."""
 
 
 class Client:
@@ -170,7 +170,7 @@ class Client:
                     return
                 yield from waiting.popleft().result()
         finally:
-            for future in waiting:  # after an error, or when nobody wants the rest
+            for future in waiting:  # after an error, or when the caller stops reading
                 future.cancel()
 
     def _row(self, text: Text) -> Mapping[str, str]:

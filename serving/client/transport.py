@@ -141,7 +141,7 @@ class Transport(Protocol):
     def predict(
         self, columns: Mapping[str, Sequence[str]], *, request_id: str, timeout_seconds: float
     ) -> dict[str, Any]:
-        """Calls the signature; outputs by name as nested lists, and `version` where the server tells it.
+        """Calls the signature; outputs by name as nested lists, and `version` where the server says it.
 
         Args:
             columns: texts by name.
@@ -198,7 +198,7 @@ def needed_outputs(outputs: Any, target: Target) -> dict[str, Any]:
     """The outputs that a prediction is made of, out of all.
 
     Raises:
-        ClientError: some are missing; the model is no text classifier.
+        ClientError: some are missing; the model is not a text classifier.
     """
     missing = [name for name in _OUTPUTS if not isinstance(outputs, Mapping) or name not in outputs]
     if missing:
@@ -210,7 +210,7 @@ def needed_outputs(outputs: Any, target: Target) -> dict[str, Any]:
 
 
 def no_server(url: str, reason: object) -> RetryableError:
-    """Nobody is there, or the connection was lost."""
+    """No server is there, or the connection was lost."""
     return RetryableError(
         f"no server answers at {url}: {reason}; start one (make serve), or give another address"
     )

@@ -56,7 +56,7 @@ def read_text(path: str) -> str:
     """The text of a file.
 
     Raises:
-        ConfigError: it cannot be read, or is no UTF-8.
+        ConfigError: it cannot be read, or is not UTF-8.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -64,7 +64,7 @@ def read_text(path: str) -> str:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text in UTF-8: {error}") from error
+        raise ConfigError(f"{path} is not UTF-8: {error}") from error
 
 
 def parse(text: str, message: Any, *, path: str) -> Any:
@@ -144,7 +144,7 @@ def parse_models(text: str, *, path: str) -> model_server_config_pb2.ModelServer
     """Reads the text of models.config.
 
     Raises:
-        ConfigError: it is no ModelServerConfig.
+        ConfigError: it is not a ModelServerConfig.
     """
     config = parse(text, model_server_config_pb2.ModelServerConfig(), path=path)
     if config.WhichOneof("config") is None:
@@ -246,7 +246,7 @@ class ConfigWatch:
         return parse_models(self._applied, path=self._path)
 
     def look(self) -> None:
-        """Applies the file if it has changed; one that was refused is tried again, but told once."""
+        """Applies the file if it has changed; one that was refused is tried again, and logged once."""
         try:
             text = read_text(self._path)
             if text == self._applied:

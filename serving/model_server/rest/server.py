@@ -227,7 +227,7 @@ class RestServer:
             refusals.note("REST", "SLOW_BODY", str(error))
             return self._error(408, str(error), close=True)
         except ConnectionError:
-            return self._error(499, "the client is gone", close=True)  # nobody reads it
+            return self._error(499, "the client is gone", close=True)  # never read
         except Exception as error:
             logger.exception("a request failed in an unforeseen way")
             return self._error(500, f"{type(error).__name__}: {error}"[:1024])
