@@ -128,11 +128,10 @@ def send(
     for way, variable, schemes, deliver in ways:
         url = _address(environment.get(variable, ""), schemes=schemes)
         if url is None:
-            problem = f": {variable} is not set to a {schemes[0]}:// or {schemes[1]}:// address"
+            either = " or ".join(f"{scheme}://" for scheme in schemes)
+            say(f"warning   no {way} sent: {variable} is not set to a {either} address")
         elif problem := _attempts(deliver, url, waits=waits):
-            problem = f" to {url.hostname}: {problem}; the result above stands"
-        if problem:
-            say(f"warning   no {way} sent{problem}")
+            say(f"warning   no {way} sent to {url.hostname}: {problem}; the result above stands")
 
 
 def _address(text: str, *, schemes: tuple[str, ...]) -> SplitResult | None:
