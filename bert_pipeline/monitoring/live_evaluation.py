@@ -14,6 +14,7 @@ from tfx import v1 as tfx
 
 from bert_pipeline import pipeline
 from bert_pipeline.components.evaluator import GatedEvaluator
+from bert_pipeline.components.example_gen import to_example
 from bert_pipeline.components.served_model_resolver import GivenModelStrategy
 from bert_pipeline.evaluation.slices import SliceMetrics, read_slices
 from bert_pipeline.monitoring.late_labels import LabelledText
@@ -110,13 +111,4 @@ def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConf
             cells = {name: row.text.columns.get(name, b"") for name in task.data.text}
             cells |= {name: row.cell(name) for name in columns if row.cell(name)}
             cells |= {task.data.label: row.label.encode(), "request_id": row.text.id.encode()}
-            writer.write(_example(cells).SerializeToString())
-
-
-def _example(cells: dict[str, bytes]) -> tf.train.Example:
-    example = tf.train.Example()
-    for name, cell in cells.items():
-        values = example.features.feature[name].bytes_list.value
-        if cell:
-            values.append(cell)
-    return example
+            writer.write(to_example(cells).SerializeToString())
