@@ -12,13 +12,12 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from bert_pipeline import pipeline
 from bert_pipeline.components.evaluator import GatedEvaluator
 from bert_pipeline.components.example_gen import to_example
 from bert_pipeline.components.served_model_resolver import GivenModelStrategy
 from bert_pipeline.evaluation.slices import SliceMetrics, read_slices
 from bert_pipeline.monitoring.late_labels import LabelledText
-from bert_pipeline.running.local_runner import LocalRunner
+from bert_pipeline.running.local_runner import run_components
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
 from bert_pipeline.settings.whole_file import whole
@@ -73,13 +72,9 @@ def evaluate(
         task=ungated,
         splits=(LIVE,),
     ).with_id("LiveEvaluator")
-    graph = pipeline.create_pipeline(
-        task.name,
-        components=[example_gen, served, evaluator],
-        pipeline_root=paths.pipeline_root,
-        metadata=connection,
+    results = run_components(
+        [example_gen, served, evaluator], task_name=task.name, paths=paths, connection=connection
     )
-    results = LocalRunner(on_start=lambda _: None, on_end=lambda _: None).run(graph)
     [evaluation] = [a for a in _outputs(store, results[-1].execution_id) if a.uri.find("/evaluation/") >= 0]
     return read_slices(evaluation.uri, labels=task.data.labels)
 

@@ -8,12 +8,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
@@ -21,7 +22,9 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import PIPELINE_ROOT
+from bert_pipeline.pipeline import create_pipeline
 from bert_pipeline.settings.errors import UserError, is_full_disk, sentence_of
+from bert_pipeline.settings.paths import RunPaths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,31 @@ class NodeResult:
     """Id in ML Metadata; 0 where there is none."""
 
     error: str = ""
+
+    @property
+    def line(self) -> str:
+        """For people: `  Trainer                   12.3 s`."""
+        took = "cached" if self.state == "cached" else f"{self.seconds:6.1f} s"
+        note = {"failed": f"  FAILED: {self.error}", "skipped": "  skipped"}.get(self.state, "")
+        return f"  {self.node_id:<24}{took:>9}{note}"
+
+
+def run_components(
+    components: Sequence[BaseNode],
+    *,
+    task_name: str,
+    paths: RunPaths,
+    connection: metadata_store_pb2.ConnectionConfig,
+    **how: Any,
+) -> list[NodeResult]:
+    """Runs some components as a graph of their own, in the task's pipeline and so with its cache.
+
+    `how` are arguments of `LocalRunner`; errors are those of its `run`.
+    """
+    graph = create_pipeline(
+        task_name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
+    )
+    return LocalRunner(**how).run(graph)
 
 
 @contextlib.contextmanager
@@ -63,8 +91,8 @@ class LocalRunner(tfx_runner.IrBasedRunner):
     def __init__(
         self,
         *,
-        on_start: Callable[[str], None],
-        on_end: Callable[[NodeResult], None],
+        on_start: Callable[[str], None] = lambda _: None,
+        on_end: Callable[[NodeResult], None] = lambda _: None,
         optional: Collection[str] = (),
         never_cached: Collection[str] = (),
         run_id: str = "",

@@ -21,10 +21,11 @@ from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
 from bert_pipeline.settings.whole_file import write_whole
 
 if TYPE_CHECKING:
+    from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
     from tfx.dsl.components.base.base_node import BaseNode
 
     from bert_pipeline.encoders.resolve import Encoder
-    from bert_pipeline.running.local_runner import LocalRunner, NodeResult
+    from bert_pipeline.running.local_runner import NodeResult
 
 # Bulk inference and advice that fail never hold back a push.
 _OPTIONAL = ("Coverage", "UnlabelledExampleGen", "ServingValidator", "BulkInferrer", "LabelledTable")
@@ -141,16 +142,23 @@ def run_graph(
     *,
     loaded: config.LoadedTask,
     paths: RunPaths,
-    connection: object,
+    connection: ConnectionConfig,
     run_id: str = "",
 ) -> list[NodeResult]:
     """Runs some components as a graph of their own, in the task's pipeline and so with its cache."""
-    from bert_pipeline import pipeline
+    from bert_pipeline.running.local_runner import run_components
 
-    graph = pipeline.create_pipeline(
-        loaded.task.name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
+    return run_components(
+        components,
+        task_name=loaded.task.name,
+        paths=paths,
+        connection=connection,
+        on_start=_on_start,
+        on_end=lambda result: _say(result.line),
+        optional=_OPTIONAL,
+        never_cached=_NEVER_CACHED,
+        run_id=run_id,
     )
-    return _runner(run_id).run(graph)
 
 
 def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
@@ -163,7 +171,7 @@ def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
     return encoder
 
 
-def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object) -> None:
+def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: ConnectionConfig) -> None:
     """The first pass over a task without a schema: infers one and keeps it beside the task file."""
     from bert_pipeline import pipeline
     from bert_pipeline.components import schema
@@ -181,27 +189,9 @@ def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object)
     _say(f"the task had no schema; inferred one into {loaded.schema_path}: read it, edit it, commit it")
 
 
-def _runner(run_id: str = "") -> LocalRunner:
-    from bert_pipeline.running.local_runner import LocalRunner
-
-    return LocalRunner(
-        on_start=_on_start,
-        on_end=_on_end,
-        optional=_OPTIONAL,
-        never_cached=_NEVER_CACHED,
-        run_id=run_id,
-    )
-
-
 def _on_start(node_id: str) -> None:
     if sys.stdout.isatty():
         print(f"  {node_id} ...", end="\r", flush=True)
-
-
-def _on_end(result: NodeResult) -> None:
-    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
-    note = {"failed": f"  FAILED: {result.error}", "skipped": "  skipped"}.get(result.state, "")
-    _say(f"  {result.node_id:<24}{took:>9}{note}")
 
 
 def _say(line: str) -> None:
