@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import difflib
 from pathlib import Path
@@ -18,7 +17,8 @@ from bert_pipeline.data.drift import Statistics, read_statistics
 from bert_pipeline.metadata import database
 from bert_pipeline.running import steps
 from bert_pipeline.settings import config, typed
-from bert_pipeline.settings.paths import exclusive, run_paths
+from bert_pipeline.settings.paths import exclusive
+from bert_pipeline.settings.requests import GraphRequest
 
 # The split whose values a schema is made of, as in SchemaGen.
 _SPLIT = "train"
@@ -41,20 +41,25 @@ class Review:
     """Lines of a unified diff, from the curated schema to the suggested one."""
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `schema review` is asked for."""
+
+    accept: bool
+    """Whether what the data suggests is written into the curated schema."""
+
+
+def run(request: Request) -> int:
     """The verb `schema review [--accept]`: `--task --data --span --out --metadata --set`.
 
     Returns:
         0: the data fits, or what it suggests was accepted; 1: it was told and nothing was changed.
     """
-    loaded = config.load_task(
-        arguments.task, data=arguments.data, span=arguments.span, overrides=arguments.overrides
-    )
+    loaded, paths = request.load(), request.paths
     window = spans.resolve_window(loaded)
-    paths = run_paths(loaded.task.name, out=arguments.out)
     paths.root.mkdir(parents=True, exist_ok=True)
     with exclusive(paths):
-        place = steps.Place.of(paths, metadata=arguments.metadata)
+        place = steps.Place.of(paths, metadata=request.metadata)
         if not loaded.schema_path.exists():
             steps.infer_schema(place, loaded)
         nodes = pipeline.schema_inference(loaded, span=window.newest)[:2]
@@ -70,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not review.diff:
         print("nothing to accept: the data fits")
         return 0
-    if not arguments.accept:
+    if not request.accept:
         print(
             f"nothing was changed; to write it: the same command with {typed.give('accept', None)}, or mend the data"
         )

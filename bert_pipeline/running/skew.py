@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import time
@@ -11,18 +10,18 @@ from pathlib import Path
 
 import bert_task
 import numpy as np
-import tensorflow as tf
 from bert_task import ENCODER_INPUTS, LABEL_ID
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline.components.example_gen import read_csv, read_parquet
+from bert_pipeline.components.example_gen import read_csv, read_parquet, to_example
 from bert_pipeline.data import spans, table_files
 from bert_pipeline.metadata import database
 from bert_pipeline.running import skew_sides
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import RunPaths, run_paths
+from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.requests import GraphRequest
 
 # float32 through six layers: rounding alone makes about 1e-7, a wrong token far over 1e-4.
 MAX_PROBABILITY_DIFFERENCE = 1e-5
@@ -109,15 +108,8 @@ def read_texts(paths: Iterable[Path], *, data: bert_task.DataConfig) -> Iterator
             yield Text(
                 where=f"{path.name} row {number}",
                 columns=tuple(row[column] for column in data.text),
-                example=_example(cells),
+                example=to_example(cells, fill=True).SerializeToString(),
             )
-
-
-def _example(cells: dict[str, bytes]) -> bytes:
-    feature = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[cell])) for name, cell in cells.items()
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
 def run_skew(
@@ -212,19 +204,24 @@ def _gaps(trained: np.ndarray, served: np.ndarray) -> np.ndarray:
 _DONE = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `skew` is asked for."""
+
+    csv: str
+    """File to compare on; empty: the task's own."""
+
+
+def run(request: Request) -> int:
     """The verb `skew`: `--task --data --span --out --metadata --set --csv`.
 
     Returns:
         0: no skew; 1: there is, and it was told.
     """
-    loaded = config.load_task(
-        arguments.task, data=arguments.data, span=arguments.span, overrides=arguments.overrides
-    )
-    paths = run_paths(loaded.task.name, out=arguments.out)
-    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    loaded, paths = request.load(), request.paths
+    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
     artifacts = newest_training(database.open_store(connection, must_exist=True), paths)
-    files = [Path(arguments.csv)] if arguments.csv else task_files(loaded)
+    files = [Path(request.csv)] if request.csv else task_files(loaded)
     print(f"transform graph  {artifacts.transform_graph_dir}\nSavedModel       {artifacts.saved_model_dir}")
     started = time.monotonic()
     skew = run_skew(files, data=loaded.task.data, artifacts=artifacts, progress=_print_progress)

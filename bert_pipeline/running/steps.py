@@ -30,6 +30,9 @@ from bert_pipeline.settings.paths import RunPaths
 from bert_pipeline.settings.whole_file import whole, write_whole
 
 if TYPE_CHECKING:  # a component's process imports none of these: they bring the whole of TFX
+    from tfx.dsl.components.base.base_node import BaseNode
+    from tfx.orchestration.pipeline import Pipeline
+
     from bert_pipeline.encoders.resolve import Encoder
     from bert_pipeline.report.after_run import Reports
     from bert_pipeline.running.summary import RunReport
@@ -142,12 +145,12 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
     return Begun(run_id, graph)
 
 
-def run_graph(place: Place, components: Sequence[object]) -> list[NodeResult]:
+def run_graph(place: Place, components: Sequence[BaseNode]) -> list[NodeResult]:
     """Runs some components as a graph of their own, in the task's pipeline and so with its cache."""
     return runner().run(_pipeline(place, components))
 
 
-def _pipeline(place: Place, components: Sequence[object]) -> object:
+def _pipeline(place: Place, components: Sequence[BaseNode]) -> Pipeline:
     from bert_pipeline import pipeline
 
     return pipeline.create_pipeline(
@@ -172,18 +175,11 @@ def runner() -> local_runner.LocalRunner:
             print(f"  {node_id} ...", end="\r", flush=True)
 
     def on_end(result: NodeResult) -> None:
-        say(line_of(result))
+        say(result.line)
 
     return local_runner.LocalRunner(
         on_start=on_start, on_end=on_end, optional=OPTIONAL, never_cached=NEVER_CACHED
     )
-
-
-def line_of(result: NodeResult) -> str:
-    """How a component went, for people."""
-    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
-    note = {"failed": f"  FAILED: {result.error}", "skipped": "  skipped"}.get(result.state, "")
-    return f"  {result.node_id:<24}{took:>9}{note}"
 
 
 def infer_schema(place: Place, loaded: config.LoadedTask) -> None:
@@ -260,7 +256,7 @@ def _remember(place: Place, report: RunReport, lines: Sequence[str], *, digest: 
         unchanged.Unchanged(
             digest=digest,
             artifacts=(*filter(None, artifacts), *(line.split(maxsplit=1)[1] for line in lines)),
-            text="\n".join([*map(line_of, cached), text]),
+            text="\n".join([*(result.line for result in cached), text]),
             summary=summary.as_json(again),
             version=report.version,
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import inspect
@@ -106,23 +105,31 @@ def _default(field: dataclasses.Field[Any]) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `settings` is asked for."""
+
+    word: str
+    """Only keys that have it; empty: all, as the page."""
+
+
+def run(request: Request) -> int:
     """Prints; returns the exit status.
 
     Raises:
         UserError: no key has the word.
     """
-    if not arguments.word:
+    if not request.word:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries that TFX imports; nothing to do with this page
             from bert_pipeline.settings_map import page  # it builds graphs, and so imports TFX
 
         print(page.as_markdown(), end="")
         return 0
-    found = [setting for setting in all_settings() if arguments.word in setting.key]
+    found = [setting for setting in all_settings() if request.word in setting.key]
     if not found:
         raise UserError(
-            f"no setting has {arguments.word!r} in its key; `python -m bert_pipeline settings` lists all"
+            f"no setting has {request.word!r} in its key; `python -m bert_pipeline settings` lists all"
         )
     for setting in found:
         default = "required" if setting.default == "required" else f"default {setting.default}"

@@ -30,6 +30,7 @@ from bert_pipeline.metadata import database
 from bert_pipeline.running import skew
 from bert_pipeline.running.skew import Artifacts
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import run_paths
 
 DATA = bert_task.DataConfig(
     path=".", text=("text",), label="label", labels=("bad", "good"), files={"all": "reviews.csv"}
@@ -199,4 +200,4 @@ def test_before_the_first_run_the_check_says_what_to_do(
 def test_without_a_finished_training_there_is_nothing_to_compare(tmp_path: Path) -> None:
     store = MetadataStore(database.connection_config("", sqlite_path=tmp_path / "metadata.sqlite"))
     with pytest.raises(UserError, match="no training has finished in .*; make pipeline first"):
-        skew.newest_training(store, skew.run_paths("toy", out=tmp_path))
+        skew.newest_training(store, run_paths("toy", out=tmp_path))

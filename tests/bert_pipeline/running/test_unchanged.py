@@ -51,7 +51,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Situation:
     _write(paths.push_destination / "7" / "saved_model.pb")
     task = config.load_task("toy").task
     loaded = LoadedTask(task=task, path=tmp_path / "tasks" / "toy.toml", data_dir=tmp_path / "data")
-    request = Request("toy", "", None, None, (), tmp_path / "out", "", "process", False)
+    request = Request(task="toy", out=tmp_path / "out")
     return Situation(request, loaded, paths)
 
 

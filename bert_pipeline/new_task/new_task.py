@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import re
@@ -32,7 +31,28 @@ class LabelChoice:
     """Labels whose rows are left out."""
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `new-task` is asked for."""
+
+    name: str
+    data: str
+    text: tuple[str, ...]
+    label: str
+    slice: tuple[str, ...]
+    out: Path
+    force: bool
+    header: str | None
+    """yes or no; None: found."""
+
+    encoding: str
+    """Empty: found."""
+
+    merge_labels: bool
+    drop_label: tuple[str, ...]
+
+
+def run(request: Request) -> int:
     """Runs the verb: `--name --data [--text C [--text C]] [--label C] [--slice C] [--header yes|no] ...`.
 
     Returns:
@@ -41,23 +61,23 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the data cannot be read, a column is not clear, or the task is there already.
     """
-    name = arguments.name
+    name = request.name
     path = write_task(
         name,
-        data=arguments.data,
-        chosen=(tuple(arguments.text), arguments.label, tuple(arguments.slice)),
-        force=arguments.force,
-        reading=Reading({"yes": True, "no": False}.get(arguments.header), arguments.encoding),
-        labels=LabelChoice(arguments.merge_labels, tuple(arguments.drop_label)),
+        data=request.data,
+        chosen=(request.text, request.label, request.slice),
+        force=request.force,
+        reading=Reading(None if request.header is None else request.header == "yes", request.encoding),
+        labels=LabelChoice(request.merge_labels, request.drop_label),
         say=lambda line: print("".join(c if c.isprintable() else " " for c in line)),
     )
     try:
-        _write_schema(name, out=arguments.out)
+        _write_schema(name, out=request.out)
     except Exception as error:
         if not is_full_disk(error):
             raise
         raise UserError(
-            f"the disk of {arguments.out} is full, so that no schema was inferred; {config.short(path)} is written and "
+            f"the disk of {request.out} is full, so that no schema was inferred; {config.short(path)} is written and "
             f"stays: free some room, then {typed.command('pipeline', task=name)}, which begins with the schema"
         ) from error
     print(f"\nnext      read {config.short(path)}, then: {typed.command('pipeline', task=name)}")
