@@ -10,7 +10,7 @@ import sys
 # Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Of ML Metadata, which tells of every connection to PostgreSQL.
+# ML Metadata logs every connection to PostgreSQL.
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules

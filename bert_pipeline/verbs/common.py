@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from bert_pipeline.settings import argument_types, requests, run_log
 from bert_pipeline.settings.errors import UserError
@@ -28,8 +28,8 @@ class Verb:
     logged: bool = False
     """Whether what libraries print goes to OUT/TASK/logs/NAME.log."""
 
-    needs_run: str = ""
-    """`files` or `record`: what there must be of a run before."""
+    needs_run: Literal["", "files", "record"] = ""
+    """What there must be of a run before; `record`: in ML Metadata, which may lie elsewhere."""
 
     reads_record: bool = False
     """Whether the records of runs that were killed are completed first."""
