@@ -15,7 +15,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 
 from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules
 from bert_pipeline.settings.errors import UserError, sentence_of
-from bert_pipeline.verbs import checks, common
+from bert_pipeline.verbs import common
 
 # The files of verbs/, in the order of `--help`: each adds a verb's options and names the module that does its work.
 VERBS = (
@@ -54,8 +54,6 @@ def main(argv: list[str] | None = None) -> int:
         with typed.remembered(argparse.Namespace(verb=""), by_make=by_make):
             arguments = _parser().parse_args(argv)
         with typed.remembered(arguments, by_make=by_make):
-            checks.check(arguments)
-            checks.complete_records(arguments)
             return common.run(arguments)
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
