@@ -218,8 +218,12 @@ class ReportConfig:
 class TaskConfig:
     """A whole task file."""
 
-    # Of pydantic, for every section: no unknown keys, no NaN and no infinity.
-    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
+    # Of pydantic, for every section: no unknown keys, no NaN and no infinity; docstrings are for `settings`.
+    __pydantic_config__: ClassVar[dict[str, object]] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "use_attribute_docstrings": True,
+    }
 
     name: str
     """Letters, digits and _; names the output folder and the served model."""
