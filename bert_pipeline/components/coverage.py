@@ -6,16 +6,17 @@ TFX reads inputs, outputs and parameters off the type hints, so this file must n
 
 import collections
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.types import Artifact, artifact_utils, standard_artifacts
-from tfx.utils import io_utils
+from tfx.types import Artifact, standard_artifacts
 
+from bert_pipeline.components.example_gen import read_examples
 from bert_pipeline.data.coverage import KINDS, Thin, thin_slices
 
 COVERAGE_FILE = "coverage.json"
@@ -42,8 +43,8 @@ def Coverage(
         report: what is written.
         slices: `evaluation.slices` as JSON.
     """
-    train = [record for examples in window for record in _records(examples, "train")]
-    evaluated = _records(newest, "eval")
+    train = itertools.chain.from_iterable(read_examples(examples, "train") for examples in window)
+    evaluated = read_examples(newest, "eval")
     specs = json.loads(slices)
     found = thin_slices(count_slices(train, specs), count_slices(evaluated, specs))
     values = json.dumps([dataclasses.asdict(thin) for thin in found], indent=2, ensure_ascii=False)
@@ -58,27 +59,20 @@ def read_report(uri: str) -> list[Thin]:
     return [Thin(**{name: place[name] for name in names}) for place in places if place["kind"] in KINDS]
 
 
-def _records(examples: Artifact, split: str) -> list[bytes]:
-    uri = artifact_utils.get_split_uri([examples], split)
-    paths = tf.io.gfile.glob(io_utils.all_files_pattern(uri))
-    return list(tf.data.TFRecordDataset(sorted(paths), compression_type="GZIP").as_numpy_iterator())
-
-
-def count_slices(records: Sequence[bytes], specs: Sequence[str]) -> dict[str, int]:
+def count_slices(examples: Iterable[tf.train.Example], specs: Sequence[str]) -> dict[str, int]:
     """Examples by slice, named as the Evaluator names them.
 
     Args:
-        records: serialized raw tf.Examples.
+        examples: raw tf.Examples.
         specs: of `evaluation.slices`; `a+b` crosses two columns.
     """
     counts: collections.Counter[str] = collections.Counter()
-    for record in records:
-        counts.update(_slice_names(record, specs))
+    for example in examples:
+        counts.update(_slice_names(example.features.feature, specs))
     return dict(counts)
 
 
-def _slice_names(record: bytes, specs: Sequence[str]) -> Iterator[str]:
-    features = tf.train.Example.FromString(record).features.feature
+def _slice_names(features: Mapping[str, tf.train.Feature], specs: Sequence[str]) -> Iterator[str]:
     for spec in specs:
         values = [
             (column, _value(features[column])) for column in sorted(spec.split("+")) if column in features

@@ -9,10 +9,10 @@ from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.types import artifact_utils, standard_artifacts
 
+from bert_pipeline.components.example_gen import read_examples
 from bert_pipeline.components.example_validator import NOTES
 from bert_pipeline.components.schema import SCHEMA_FILE
 from bert_pipeline.components.serving_data import check_served
-from bert_pipeline.components.text_statistics_gen import read_examples
 from bert_pipeline.data.drift import Threshold, as_json, read_statistics, thresholds
 from bert_pipeline.data.text_features import TextFeatures
 from bert_pipeline.encoders.resolve import Encoder
@@ -41,7 +41,7 @@ def ServingValidator(
     text = (Path(schema.uri) / SCHEMA_FILE).read_text(encoding="utf-8")
     curated = text_format.Parse(text, schema_pb2.Schema())
     [split] = artifact_utils.decode_split_names(examples.split_names)
-    rows = [e.features.feature for e in read_examples(artifact_utils.get_split_uri([examples], split))]
+    rows = [e.features.feature for e in read_examples(examples, split)]
     known = {*given["text"], *(f.name for f in curated.feature)} & {name for row in rows for name in row}
     columns = {
         name: [(row[name].bytes_list.value or [b""])[0] if name in row else b"" for row in rows]

@@ -15,7 +15,6 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import pipeline
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.bulk_inferrer import ProgressBulkInferrer
 from bert_pipeline.components.example_gen import read_csv, read_parquet, unlabelled_example_gen
@@ -24,14 +23,14 @@ from bert_pipeline.components.served_model_resolver import ServedModelStrategy
 from bert_pipeline.data import table_files
 from bert_pipeline.metadata import database
 from bert_pipeline.pipeline import UNLABELLED
-from bert_pipeline.running.local_runner import LocalRunner, NodeResult
+from bert_pipeline.running.local_runner import NodeResult, run_components
 from bert_pipeline.running.summary import outputs
 from bert_pipeline.serving_folder import unfinished
 from bert_pipeline.serving_folder.atomic_push import newest_version
 from bert_pipeline.serving_folder.served import ServedVersion, model_of_version, served_versions
-from bert_pipeline.settings import config, typed
+from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import RunPaths, in_use
+from bert_pipeline.settings.paths import in_use
 from bert_pipeline.settings.requests import GraphRequest
 from bert_pipeline.settings.whole_file import whole
 
@@ -113,36 +112,23 @@ def run(request: Request) -> int:
         unfinished.settle_if_free(store, paths)
         _check_blessed(store, served_versions(paths.push_destination)[-1])
         print(f"task {loaded.task.name}: labelling {folder / pattern} with version {version}", flush=True)
-        results = LocalRunner(on_start=lambda _: None, on_end=_tell).run(
-            _graph(loaded, paths, connection, folder=folder, pattern=pattern, file_format=file_format)
+        results = run_components(
+            labelling_components(
+                folder=folder,
+                pattern=pattern,
+                file_format=file_format,
+                push_destination=paths.push_destination,
+            ),
+            task_name=loaded.task.name,
+            paths=paths,
+            connection=connection,
+            on_end=lambda result: print(result.line, flush=True),
         )
         with tfx_metadata.Metadata(connection) as handle:
             texts = sorted(folder.glob(pattern), key=lambda path: path.name)
             num_rows = _take(handle, results[-1], texts=texts, target=target, file_format=file_format)
     print(f"labelled  {num_rows:,} texts -> {target}")
     return 0
-
-
-def _graph(
-    loaded: config.LoadedTask,
-    paths: RunPaths,
-    connection: object,
-    *,
-    folder: Path,
-    pattern: str,
-    file_format: str,
-) -> tfx.dsl.Pipeline:
-    return pipeline.create_pipeline(
-        loaded.task.name,
-        components=labelling_components(
-            folder=folder,
-            pattern=pattern,
-            file_format=file_format,
-            push_destination=paths.push_destination,
-        ),
-        pipeline_root=paths.pipeline_root,
-        metadata=connection,
-    )
 
 
 def _check_target(target: Path, *, texts: Sequence[Path]) -> None:
@@ -181,12 +167,6 @@ def _check_blessed(store: MetadataStore, version: ServedVersion) -> None:
             f"no evaluation in ML Metadata blessed version {version.version}, which is in service, so nothing was "
             f"labelled; {typed.command('pipeline')} again"
         )
-
-
-def _tell(result: NodeResult) -> None:
-    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
-    note = f"  FAILED: {result.error}" if result.state == "failed" else ""
-    print(f"  {result.node_id:<24}{took:>9}{note}", flush=True)
 
 
 def _take(

@@ -8,12 +8,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
@@ -23,6 +24,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import PIPELINE_ROOT
 from bert_pipeline.settings.errors import UserError, is_full_disk, sentence_of
+from bert_pipeline.settings.paths import RunPaths
 
 # Property of a failed execution whose component ran in a process of its own: what it said.
 ERROR = "error"
@@ -41,6 +43,33 @@ class NodeResult:
     """Id in ML Metadata; 0 where there is none."""
 
     error: str = ""
+
+    @property
+    def line(self) -> str:
+        """For people: `  Trainer                   12.3 s`."""
+        took = "cached" if self.state == "cached" else f"{self.seconds:6.1f} s"
+        note = {"failed": f"  FAILED: {self.error}", "skipped": "  skipped"}.get(self.state, "")
+        return f"  {self.node_id:<24}{took:>9}{note}"
+
+
+def run_components(
+    components: Sequence[BaseNode],
+    *,
+    task_name: str,
+    paths: RunPaths,
+    connection: metadata_store_pb2.ConnectionConfig,
+    **how: Any,
+) -> list[NodeResult]:
+    """Runs some components as a graph of their own, in the task's pipeline and so with its cache.
+
+    `how` are arguments of `LocalRunner`; errors are those of its `run`.
+    """
+    from bert_pipeline.pipeline import create_pipeline  # not for the process that runs one component
+
+    graph = create_pipeline(
+        task_name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
+    )
+    return LocalRunner(**how).run(graph)
 
 
 @contextlib.contextmanager
@@ -67,8 +96,8 @@ class LocalRunner(tfx_runner.IrBasedRunner):
     def __init__(
         self,
         *,
-        on_start: Callable[[str], None],
-        on_end: Callable[[NodeResult], None],
+        on_start: Callable[[str], None] = lambda _: None,
+        on_end: Callable[[NodeResult], None] = lambda _: None,
         optional: Collection[str] = (),
         never_cached: Collection[str] = (),
         run_id: str = "",

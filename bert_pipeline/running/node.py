@@ -53,7 +53,7 @@ def run(request: Request) -> int:
         with exclusive(paths) if step == "Pusher" else in_use(paths):
             result = steps.run_component(place, begun, step)
     reason = f": {result.error}" if result.state == "skipped" and result.error else ""
-    say(f"{steps.line_of(result)}{reason}")
+    say(f"{result.line}{reason}")
     may_fail = (*steps.OPTIONAL, *(() if result.error else steps.NOT_IN_EVERY_RUN))
     return int(result.state in ("failed", "skipped") and step not in may_fail)
 

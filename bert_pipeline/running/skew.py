@@ -10,12 +10,11 @@ from pathlib import Path
 
 import bert_task
 import numpy as np
-import tensorflow as tf
 from bert_task import ENCODER_INPUTS, LABEL_ID
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline.components.example_gen import read_csv, read_parquet
+from bert_pipeline.components.example_gen import read_csv, read_parquet, to_example
 from bert_pipeline.data import spans, table_files
 from bert_pipeline.metadata import database
 from bert_pipeline.running import skew_sides
@@ -109,15 +108,8 @@ def read_texts(paths: Iterable[Path], *, data: bert_task.DataConfig) -> Iterator
             yield Text(
                 where=f"{path.name} row {number}",
                 columns=tuple(row[column] for column in data.text),
-                example=_example(cells),
+                example=to_example(cells, fill=True).SerializeToString(),
             )
-
-
-def _example(cells: dict[str, bytes]) -> bytes:
-    feature = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[cell])) for name, cell in cells.items()
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
 def run_skew(

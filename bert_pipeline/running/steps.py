@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from bert_pipeline.metadata import database, run_record
 from bert_pipeline.metadata.run_history import NODE_TYPE, RUN_TYPE
-from bert_pipeline.running import local_runner, notices
+from bert_pipeline.running import local_runner, notices, unchanged
 from bert_pipeline.running.local_runner import NodeResult
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
@@ -30,6 +30,9 @@ from bert_pipeline.settings.paths import RunPaths
 from bert_pipeline.settings.whole_file import whole, write_whole
 
 if TYPE_CHECKING:  # a component's process imports none of these: they bring the whole of TFX
+    from tfx.dsl.components.base.base_node import BaseNode
+    from tfx.orchestration.pipeline import Pipeline
+
     from bert_pipeline.encoders.resolve import Encoder
     from bert_pipeline.report.after_run import Reports
     from bert_pipeline.running.summary import RunReport
@@ -142,12 +145,12 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
     return Begun(run_id, graph)
 
 
-def run_graph(place: Place, components: Sequence[object]) -> list[NodeResult]:
+def run_graph(place: Place, components: Sequence[BaseNode]) -> list[NodeResult]:
     """Runs some components as a graph of their own, in the task's pipeline and so with its cache."""
     return runner().run(_pipeline(place, components))
 
 
-def _pipeline(place: Place, components: Sequence[object]) -> object:
+def _pipeline(place: Place, components: Sequence[BaseNode]) -> Pipeline:
     from bert_pipeline import pipeline
 
     return pipeline.create_pipeline(
@@ -172,18 +175,11 @@ def runner() -> local_runner.LocalRunner:
             print(f"  {node_id} ...", end="\r", flush=True)
 
     def on_end(result: NodeResult) -> None:
-        say(line_of(result))
+        say(result.line)
 
     return local_runner.LocalRunner(
         on_start=on_start, on_end=on_end, optional=OPTIONAL, never_cached=NEVER_CACHED
     )
-
-
-def line_of(result: NodeResult) -> str:
-    """How a component went, for people."""
-    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
-    note = {"failed": f"  FAILED: {result.error}", "skipped": "  skipped"}.get(result.state, "")
-    return f"  {result.node_id:<24}{took:>9}{note}"
 
 
 def infer_schema(place: Place, loaded: config.LoadedTask) -> None:
@@ -204,7 +200,13 @@ def infer_schema(place: Place, loaded: config.LoadedTask) -> None:
 
 
 def finish(
-    place: Place, loaded: config.LoadedTask, begun: Begun, results: Sequence[NodeResult], *, seconds: float
+    place: Place,
+    loaded: config.LoadedTask,
+    begun: Begun,
+    results: Sequence[NodeResult],
+    *,
+    seconds: float,
+    digest: Callable[[], str] = str,
 ) -> RunReport:
     """Writes the summary and the record of a run whose components ran, and sends its notices.
 
@@ -214,6 +216,7 @@ def finish(
         begun: the run.
         results: of its components.
         seconds: since the run began.
+        digest: gives `unchanged.digest_of`, after the run; empty: the next run decides by TFX's cache.
     """
     from bert_pipeline.running import summary
 
@@ -232,8 +235,32 @@ def finish(
     run_record.end(place.store, begun.run_id, text)
     lines = place.reports(loaded).lines(begun.run_id)
     print(summary.as_text(report, also=lines), flush=True)
+    _remember(place, report, lines, digest=digest())
     notices.send(notices.of_run(report), config=loaded.task.notices, say=say)
     return report
+
+
+def _remember(place: Place, report: RunReport, lines: Sequence[str], *, digest: str) -> None:
+    """Keeps what the next run prints where nothing has changed; nothing where a component is still to run."""
+    from bert_pipeline.running import summary
+
+    if not report.in_service or any(result.state in ("failed", "skipped") for result in report.results):
+        return
+    ids = [result.execution_id for result in report.results if result.execution_id]
+    artifacts = [a.uri for i in ids for a in database.output_artifacts(place.store, i).values()]
+    cached = tuple(NodeResult(result.node_id, "cached", 0.0) for result in report.results)
+    again = dataclasses.replace(report, pushed=False, results=cached, wall_seconds=0.0)
+    text = summary.as_text(again, also=lines).replace("time      0.0 s", "time      {seconds} s")
+    unchanged.remember(
+        place.paths,
+        unchanged.Unchanged(
+            digest=digest,
+            artifacts=(*filter(None, artifacts), *(line.split(maxsplit=1)[1] for line in lines)),
+            text="\n".join([*(result.line for result in cached), text]),
+            summary=summary.as_json(again),
+            version=report.version,
+        ),
+    )
 
 
 def graph_file(paths: RunPaths, run_id: str) -> Path:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -28,11 +27,11 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
     regression_pb2,
 )
-from tensorflow_serving.config import model_server_config_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.model_server import errors
 from serving.model_server.models import inference, tensors
+from serving.model_server.models.manager import Manager
 from serving.model_server.models.servable import Servable, SignatureCall, order_arrays, read_inputs
 from serving.model_server.models.versions import VersionStatus
 
@@ -75,31 +74,11 @@ def current_request_id() -> str:
     return _request_id.get()
 
 
-class Manager(Protocol):
-    """Where the models come from."""
-
-    def use(self, spec: model_pb2.ModelSpec) -> AbstractContextManager[Servable]:
-        """Holds the version that a request names, for the time of the request."""
-
-    def statuses(self, spec: model_pb2.ModelSpec) -> Mapping[int, VersionStatus]:
-        """The states of the versions that a request names, the highest first."""
-
-    def reload(self, config: model_server_config_pb2.ModelServerConfig) -> Awaitable[None] | None:
-        """Puts another set of models in place: a coroutine, or a function that may block."""
-
-
 class RequestLog(Protocol):
     """Where answered requests may be kept."""
 
     def offer(self, model_name: str, make_log: Callable[[], prediction_log_pb2.PredictionLog]) -> None:
         """Keeps the request, or does not; never blocks."""
-
-
-class Metrics(Protocol):
-    """Where requests are counted; the fronts do it."""
-
-    def observe(self, model_name: str, api: str, entrypoint: str, code_name: str, seconds: float) -> None:
-        """Counts one request: `observe("toy", "Predict", "GRPC", "OK", 0.012)`."""
 
 
 # TF Serving writes the canonical code UNKNOWN where a load failed without one.
@@ -294,10 +273,7 @@ class Models:
                 "Only ModelConfigList is currently supported"
             )
         self._check_reload(request.config)
-        if inspect.iscoroutinefunction(self._manager.reload):
-            await self._manager.reload(request.config)
-        else:
-            await asyncio.to_thread(self._manager.reload, request.config)
+        await asyncio.to_thread(self._manager.reload, request.config)
         return model_management_pb2.ReloadConfigResponse(status={})
 
     def _log(self, spec: model_pb2.ModelSpec, kind: str, request: Any, response: Any) -> None:

@@ -211,9 +211,7 @@ def _load(
 ) -> Servable:
     """Loads a version; its own batching file, where those count, is in place of the server's."""
     if f"{name} {version}" in process.bad():
-        raise LoadError(
-            "it has ended the server several times; push another version, or start the server afresh"
-        )
+        raise LoadError("it has ended the server several times; push another version, or restart the server")
     file = os.path.join(path, _BATCHING_FILE)
     if batching and own_batching:
         try:

@@ -93,7 +93,7 @@ class Server:
             threading.Thread(target=self._parts.config_watch.look, name="SIGHUP", daemon=True).start()
 
     def _check_ports(self) -> None:
-        """A port that is taken is told now, and not after minutes of loading, when the ports open."""
+        """Fails now if a port is in use, not after minutes of loading, when the ports open."""
         host = self._flags.host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         for name, port in (("gRPC", self._flags.port), ("REST", self._flags.rest_api_port)):
@@ -203,7 +203,7 @@ def _in_thread(function: Callable[[], Result]) -> asyncio.Future[Result]:
             answer = functools.partial(future.set_result, function())
         except Exception as error:
             answer = functools.partial(future.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the caller is gone
             loop.call_soon_threadsafe(answer)
 
     threading.Thread(target=run, name="first load", daemon=True).start()

@@ -29,7 +29,7 @@ _MOST_ENDS = 3
 
 
 def supervise(arguments: Sequence[str]) -> int:
-    """Runs the server until it ends by itself, or this process is told to end.
+    """Runs the server until it ends by itself, or a signal ends this process.
 
     Args:
         arguments: the server's; of --supervise they say that it is off.
@@ -92,7 +92,7 @@ class _Supervisor:
             process.BAD_VARIABLE: "\n".join(bad),
         }
         options = [part for option in sys.warnoptions for part in ("-W", option)]
-        # The child ends when this process does, whatever ends it: nobody holds its standard input any more.
+        # The child ends when this process does, whatever ends it: its standard input closes.
         command = [
             sys.executable,
             *options,

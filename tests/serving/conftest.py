@@ -18,13 +18,13 @@ from serving.model_server.models.servable import Servable
 from serving.model_server.models.versions import LoadPolicy, ServedModel
 from serving.model_server.observe.request_log import RequestLog
 from tests.serving import processes
+from tests.serving.batching.schedulers import MakeScheduler
 from tests.serving.contract.models import ModelsOnDisk, write_models
 from tests.serving.fakes import LOAD_AT_ONCE, FakeServable
 from tests.serving.managers import Config
 from tests.serving.processes import RunningServer, serving
 from tests.serving.request_logs import settings
 from tests.serving.rest_connection import OneModel
-from tests.serving.schedulers import MakeScheduler
 
 
 @pytest.fixture(scope="session")

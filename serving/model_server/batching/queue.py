@@ -30,7 +30,7 @@ class Call:
     """Takes an array by input, gives one by output, and raises ServingError."""
 
     batchable: bool
-    """Whether rows of several requests may run together; set to False when the outputs tell otherwise."""
+    """Whether rows of several requests may run together; set to False when the outputs show otherwise."""
 
     row_seconds: float = 0.0
     """How long a run took lately for each of its rows, on average; 0 before the first."""
@@ -172,7 +172,7 @@ class RequestQueue:
         """Takes a task that still waits out of the queue; a running one goes on.
 
         Args:
-            task: nobody waits for it any more.
+            task: its caller does not wait any more.
             late: because its deadline has come.
 
         Returns:
@@ -216,7 +216,7 @@ class RequestQueue:
             return left
 
     def _sleep(self, seconds: float) -> None:
-        """Lets go of the lock until somebody wakes this thread, or for so long; -1 is for ever."""
+        """Releases the lock until this thread is woken, or for so long; -1 is for ever."""
         bell = threading.Lock()
         bell.acquire()
         self._waiting.append(bell)
@@ -231,8 +231,8 @@ class RequestQueue:
     def _wake(self, count: int) -> None:
         """Wakes the threads that have waited least: what they need is still in their processor's caches.
 
-        A condition wakes those that have waited longest, so that two threads take turns: a lone client of a MiniLM
-        classifier in bfloat16 then waited 3.9 ms for an answer, and 3.5 ms for that of one thread.
+        A `threading.Condition` wakes those that have waited longest, so that two threads take turns, and costs a lone
+        client of a classifier 0.4 ms: 3.9 ms an answer instead of 3.5.
         """
         for _ in range(min(count, len(self._waiting))):
             self._waiting.pop().release()
@@ -287,7 +287,7 @@ class RequestQueue:
 
     def _expire(self, task: Task) -> None:
         self._remove(task, state=State.DROPPED)
-        with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # its loop is closed: the caller is gone
             task.loop.call_soon_threadsafe(task.fail, expired(State.WAITING))
 
     def _remove(self, task: Task, *, state: State) -> None:

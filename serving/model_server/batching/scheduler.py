@@ -25,7 +25,7 @@ from serving.model_server.errors import ServingError
 
 logger = logging.getLogger(__name__)
 
-# A gRPC client gives up by itself at its deadline: what is to tell it that its request only waited must leave
+# A gRPC client gives up by itself at its deadline: the answer that its request only waited must leave
 # a little earlier. Seconds, and at most this share of what the client allowed.
 _REPLY_SECONDS, _REPLY_SHARE = 0.02, 0.1
 
@@ -177,10 +177,10 @@ class Scheduler:
                 task.fail(expired(state))
 
     def _forget(self, task: Task) -> None:
-        """Nobody waits for it any more."""
+        """Drops a task whose caller does not wait any more."""
         self._queue.drop(task)
         if not task.future.cancel() and not task.future.cancelled():
-            task.future.exception()  # else asyncio complains of one that nobody looked at
+            task.future.exception()  # retrieve it, or asyncio logs 'exception was never retrieved'
 
     def _work(self) -> None:
         while tasks := self._queue.take():
@@ -238,7 +238,7 @@ def _deliver(answers: list[Answer]) -> None:
         mine = [answer for answer in answers if answer[0].loop is loop]
         try:
             loop.call_soon_threadsafe(_settle, mine)
-        except RuntimeError:  # the loop is closed: nobody waits
+        except RuntimeError:  # the loop is closed: the caller is gone
             logger.info("%d answers came after the server had stopped", len(mine))
 
 

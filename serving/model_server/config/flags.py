@@ -25,7 +25,7 @@ def _bool(text: str) -> bool:
 
 
 def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """Numbers are numbers, as in TF Serving; gRPC itself tells of a name it does not know."""
+    """Numbers are numbers, as in TF Serving; gRPC itself reports a name that it does not know."""
     pairs = [part.partition("=") for part in text.split(",") if part]
     if not all(name and separator for name, separator, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value,name=value")
@@ -43,7 +43,7 @@ _MODELS: list[_Flag] = [
         "file_system_poll_wait_seconds",
         float,
         1.0,
-        "seconds between looks at base paths; 0: look once, and load what is there even if somebody writes it; "
+        "seconds between looks at base paths; 0: look once, and load what is there even if it is still being written; "
         "negative: never look",
     ),
     ("max_num_load_retries", int, 5, "how often a load that failed is tried again"),
@@ -89,7 +89,7 @@ _OURS: list[_Flag] = [
         "port_file",
         str,
         "",
-        'a port of 0 becomes any free one, and this file tells which: {"port": n, "rest_api_port": n}; it appears '
+        'a port of 0 becomes any free one, and this file says which: {"port": n, "rest_api_port": n}; it appears '
         "when the server is ready",
     ),
     (

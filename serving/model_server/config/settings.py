@@ -184,7 +184,7 @@ _MAX_THREADS = 4
 
 
 def usable_processors() -> int:
-    """Those that this process may use, where the system tells (Linux does, macOS does not)."""
+    """Those that this process may use, where the system says (Linux does, macOS does not)."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

@@ -1,6 +1,6 @@
 """Is a version folder wholly there? What is being copied must not be loaded.
 
-Two things are looked at: that nobody is still writing, and that no file is missing without which TensorFlow would load
+Two things are checked: that writing has ended, and that no file is missing without which TensorFlow would load
 the rest all the same.
 """
 
@@ -58,7 +58,7 @@ def snapshot(path: str) -> Snapshot:
 
 
 def _status(path: str) -> os.stat_result:
-    """Of the file that a link points at; of the link itself where that is not there, which is no file on its way."""
+    """Of the file that a link points at; of the link itself where that is missing, which is not a file on its way."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _has_variables(path: str) -> bool:
         try:
             saved_model = saved_model_pb2.SavedModel.FromString(file.read())
         except protobuf_message.DecodeError:
-            return False  # cut off, or no SavedModel: loading it tells which
+            return False  # cut off, or not a SavedModel: loading it says which
     return any(
         meta_graph.HasField("object_graph_def")
         or any(node.op in _VARIABLE_OPS for node in meta_graph.graph_def.node)

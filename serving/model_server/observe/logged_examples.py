@@ -1,4 +1,4 @@
-"""Request logs as tf.Examples, for StatisticsGen, drift checks and whoever labels what was asked.
+"""Request logs as tf.Examples, for StatisticsGen, drift checks and labelling.
 
     python -m serving.model_server.observe.logged_examples --out examples.tfrecord.gz LOG.tfrecord ...
 
@@ -34,7 +34,7 @@ def read_logs(path: str) -> Iterator[prediction_log_pb2.PredictionLog]:
     """The records of one file.
 
     Raises:
-        ValueError: a record is cut or is no PredictionLog; names the file and the record. Those before it came.
+        ValueError: a record is cut or is not a PredictionLog; names the file and the record. Those before it came.
     """
     number = 0
     try:
@@ -42,7 +42,7 @@ def read_logs(path: str) -> Iterator[prediction_log_pb2.PredictionLog]:
             number += 1
             yield prediction_log_pb2.PredictionLog.FromString(record)
     except protobuf_message.DecodeError as error:
-        raise ValueError(f"{path}: record {number} is no PredictionLog: {error}") from error
+        raise ValueError(f"{path}: record {number} is not a PredictionLog: {error}") from error
     except tf.errors.DataLossError as error:
         raise ValueError(
             f"{path}: cut after record {number}; the server that writes it is still running?"

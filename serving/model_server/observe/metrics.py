@@ -36,7 +36,7 @@ _SIZES = tuple(2**power for power in range(11))
 
 @dataclasses.dataclass(frozen=True)
 class Gauge:
-    """A figure that is looked up when somebody asks for the metrics."""
+    """A gauge that is read at scrape time."""
 
     name: str
     """`model_server_...`: ours, and not TF Serving's."""
@@ -242,7 +242,7 @@ class Refusals:
 
         Args:
             entrypoint: REST or GRPC.
-            code: canonical code, or what stands in its place.
+            code: canonical code, or a name of our own.
             reason: why, in the server's own words.
         """
         key, now = (entrypoint, code), self._clock()
@@ -253,8 +253,8 @@ class Refusals:
                 return
             count, total = self._untold.pop(key), self._counts[key]
             self._tell_at[key] = now + _TELL_SECONDS
-        told = f"{code}: {reason}" if reason else code
-        logger.warning("refused %d over %s (%d so far): %s", count, entrypoint, total, told)
+        shown = f"{code}: {reason}" if reason else code
+        logger.warning("refused %d over %s (%d so far): %s", count, entrypoint, total, shown)
 
     def note_error(self, entrypoint: str, error: ServingError) -> None:
         """As `note`, of a request that ends with an error."""

@@ -36,7 +36,7 @@ async def read_body(request: web.BaseRequest, *, timeout_seconds: float, in_thre
     """The body of a request, unpacked.
 
     Args:
-        request: whose body nobody has read.
+        request: its body is not read yet.
         timeout_seconds: how long the client may take to send it.
         in_thread: runs a function of bytes elsewhere than in the event loop.
 

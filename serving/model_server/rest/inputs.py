@@ -238,7 +238,7 @@ def signature_name(document: dict[str, Any]) -> str:
     """The signature that a request names; "" where it names none.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it is no string.
+        ServingError: INVALID_ARGUMENT; it is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):

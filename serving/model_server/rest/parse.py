@@ -167,7 +167,7 @@ def _is_finite(number: str) -> bool:
 
 
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of a key that stands twice RapidJSON finds the first, and Python the last."""
+    """An object; of a repeated key RapidJSON finds the first value, and Python the last."""
     found = dict(pairs)
     return found if len(found) == len(pairs) else dict(reversed(pairs))
 
@@ -193,10 +193,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
     {'instances': [1, -inf]}
 
     Returns:
-        The object; of a key that stands twice, the first.
+        The object; the first value of a repeated key.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it is no JSON object, or beyond a limit.
+        ServingError: INVALID_ARGUMENT; it is not a JSON object, or exceeds a limit.
     """
     if not body:
         raise errors.invalid_argument("JSON Parse error: The document is empty")

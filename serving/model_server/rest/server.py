@@ -24,10 +24,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.model_server.api import REQUEST_ID, Metrics, Models, begin_request
+from serving.model_server.api import REQUEST_ID, Models, begin_request
 from serving.model_server.errors import ServingError, invalid_argument
 from serving.model_server.models.tensors import DEFAULT_SIGNATURE
-from serving.model_server.observe.metrics import refusals
+from serving.model_server.observe.metrics import Metrics, refusals
 from serving.model_server.rest import examples, inputs, outputs, parse
 from serving.model_server.rest.http import HttpServer, SlowBodyError, close_idle, read_body
 
@@ -227,7 +227,7 @@ class RestServer:
             refusals.note("REST", "SLOW_BODY", str(error))
             return self._error(408, str(error), close=True)
         except ConnectionError:
-            return self._error(499, "the client is gone", close=True)  # nobody reads it
+            return self._error(499, "the client is gone", close=True)  # never read
         except Exception as error:
             logger.exception("a request failed in an unforeseen way")
             return self._error(500, f"{type(error).__name__}: {error}"[:1024])

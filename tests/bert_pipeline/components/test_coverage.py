@@ -42,18 +42,22 @@ def test_a_report_of_before_is_read_without_the_clusters_of_texts_that_it_holds(
 
 
 def test_slices_are_counted_under_the_evaluators_names() -> None:
-    def example(**values) -> bytes:
+    def example(**values) -> tf.train.Example:
         features = {
             name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
             if isinstance(value, int)
             else tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()] if value else []))
             for name, value in values.items()
         }
-        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        return tf.train.Example(features=tf.train.Features(feature=features))
 
-    records = [example(channel="web", stars=5), example(channel="web", stars=4), example(channel="", stars=5)]
+    examples = [
+        example(channel="web", stars=5),
+        example(channel="web", stars=4),
+        example(channel="", stars=5),
+    ]
 
-    assert count_slices(records, ["channel", "stars+channel"]) == {
+    assert count_slices(examples, ["channel", "stars+channel"]) == {
         "channel=web": 2,
         "channel=web+stars=5": 1,
         "channel=web+stars=4": 1,

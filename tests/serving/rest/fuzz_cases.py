@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.serving.fuzz_values import (
+from tests.serving.rest.fuzz_values import (
     BYTES,
     CLASSIFY,
     ESCAPES,

@@ -14,7 +14,7 @@ from serving.model_server.batching.queue import Call
 from serving.model_server.batching.scheduler import Scheduler
 from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.errors import ServingError
-from tests.serving.schedulers import CODE, MakeScheduler, Recorder, answers, arrays, behind, run
+from tests.serving.batching.schedulers import CODE, MakeScheduler, Recorder, answers, arrays, behind, run
 
 
 def test_what_waits_runs_together_and_everybody_gets_his_own_rows(make_scheduler: MakeScheduler) -> None:

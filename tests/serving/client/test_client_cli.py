@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import Prediction, cli
-from tests.serving.client_stubs import ANSWER, Stub, answer, running
+from serving.client import Prediction
+from serving.client import __main__ as cli
+from tests.serving.client.client_stubs import ANSWER, Stub, answer, running
 from tests.serving.processes import ROOT, RunningServer
 
 

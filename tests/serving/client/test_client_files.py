@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import cli
+from serving.client import __main__ as cli
 from tests.serving.processes import RunningServer
 
 
@@ -113,7 +113,7 @@ def test_standard_input_is_lines(
             "out.csv cannot be written: [Errno 2] No such file or directory",
         ),
         ("none.csv", "out.csv", "none.csv cannot be read: No such file or directory"),
-        ("surrogate.jsonl", "out.jsonl", "row 1: \\ud800 is no character"),
+        ("surrogate.jsonl", "out.jsonl", "row 1: \\ud800 is not a character"),
     ],
 )
 def test_output_that_cannot_be_is_refused(

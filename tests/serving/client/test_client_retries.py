@@ -9,8 +9,17 @@ import grpc
 import pytest
 
 from serving.client import Client, ClientError, Retries
-from serving.client.transports import RetryableError
-from tests.serving.client_stubs import ANSWER, GrpcStub, Stub, answer, grpc_running, hang_up, running, sleep
+from serving.client.transport import RetryableError
+from tests.serving.client.client_stubs import (
+    ANSWER,
+    GrpcStub,
+    Stub,
+    answer,
+    grpc_running,
+    hang_up,
+    running,
+    sleep,
+)
 
 QUICK = Retries(3, first_seconds=0.01)
 

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.calls import predict_request, prediction_stub
 from tests.serving.processes import wait_until
-from tests.serving.proxies import PREDICT, Proxy, answers, proxying, texts
+from tests.serving.tf_serving.proxies import PREDICT, Proxy, answers, proxying, texts
 
 
 class Held:

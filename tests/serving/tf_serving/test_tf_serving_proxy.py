@@ -15,7 +15,7 @@ from tests.serving.calls import predict_request, prediction_stub
 from tests.serving.contract.models import ModelsOnDisk
 from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, serving, wait_until
-from tests.serving.proxies import PREDICT, Proxy, proxying, texts
+from tests.serving.tf_serving.proxies import PREDICT, Proxy, proxying, texts
 
 CAP = 2**20
 TOO_DEEP = "JSON Parse error: lists and objects are nested more than 100 deep, which is the limit"

@@ -97,7 +97,7 @@ def test_w1_requests_of_all_four_kinds_are_replayed_before_the_model_is_there(
             multi_log(task("gone", "regress")),
             "warm-up request 1 failed: INVALID_ARGUMENT: Requested signature not found in model graph: gone",
         ),
-        (b"\xff", "warm-up request 1 is no PredictionLog: Error parsing message"),
+        (b"\xff", "warm-up request 1 is not a PredictionLog: Error parsing message"),
         (
             Log(session_run_log={}).SerializeToString(),
             "warm-up request 1 is a session_run_log; give predict_log, classify_log, regress_log or "
@@ -121,5 +121,5 @@ def test_w1_1000_records_are_replayed_and_the_1001st_fails_the_load(toy_copy: Pa
 def test_w1_a_warmup_file_that_is_cut_off_fails_the_load(toy_copy: Path) -> None:
     file = write_warmup(toy_copy, predict_log(["a"])) / "assets.extra" / "tf_serving_warmup_requests"
     file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(LoadError, match="is no TFRecord file after 0 requests"):
+    with pytest.raises(LoadError, match="is not a TFRecord file after 0 requests"):
         load(toy_copy)

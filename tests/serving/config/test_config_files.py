@@ -180,7 +180,7 @@ def test_unreadable_files_are_named(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{path} cannot be read: No such file or directory"):
         READERS[kind](str(path))
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=f"{path} is no text in UTF-8"):
+    with pytest.raises(ConfigError, match=f"{path} is not UTF-8"):
         READERS[kind](str(path))
 
 

@@ -13,7 +13,16 @@ try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
-from tests.serving.tf_serving_files import CONFIG, HERE, SERVER, TASK, compose, containers, flags, manifest
+from tests.serving.tf_serving.tf_serving_files import (
+    CONFIG,
+    HERE,
+    SERVER,
+    TASK,
+    compose,
+    containers,
+    flags,
+    manifest,
+)
 
 
 def test_all_name_the_newest_release_that_models_are_audited_against() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.serving.contract.models import ModelsOnDisk
 from tests.serving.contract.rest_calls import Rest
-from tests.serving.fuzz_cases import Case, Cases
 from tests.serving.processes import serving
+from tests.serving.rest.fuzz_cases import Case, Cases
 
 NUM_CONNECTIONS = 4
 LONGEST_ANSWER_SECONDS = 10.0  # on a machine that does other things, too; a stall is far longer

@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.serving import kubernetes_schema
-from tests.serving.tf_serving_files import HERE, TASK, containers, manifest, read
+from tests.serving.tf_serving import kubernetes_schema
+from tests.serving.tf_serving.tf_serving_files import HERE, TASK, containers, manifest, read
 
 MANIFESTS = sorted((HERE / "kubernetes" / "base").glob("*.yaml"))
 

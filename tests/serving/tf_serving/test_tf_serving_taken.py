@@ -15,7 +15,7 @@ from serving.model_server.config import files
 from tests.serving.calls import rest
 from tests.serving.contract.toy import save_toy
 from tests.serving.processes import RunningServer, serving
-from tests.serving.tf_serving_files import CONFIG, SERVER, TASK, compose, manifest
+from tests.serving.tf_serving.tf_serving_files import CONFIG, SERVER, TASK, compose, manifest
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_c1_the_recipe_of_the_ssl_file_makes_one_that_is_accepted(tmp_path: Path
     subprocess.run(["bash", "-c", script], cwd=tmp_path, check=True, env={**os.environ, "LC_ALL": "C"})
     files.read_ssl(str(tmp_path / "my-ssl.config"))
     message = files.parse(
-        (tmp_path / "my-ssl.config").read_text(), files.new_message("SSLConfig"), path="my-ssl.config"
+        (tmp_path / "my-ssl.config").read_text(), files._CLASSES["SSLConfig"](), path="my-ssl.config"
     )
     load_pem_private_key(message.server_key.encode(), password=None)
     assert message.server_key == (tmp_path / "key.pem").read_text()

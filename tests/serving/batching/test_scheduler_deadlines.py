@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.model_server.errors import ServingError
-from tests.serving.schedulers import CODE, MakeScheduler, Recorder, answers, arrays, behind, run
+from tests.serving.batching.schedulers import CODE, MakeScheduler, Recorder, answers, arrays, behind, run
 
 
 def test_g13_expired_requests_are_answered_at_once_and_never_run(make_scheduler: MakeScheduler) -> None:

@@ -49,7 +49,7 @@ def test_columns_become_features_of_their_own_kind() -> None:
     [
         (None, "there is no such file"),
         (b"\0" * 30, "cut after record 0"),
-        ("text", "record 1 is no PredictionLog"),
+        ("text", "record 1 is not a PredictionLog"),
     ],
 )
 def test_command_says_which_log_is_wrong_and_writes_nothing(

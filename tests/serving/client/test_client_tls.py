@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving.client import Client, ClientError, Retries, Tls
-from tests.serving.client_stubs import ANSWER, GrpcStub, Stub, answer, grpc_running, running
+from tests.serving.client.client_stubs import ANSWER, GrpcStub, Stub, answer, grpc_running, running
 
 PROTOCOLS = ("rest", "grpc")
 
