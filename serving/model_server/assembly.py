@@ -23,9 +23,9 @@ from serving.model_server.config.settings import (
     single_model,
 )
 from serving.model_server.grpc_service import GrpcServer, Health
+from serving.model_server.models.loading import SessionThreads
 from serving.model_server.models.manager import Manager, ManagerOptions
 from serving.model_server.models.servable import LoadError, Servable
-from serving.model_server.models.session import SessionThreads
 from serving.model_server.models.versions import LoadPolicy
 from serving.model_server.observe.metrics import Gauge, Metrics, refusals, server_gauges
 from serving.model_server.observe.request_log import RequestLog
