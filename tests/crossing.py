@@ -27,8 +27,8 @@ from tensorflow_serving.config import logging_config_pb2
 from bert_pipeline.encoders import hf_bert, hf_checkpoint
 from bert_pipeline.encoders.bert_graph import PADDED, REAL_TOKENS
 from bert_pipeline.monitoring import request_logs
-from serving.model_server import request_ids
-from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server import api
+from serving.model_server.config.settings import ModelSettings
 from serving.model_server.observe.request_log import RequestLog
 
 TINY_BERT = Path(__file__).resolve().parent / "data/tiny_bert"
@@ -83,7 +83,7 @@ def _write_log(prefix: Path) -> None:
     log.configure([ModelSettings("shoes", "/models", logging=config)])
 
     def answer(request_id: str, texts: list[str]) -> None:
-        request_ids.begin(request_id)
+        api.begin_request(request_id)
         log.offer("shoes", lambda: _predict_log(texts))
 
     for request_id, texts in CALLS:

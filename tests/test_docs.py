@@ -99,7 +99,7 @@ def _is_text(node: ast.AST) -> bool:
 # What `make serve` and `make predict` hand on in ARGS.
 BEHIND = {
     "serve": flags_in("serving/model_server/config/flags.py"),
-    "predict": flags_in("serving/client/cli.py"),
+    "predict": flags_in("serving/client/__main__.py"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import filecmp
 import os
 import tempfile
@@ -30,7 +30,22 @@ _DATE = rf"^\s*(\d{{4}}-\d{{2}}-\d{{2}})(?:[T ]{_TIME})?\s*$"
 _PERIODS = {"day": "D", "week": "W-SUN", "month": "M"}
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `spans` is asked for."""
+
+    csv: tuple[str, ...]
+    date: str
+    """Name of the column with dates."""
+
+    by: str
+    """day, week or month."""
+
+    to: str
+    """The folder that gets one folder a span."""
+
+
+def run(request: Request) -> int:
     """The verb `spans`: `--csv FILE... --date COLUMN --by day|week|month --to DIR`.
 
     Returns:
@@ -40,18 +55,18 @@ def main(arguments: argparse.Namespace) -> int:
         UserError: see `cut`.
     """
     counts = cut(
-        [Path(name) for name in arguments.csv],
-        date_column=arguments.date,
-        by=arguments.by,
-        folder=Path(arguments.to),
+        [Path(name) for name in request.csv],
+        date_column=request.date,
+        by=request.by,
+        folder=Path(request.to),
     )
     for name, count in counts.items():
         print(f"  {name}  {count:>7,} rows")
     plural = "s" if len(counts) > 1 else ""
-    print(f"{len(counts)} span{plural}, {sum(counts.values()):,} rows in {arguments.to}")
+    print(f"{len(counts)} span{plural}, {sum(counts.values()):,} rows in {request.to}")
     print(
         f'next      files = {{ all = "{{YYYY}}-{{MM}}-{{DD}}/{FILE_NAME}" }} in the task file, then: '
-        + typed.command("pipeline", task="...", data=arguments.to)
+        + typed.command("pipeline", task="...", data=request.to)
     )
     return 0
 

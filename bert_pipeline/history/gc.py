@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from bert_pipeline.serving_folder.served import ServedVersion, model_of_version,
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths, exclusive, not_in_use
+from bert_pipeline.settings.requests import PastRequest
 
 _BASELINE = "baseline_model"
 _BLESSED = "blessed"  # TFX's property of a blessing, of the Evaluator and of the InfraValidator
@@ -238,16 +238,24 @@ def size(path: Path) -> int:
 _MEGABYTE = 1e6
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Lists, and removes with `--yes`; returns 0.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PastRequest):
+    """What `gc` is asked for."""
 
-    Args:
-        arguments: `keep` (how many of the newest versions stay), `yes`, and those of `task_store`.
+    keep: int
+    """How many of the newest versions stay."""
+
+    yes: bool
+    """Whether the rest is removed."""
+
+
+def run(request: Request) -> int:
+    """Lists, and removes with `--yes`; returns 0.
 
     Raises:
         UserError: another run is going on, or what is in service is not known.
     """
-    store, paths = task_store(arguments)
+    store, paths = task_store(request)
     with exclusive(paths):
         unfinished.settle(store, paths)
         with not_in_use(paths) as nothing_runs:
@@ -256,7 +264,7 @@ def main(arguments: argparse.Namespace) -> int:
                     f"a label, monitor or report of task {paths.task_name} is at work, and gc would remove what it "
                     "writes or reads; wait for it"
                 )
-            _collect(store, paths, keep=arguments.keep, is_dry_run=not arguments.yes)
+            _collect(store, paths, keep=request.keep, is_dry_run=not request.yes)
     return 0
 
 

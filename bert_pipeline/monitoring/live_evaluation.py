@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
-from bert_task import TaskConfig
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
@@ -21,6 +20,7 @@ from bert_pipeline.monitoring.late_labels import LabelledText
 from bert_pipeline.running.local_runner import run_components
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.sections import TaskConfig
 from bert_pipeline.settings.whole_file import whole
 
 LIVE = "live"

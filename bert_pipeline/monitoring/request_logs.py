@@ -141,7 +141,7 @@ def _probabilities(outputs: Mapping[str, np.ndarray], row: int) -> dict[str, flo
 
 
 def row_ids(request_id: str, *, num_rows: int) -> Sequence[str]:
-    """The ids of a request's rows, by the server's rule (serving/model_server/request_ids.py).
+    """The ids of a request's rows, by the server's rule (serving/model_server/api.py).
 
     >>> row_ids("a,b", num_rows=2), row_ids("a", num_rows=2)
     (['a', 'b'], ['a/0', 'a/1'])

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
-from bert_task import ReportConfig
 
 from bert_pipeline.components.coverage import COVERAGE_FILE, read_report, sentences
 from bert_pipeline.encoders.known_encoders import KNOWN_ENCODERS
@@ -27,6 +26,7 @@ from bert_pipeline.report.page import count, environment, number, share
 from bert_pipeline.report.source import Source
 from bert_pipeline.report.training import versions
 from bert_pipeline.settings import metric_names, typed
+from bert_pipeline.settings.sections import ReportConfig
 
 _COLUMNS = (metric_names.ACCURACY, metric_names.MACRO_F1, metric_names.EXPECTED_COST)
 _STATES = {

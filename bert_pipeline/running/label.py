@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,9 +28,10 @@ from bert_pipeline.running.summary import outputs
 from bert_pipeline.serving_folder import unfinished
 from bert_pipeline.serving_folder.atomic_push import newest_version
 from bert_pipeline.serving_folder.served import ServedVersion, model_of_version, served_versions
-from bert_pipeline.settings import config, typed
+from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import in_use, run_paths
+from bert_pipeline.settings.paths import in_use
+from bert_pipeline.settings.requests import GraphRequest
 from bert_pipeline.settings.whole_file import whole
 
 
@@ -71,7 +72,18 @@ def labelling_components(
 _SUFFIXES = (".csv", ".parquet")
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `label` is asked for."""
+
+    texts: str
+    """A .csv or .parquet file, or a folder of them."""
+
+    to: str
+    """The table to write."""
+
+
+def run(request: Request) -> int:
     """The verb `label`: `--task --out --texts --to --metadata`.
 
     Returns:
@@ -80,22 +92,21 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: nothing is in service, or the texts or the table cannot be used.
     """
-    loaded = config.load_task(arguments.task, data=arguments.data, overrides=arguments.overrides)
-    paths = run_paths(loaded.task.name, out=arguments.out)
-    target = Path(arguments.to).resolve()
+    loaded, paths = request.load(), request.paths
+    target = Path(request.to).resolve()
     if target.suffix.lower() not in _SUFFIXES or not target.parent.is_dir():
         raise UserError(
-            f"{typed.name('to')} is {arguments.to!r}; give a file in an existing folder, named .csv or .parquet"
+            f"{typed.name('to')} is {request.to!r}; give a file in an existing folder, named .csv or .parquet"
         )
-    folder, pattern = find_texts(Path(arguments.texts), columns=loaded.task.data.text)
+    folder, pattern = find_texts(Path(request.texts), columns=loaded.task.data.text)
     version = newest_version(paths.push_destination)
-    if version is None or (not paths.metadata.exists() and not arguments.metadata):
+    if version is None or (not paths.metadata.exists() and not request.metadata):
         raise UserError(
             f"no model was blessed and pushed to {paths.push_destination} yet; {typed.command('pipeline')} first"
         )
     _check_target(target, texts=sorted(folder.glob(pattern)))
     file_format = target.suffix[1:].lower()
-    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
     with in_use(paths):
         store = database.open_store(connection)
         unfinished.settle_if_free(store, paths)

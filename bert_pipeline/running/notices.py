@@ -21,9 +21,8 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from bert_task import NoticesConfig, TaskConfig
-
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.sections import NoticesConfig, TaskConfig
 
 if TYPE_CHECKING:
     from bert_pipeline.running.summary import RunReport
@@ -43,7 +42,7 @@ class Event:
     """What happened to a task."""
 
     name: str
-    """One of `bert_task.NOTICE_EVENTS`."""
+    """One of `sections.NOTICE_EVENTS`."""
 
     task: str
     version: str
@@ -128,8 +127,9 @@ def send(
     for way, variable, schemes, deliver in ways:
         url = _address(environment.get(variable, ""), schemes=schemes)
         if url is None:
-            either = " or ".join(f"{scheme}://" for scheme in schemes)
-            say(f"warning   no {way} sent: {variable} is not set to a {either} address")
+            say(
+                f"warning   no {way} sent: {variable} is not set to a {schemes[0]}:// or {schemes[1]}:// address"
+            )
         elif problem := _attempts(deliver, url, waits=waits):
             say(f"warning   no {way} sent to {url.hostname}: {problem}; the result above stands")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import time
@@ -21,7 +20,8 @@ from bert_pipeline.metadata.run_history import read_history
 from bert_pipeline.running import skew_sides
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import RunPaths, run_paths
+from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.requests import GraphRequest
 
 # float32 through six layers: rounding alone makes about 1e-7, a wrong token far over 1e-4.
 MAX_PROBABILITY_DIFFERENCE = 1e-5
@@ -200,19 +200,24 @@ def _gaps(trained: np.ndarray, served: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(gaps), np.inf, gaps)
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `skew` is asked for."""
+
+    csv: str
+    """File to compare on; empty: the task's own."""
+
+
+def run(request: Request) -> int:
     """The verb `skew`: `--task --data --span --out --metadata --set --csv`.
 
     Returns:
         0: no skew; 1: there is, and it was told.
     """
-    loaded = config.load_task(
-        arguments.task, data=arguments.data, span=arguments.span, overrides=arguments.overrides
-    )
-    paths = run_paths(loaded.task.name, out=arguments.out)
-    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    loaded, paths = request.load(), request.paths
+    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
     artifacts = newest_training(database.open_store(connection, must_exist=True), paths)
-    files = [Path(arguments.csv)] if arguments.csv else task_files(loaded)
+    files = [Path(request.csv)] if request.csv else task_files(loaded)
     print(f"transform graph  {artifacts.transform_graph_dir}\nSavedModel       {artifacts.saved_model_dir}")
     started = time.monotonic()
     skew = run_skew(files, data=loaded.task.data, artifacts=artifacts, progress=_print_progress)

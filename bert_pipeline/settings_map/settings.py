@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import inspect
@@ -13,8 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import bert_task
-
+from bert_pipeline.settings import sections
 from bert_pipeline.settings.errors import UserError
 
 
@@ -32,6 +30,9 @@ class Setting:
     meaning: str
     """The field's docstring, in one line."""
 
+    choices: tuple[str, ...] = ()
+    """The values that it may have, where they are few."""
+
     @property
     def section(self) -> str:
         """The first part of the key: training; empty for `name` and `description`."""
@@ -40,7 +41,7 @@ class Setting:
 
 def all_settings() -> list[Setting]:
     """Every key, in the order of the dataclasses."""
-    return list(_settings(bert_task.TaskConfig, prefix=""))
+    return list(_settings(sections.TaskConfig, prefix=""))
 
 
 def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
@@ -52,7 +53,8 @@ def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
             yield from _settings(hint, prefix=f"{key}.")
             continue
         text = meanings.get(field.name, "")
-        yield Setting(key, _type_name(hint), _default(field), text)
+        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+        yield Setting(key, _type_name(hint), _default(field), text, choices)
         if isinstance(item, type) and dataclasses.is_dataclass(item):
             yield from _settings(item, prefix=f"{key}[].")
 
@@ -82,6 +84,8 @@ def _type_name(hint: Any) -> str:
         return "list of tables" if dataclasses.is_dataclass(inner) else f"list of {_type_name(inner)}s"
     if origin is dict:
         return "table of tables" if typing.get_origin(args[1]) is dict else f"table of {_type_name(args[1])}s"
+    if origin is typing.Literal:
+        return "string"
     if args:  # X | None
         return _type_name(next(a for a in args if a is not type(None)))
     return {str: "string", int: "integer", float: "number", bool: "boolean"}[hint]
@@ -101,23 +105,31 @@ def _default(field: dataclasses.Field[Any]) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `settings` is asked for."""
+
+    word: str
+    """Only keys that have it; empty: all, as the page."""
+
+
+def run(request: Request) -> int:
     """Prints; returns the exit status.
 
     Raises:
         UserError: no key has the word.
     """
-    if not arguments.word:
+    if not request.word:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries that TFX imports; nothing to do with this page
             from bert_pipeline.settings_map import page  # it builds graphs, and so imports TFX
 
         print(page.as_markdown(), end="")
         return 0
-    found = [setting for setting in all_settings() if arguments.word in setting.key]
+    found = [setting for setting in all_settings() if request.word in setting.key]
     if not found:
         raise UserError(
-            f"no setting has {arguments.word!r} in its key; `python -m bert_pipeline settings` lists all"
+            f"no setting has {request.word!r} in its key; `python -m bert_pipeline settings` lists all"
         )
     for setting in found:
         default = "required" if setting.default == "required" else f"default {setting.default}"

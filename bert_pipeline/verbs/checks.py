@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from bert_pipeline.settings import typed
+from bert_pipeline.settings import requests, typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import check_writable
 
 # Imports stand inside the functions: `doctor` must run where no package is installed.
 
@@ -25,32 +25,23 @@ def check(arguments: argparse.Namespace) -> None:
     if not hasattr(arguments, "task"):
         return
     from bert_pipeline.data import spans
-    from bert_pipeline.settings import config
-    from bert_pipeline.settings.paths import check_writable, run_paths
 
-    name = config.task_name(arguments.task)
+    request = requests.of(requests.GraphRequest, arguments)
+    paths = request.paths
     if hasattr(arguments, "overrides"):
-        loaded = config.load_task(
-            arguments.task,
-            data=arguments.data,
-            span=arguments.span,
-            window=getattr(arguments, "window", None),
-            overrides=arguments.overrides,
-        )
+        loaded = request.load()
         if arguments.verb in ("pipeline", "schema"):
             spans.resolve_window(loaded)
-    if address := getattr(arguments, "metadata", ""):
+    if request.metadata:
         from bert_pipeline.metadata import database
 
-        database.connection_config(address, sqlite_path=Path("unused"))
-    if need := getattr(arguments, "needs_run", ""):
-        root = run_paths(name, out=arguments.out).root
-        if not root.is_dir() and not (
-            need == "record" and getattr(arguments, "metadata", "") not in ("", "sqlite")
-        ):
-            raise UserError(typed.missing_run(root))
-    if getattr(arguments, "writes", False):
-        check_writable(run_paths(name, out=arguments.out))
+        database.connection_config(request.metadata, sqlite_path=paths.metadata)
+    need = arguments.does.needs_run
+    is_elsewhere = need == "record" and request.metadata not in ("", "sqlite")
+    if need and not paths.root.is_dir() and not is_elsewhere:
+        raise UserError(typed.missing_run(paths.root))
+    if arguments.does.writes:
+        check_writable(paths)
 
 
 def complete_records(arguments: argparse.Namespace) -> None:
@@ -59,15 +50,16 @@ def complete_records(arguments: argparse.Namespace) -> None:
     Args:
         arguments: the parsed command line of a verb with `reads_record`.
     """
-    if not getattr(arguments, "reads_record", False):
+    if not arguments.does.reads_record:
         return
     from bert_pipeline.history.task_store import task_store
     from bert_pipeline.serving_folder import unfinished
 
-    store, paths = task_store(arguments)
+    request = requests.of(requests.PastRequest, arguments)
+    store, paths = task_store(request)
     if unfinished.without_summary(store):
         from bert_pipeline.metadata import database
         from bert_pipeline.running import recovered  # TensorFlow: loaded only where it is needed
 
-        connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+        connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
         recovered.complete(store, paths, connection, say=lambda line: print(line, file=sys.stderr))

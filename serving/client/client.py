@@ -19,10 +19,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
-from serving.client.rest import RestTransport
-from serving.client.transports import ClientError, Retries, RetryableError, Target, Tls, Transport
-
-__all__ = ["Client", "ClientError", "Prediction", "Retries", "RetryableError", "Text", "Tls"]
+from serving.client.transport import (
+    ClientError,
+    RestTransport,
+    Retries,
+    Target,
+    Tls,
+    Transport,
+)
 
 PORTS = {"rest": 8501, "grpc": 8500}
 
@@ -44,7 +48,7 @@ class Prediction:
     """Probability (0 to 1) by class name, in the order of the model."""
 
     version: int | None = None
-    """Of the model that answered; None where the server does not tell it (REST)."""
+    """Of the model that answered; None where the server does not say it (REST)."""
 
 
 class Client:
@@ -166,7 +170,7 @@ class Client:
                     return
                 yield from waiting.popleft().result()
         finally:
-            for future in waiting:  # after an error, or when nobody wants the rest
+            for future in waiting:  # after an error, or when the caller stops reading
                 future.cancel()
 
     def _row(self, text: Text) -> Mapping[str, str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from serving.client.transports import (
+from serving.client.transport import (
     REQUEST_ID,
     ClientError,
     RetryableError,
@@ -25,77 +23,42 @@ from serving.client.transports import (
     system_authorities,
     too_slow,
 )
+from serving.protos import message_classes
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_TYPES = {
-    "int64": _FIELD.TYPE_INT64,
-    "int32": _FIELD.TYPE_INT32,
-    "float": _FIELD.TYPE_FLOAT,
-    "string": _FIELD.TYPE_STRING,
-    "bytes": _FIELD.TYPE_BYTES,
-}
-_PACKAGE = "serving.client"
-# Name, type and number of each field; "*" marks a list. A map is a list of entries, as it is on the wire, an enum an
+# As `message_classes` wants them. A map is a list of entries, as it is on the wire, an enum an
 # int32, and google.protobuf.Any and Int64Value are spelled out.
-_MESSAGES = {
-    "Int64Value": [("value", "int64", 1)],
-    "ModelSpec": [
-        ("name", "string", 1),
-        ("version", "Int64Value", 2),
-        ("signature_name", "string", 3),
-        ("version_label", "string", 4),
-    ],
-    "Dim": [("size", "int64", 1)],
-    "TensorShape": [("dim", "Dim*", 2)],
-    "Tensor": [
-        ("dtype", "int32", 1),
-        ("tensor_shape", "TensorShape", 2),
-        ("tensor_content", "bytes", 4),
-        ("float_val", "float*", 5),
-        ("string_val", "bytes*", 8),
-    ],
-    "TensorEntry": [("key", "string", 1), ("value", "Tensor", 2)],
-    "PredictRequest": [("model_spec", "ModelSpec", 1), ("inputs", "TensorEntry*", 2)],
-    "PredictResponse": [("outputs", "TensorEntry*", 1), ("model_spec", "ModelSpec", 2)],
-    "GetModelMetadataRequest": [("model_spec", "ModelSpec", 1), ("metadata_field", "string*", 2)],
-    "Any": [("type_url", "string", 1), ("value", "bytes", 2)],
-    "AnyEntry": [("key", "string", 1), ("value", "Any", 2)],
-    "GetModelMetadataResponse": [("model_spec", "ModelSpec", 1), ("metadata", "AnyEntry*", 2)],
-    "InputEntry": [("key", "string", 1)],
-    "Signature": [("inputs", "InputEntry*", 1)],
-    "SignatureEntry": [("key", "string", 1), ("value", "Signature", 2)],
-    "SignatureDefMap": [("signature_def", "SignatureEntry*", 1)],
-}
-
-
-@functools.cache
-def message_class(name: str) -> Any:
-    """The class of one of the messages above."""
-    descriptor = _pool().FindMessageTypeByName(f"{_PACKAGE}.{name}")
-    if hasattr(
-        message_factory, "GetMessageClass"
-    ):  # since protobuf 4.22; the one before went with protobuf 5
-        return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(_pool()).GetPrototype(descriptor)
-
-
-@functools.cache
-def _pool() -> descriptor_pool.DescriptorPool:
-    """A pool of its own: the process may have loaded TensorFlow's definitions as well."""
-    file = descriptor_pb2.FileDescriptorProto(name="client.proto", package=_PACKAGE, syntax="proto3")
-    for message_name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=message_name)
-        for field_name, kind, number in fields:
-            label = _FIELD.LABEL_REPEATED if kind.endswith("*") else _FIELD.LABEL_OPTIONAL
-            field = message.field.add(name=field_name, number=number, label=label)
-            if kind.rstrip("*") in _TYPES:
-                field.type = _TYPES[kind.rstrip("*")]
-            else:
-                field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".{_PACKAGE}.{kind.rstrip('*')}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return pool
-
+_CLASSES = message_classes(
+    "serving.client",
+    {
+        "Int64Value": [("value", "int64", 1)],
+        "ModelSpec": [
+            ("name", "string", 1),
+            ("version", "Int64Value", 2),
+            ("signature_name", "string", 3),
+            ("version_label", "string", 4),
+        ],
+        "Dim": [("size", "int64", 1)],
+        "TensorShape": [("dim", "Dim*", 2)],
+        "Tensor": [
+            ("dtype", "int32", 1),
+            ("tensor_shape", "TensorShape", 2),
+            ("tensor_content", "bytes", 4),
+            ("float_val", "float*", 5),
+            ("string_val", "bytes*", 8),
+        ],
+        "TensorEntry": [("key", "string", 1), ("value", "Tensor", 2)],
+        "PredictRequest": [("model_spec", "ModelSpec", 1), ("inputs", "TensorEntry*", 2)],
+        "PredictResponse": [("outputs", "TensorEntry*", 1), ("model_spec", "ModelSpec", 2)],
+        "GetModelMetadataRequest": [("model_spec", "ModelSpec", 1), ("metadata_field", "string*", 2)],
+        "Any": [("type_url", "string", 1), ("value", "bytes", 2)],
+        "AnyEntry": [("key", "string", 1), ("value", "Any", 2)],
+        "GetModelMetadataResponse": [("model_spec", "ModelSpec", 1), ("metadata", "AnyEntry*", 2)],
+        "InputEntry": [("key", "string", 1)],
+        "Signature": [("inputs", "InputEntry*", 1)],
+        "SignatureEntry": [("key", "string", 1), ("value", "Signature", 2)],
+        "SignatureDefMap": [("signature_def", "SignatureEntry*", 1)],
+    },
+)
 
 _SERVICE = "/tensorflow.serving.PredictionService/"
 _DT_STRING = 7  # of tensorflow.DataType
@@ -129,11 +92,11 @@ class GrpcTransport:
 
     def text_columns(self, *, timeout_seconds: float) -> list[str]:
         """See `Transport`."""
-        request = message_class("GetModelMetadataRequest")(metadata_field=["signature_def"])
+        request = _CLASSES["GetModelMetadataRequest"](metadata_field=["signature_def"])
         self._fill(request.model_spec, signature_name="")
         response = self._call(self._metadata, request, timeout_seconds=timeout_seconds)
         content = {entry.key: entry.value.value for entry in response.metadata}.get("signature_def", b"")
-        signatures = message_class("SignatureDefMap").FromString(content).signature_def
+        signatures = _CLASSES["SignatureDefMap"].FromString(content).signature_def
         inputs = {entry.key: [each.key for each in entry.value.inputs] for entry in signatures}
         return signature_inputs(inputs, self._target)
 
@@ -141,7 +104,7 @@ class GrpcTransport:
         self, columns: Mapping[str, Sequence[str]], *, request_id: str = "", timeout_seconds: float
     ) -> dict[str, Any]:
         """See `Transport`."""
-        request = message_class("PredictRequest")()
+        request = _CLASSES["PredictRequest"]()
         self._fill(request.model_spec, signature_name=self._target.signature_name)
         for column, texts in columns.items():
             tensor = request.inputs.add(key=column).value
@@ -166,8 +129,8 @@ class GrpcTransport:
     def _method(self, name: str) -> Any:
         return self._channel.unary_unary(
             _SERVICE + name,
-            request_serializer=message_class(f"{name}Request").SerializeToString,
-            response_deserializer=message_class(f"{name}Response").FromString,
+            request_serializer=_CLASSES[f"{name}Request"].SerializeToString,
+            response_deserializer=_CLASSES[f"{name}Response"].FromString,
         )
 
     def _fill(self, spec: Any, *, signature_name: str) -> None:

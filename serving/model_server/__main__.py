@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"embedded model server of TF Serving 2.16's API\nTensorFlow {tf.__version__}")
         return 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # TensorFlow announces on every load that its TF1 loader is deprecated; nobody who serves can act on it.
+    # TensorFlow announces on every load that its TF1 loader is deprecated; who serves a model cannot act on it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if flags.without_effect:
         logger.warning("without effect here: --%s", ", --".join(flags.without_effect))
@@ -54,5 +54,5 @@ if __name__ == "__main__":
     status = main()
     logging.shutdown()
     sys.stdout.flush()
-    # Loading may be under way in TensorFlow's threads, and Python's own end would pull the ground from under them.
+    # Loading may be under way in TensorFlow's threads, and a normal exit of the interpreter would crash them.
     os._exit(status)

@@ -1,14 +1,21 @@
-"""What both protocols ask of a set of models: inference, metadata, status, another set."""
+"""What both protocols ask of a set of models: inference, metadata, status, another set; and the id of a request.
+
+The id, `x-request-id`, is its client's, or one made here; it is in the answer and in the request log. A client that
+sends several rows may name each of them: as many ids as rows, with commas between.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Mapping
+import contextvars
+import re
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -20,26 +27,51 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
     regression_pb2,
 )
-from tensorflow_serving.config import model_server_config_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.model_server import errors
-from serving.model_server.models import inference, signatures
-from serving.model_server.models.servable import Servable, SignatureCall
+from serving.model_server.models import inference, tensors
+from serving.model_server.models.manager import Manager
+from serving.model_server.models.servable import Servable, SignatureCall, order_arrays, read_inputs
 from serving.model_server.models.versions import VersionStatus
 
+# Header of REST, key of gRPC's metadata.
+REQUEST_ID = "x-request-id"
 
-class Manager(Protocol):
-    """Where the models come from."""
+# Printable and without spaces: it goes into headers, files and CSV.
+_USABLE_ID = re.compile(r"[!-~]{1,7000}")  # a header of REST has 8,190 characters at most
+_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
-    def use(self, spec: model_pb2.ModelSpec) -> AbstractContextManager[Servable]:
-        """Holds the version that a request names, for the time of the request."""
 
-    def statuses(self, spec: model_pb2.ModelSpec) -> Mapping[int, VersionStatus]:
-        """The states of the versions that a request names, the highest first."""
+def begin_request(given: str | None) -> str:
+    """Notes the id of the request that this task begins to answer.
 
-    def reload(self, config: model_server_config_pb2.ModelServerConfig) -> Awaitable[None] | None:
-        """Puts another set of models in place: a coroutine, or a function that may block."""
+    Args:
+        given: what the client calls it; where it is empty, too long or not printable, a new id is made.
+
+    Returns:
+        The id, for the answer.
+    """
+    request_id = given if given and _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+    _request_id.set(request_id)
+    return request_id
+
+
+def ids_of_rows(request_id: str, *, num_rows: int) -> list[str]:
+    """The ids of a request's rows: its own, its parts where it names each row, or ID/0, ID/1, ...
+
+    >>> ids_of_rows("a,b", num_rows=2), ids_of_rows("a", num_rows=2), ids_of_rows("a,b", num_rows=1)
+    (['a', 'b'], ['a/0', 'a/1'], ['a,b'])
+    """
+    if num_rows == 1:
+        return [request_id]
+    named = request_id.split(",")
+    return named if len(named) == num_rows else [f"{request_id}/{row}" for row in range(num_rows)]
+
+
+def current_request_id() -> str:
+    """The id of the request that this task answers; empty where no front has begun one."""
+    return _request_id.get()
 
 
 class RequestLog(Protocol):
@@ -47,13 +79,6 @@ class RequestLog(Protocol):
 
     def offer(self, model_name: str, make_log: Callable[[], prediction_log_pb2.PredictionLog]) -> None:
         """Keeps the request, or does not; never blocks."""
-
-
-class Metrics(Protocol):
-    """Where requests are counted; the fronts do it."""
-
-    def observe(self, model_name: str, api: str, entrypoint: str, code_name: str, seconds: float) -> None:
-        """Counts one request: `observe("toy", "Predict", "GRPC", "OK", 0.012)`."""
 
 
 # TF Serving writes the canonical code UNKNOWN where a load failed without one.
@@ -106,11 +131,11 @@ class Models:
         _need_spec(request)
         with self.use(request.model_spec) as servable:
             call = servable.call(request.model_spec.signature_name, tuple(request.output_filter))
-            arrays = signatures.read_inputs(request.inputs, signature=call.signature)
+            arrays = read_inputs(request.inputs, signature=call.signature)
             outputs = await servable.run(call, arrays, deadline=deadline)
             spec = servable.spec(call.signature_name)
         response = predict_pb2.PredictResponse(model_spec=spec)
-        signatures.write_all(outputs, protos=response.outputs)
+        tensors.write_all(outputs, protos=response.outputs)
         self._log(spec, "predict_log", request, response)
         return response
 
@@ -137,7 +162,7 @@ class Models:
             ServingError: whatever is wrong with it.
         """
         call = servable.call(signature_name)
-        ordered = signatures.order_arrays(arrays, signature=call.signature)
+        ordered = order_arrays(arrays, signature=call.signature)
         outputs = await servable.run(call, ordered, deadline=deadline)
         if self._request_log:
             self._request_log.offer(servable.name, lambda: _predict_log(servable, call, arrays, outputs))
@@ -248,10 +273,7 @@ class Models:
                 "Only ModelConfigList is currently supported"
             )
         self._check_reload(request.config)
-        if inspect.iscoroutinefunction(self._manager.reload):
-            await self._manager.reload(request.config)
-        else:
-            await asyncio.to_thread(self._manager.reload, request.config)
+        await asyncio.to_thread(self._manager.reload, request.config)
         return model_management_pb2.ReloadConfigResponse(status={})
 
     def _log(self, spec: model_pb2.ModelSpec, kind: str, request: Any, response: Any) -> None:
@@ -276,8 +298,9 @@ def _predict_log(
     outputs: Mapping[str, np.ndarray],
 ) -> prediction_log_pb2.PredictionLog:
     log = prediction_log_pb2.PredictLog()
-    signatures.write_all(arrays, protos=log.request.inputs)
-    signatures.write_all(outputs, protos=log.response.outputs)
+    for protos, given in ((log.request.inputs, arrays), (log.response.outputs, outputs)):
+        for alias, array in given.items():
+            protos[alias].CopyFrom(tf.make_tensor_proto(array))
     log.request.model_spec.CopyFrom(servable.spec(call.signature_name))
     log.response.model_spec.CopyFrom(log.request.model_spec)
     return prediction_log_pb2.PredictionLog(predict_log=log)

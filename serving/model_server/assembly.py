@@ -12,18 +12,22 @@ from typing import Any
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.model_server import running
+from serving.model_server import process
 from serving.model_server.api import Models
-from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.config import files
 from serving.model_server.config.files import ConfigWatch, Monitoring
-from serving.model_server.config.model_settings import ModelSettings, check_log_prefixes, single_model
+from serving.model_server.config.settings import (
+    BatchingParameters,
+    ModelSettings,
+    check_log_prefixes,
+    single_model,
+)
 from serving.model_server.grpc_service import GrpcServer, Health
 from serving.model_server.models.manager import Manager, ManagerOptions
-from serving.model_server.models.servable import LoadError, Servable, SessionThreads
+from serving.model_server.models.servable import LoadError, Servable
+from serving.model_server.models.session import SessionThreads
 from serving.model_server.models.versions import LoadPolicy
-from serving.model_server.observe.metrics import Gauge, Metrics, server_gauges
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.metrics import Gauge, Metrics, refusals, server_gauges
 from serving.model_server.observe.request_log import RequestLog
 from serving.model_server.rest.demo_page import demo_pages
 from serving.model_server.rest.server import Page, RestServer
@@ -79,7 +83,7 @@ class Assembly:
                     refusals.counts,
                 ),
             ],
-            knows=lambda name: any(settings.name == name for settings in self.manager.settings),
+            knows=self.manager.knows,
         )
         self._models = Models(
             self.manager,
@@ -190,7 +194,6 @@ def _loader(flags: argparse.Namespace) -> Any:
         _load,
         batching=batching,
         threads=threads,
-        precision=flags.mixed_precision,
         check_method_names=flags.enable_signature_method_name_check,
         own_batching=flags.enable_per_model_batching_parameters,
     )
@@ -203,28 +206,24 @@ def _load(
     version: int,
     batching: BatchingParameters | None,
     threads: SessionThreads,
-    precision: str,
     check_method_names: bool,
     own_batching: bool,
 ) -> Servable:
     """Loads a version; its own batching file, where those count, is in place of the server's."""
-    if f"{name} {version}" in running.bad():
-        raise LoadError(
-            "it has ended the server several times; push another version, or start the server afresh"
-        )
+    if f"{name} {version}" in process.bad():
+        raise LoadError("it has ended the server several times; push another version, or restart the server")
     file = os.path.join(path, _BATCHING_FILE)
     if batching and own_batching:
         try:
             batching = files.read_batching(file, num_threads=batching.num_batch_threads)
         except files.ConfigError as error:
             raise LoadError(str(error)) from error
-    with running.marked(f"{name} {version}"):
+    with process.marked(f"{name} {version}"):
         return Servable(
             path,
             name=name,
             version=version,
             batching=batching,
             threads=threads,
-            precision=precision,
             check_method_names=check_method_names,
         )

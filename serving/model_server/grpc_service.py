@@ -1,4 +1,4 @@
-"""The gRPC front: PredictionService and ModelService over `predictions.Models`, and grpc.health.v1."""
+"""The gRPC front: PredictionService and ModelService over `api.Models`, and grpc.health.v1."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.model_server import request_ids
-from serving.model_server.api import Metrics, Models
+from serving.model_server.api import REQUEST_ID, Models, begin_request
 from serving.model_server.errors import ServingError
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.metrics import Metrics, refusals
 
 # Status, content type and body of a page.
 Answer = tuple[int, str, bytes]
@@ -41,7 +40,7 @@ class Health:
         return {"/livez": self.live, "/readyz": self.ready}
 
     def live(self) -> Answer:
-        """200 as long as the process answers at all; a failing model is no reason to start it anew."""
+        """200 as long as the process answers at all; a failing model is not a reason to restart it."""
         return 200, _TEXT, b"ok\n"
 
     def ready(self) -> Answer:
@@ -61,7 +60,7 @@ logger = logging.getLogger(__name__)
 _MAX_MESSAGE_BYTES = 2**31 - 1
 _LOOPBACK = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")
 _TELL_SECONDS = 0.1
-# Between two looks at the readiness that watches of grpc.health.v1 are told.
+# Between two looks at the readiness that watches of grpc.health.v1 report.
 _LOOK_SECONDS = 0.5
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
@@ -99,8 +98,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, api: str, infer: Callable[..., Awaitable[Any]], request: Any, context: grpc.aio.ServicerContext
     ) -> Any:
         start = time.monotonic()
-        given = dict(context.invocation_metadata() or ()).get(request_ids.HEADER)
-        context.set_trailing_metadata(((request_ids.HEADER, request_ids.begin(given)),))
+        given = dict(context.invocation_metadata() or ()).get(REQUEST_ID)
+        context.set_trailing_metadata(((REQUEST_ID, begin_request(given)),))
         remaining = context.time_remaining()
         deadline = None if remaining is None else start + remaining
         code = grpc.StatusCode.OK
@@ -155,7 +154,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 class _HealthServicer(health_aio.HealthServicer):
     """As grpc's own, but that its watches end when the server stops, which otherwise waits for them.
 
-    What it tells is what `is_ready` says at the moment, as `/readyz` does.
+    It reports what `is_ready` says at the moment, as `/readyz` does.
     """
 
     def __init__(self, is_ready: Callable[[], bool]) -> None:
@@ -187,7 +186,7 @@ class _HealthServicer(health_aio.HealthServicer):
         return await super().Check(request, context)
 
     async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> None:
-        """Tells the state and each change of it."""
+        """Reports the state and each change of it."""
         watch = asyncio.ensure_future(super().Watch(request, context))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
@@ -335,7 +334,7 @@ class GrpcServer:
         if self._health_watch:
             self._health_watch.cancel()
         if self._health:
-            await asyncio.sleep(_TELL_SECONDS)  # the watches tell the change first
+            await asyncio.sleep(_TELL_SECONDS)  # the watches report the change first
             self._health.end_watches()
         if self._server:
             await self._server.stop(grace_seconds)

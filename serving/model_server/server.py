@@ -18,10 +18,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from serving.model_server import memory, running
+from serving.model_server import process
 from serving.model_server.assembly import Assembly
 from serving.model_server.models.version_files import QUIET_SECONDS
-from serving.model_server.observe.refusals import refusals
+from serving.model_server.observe.metrics import refusals
 
 logger = logging.getLogger("serving.model_server")
 
@@ -61,7 +61,7 @@ class Server:
             OSError: a port is taken.
             ServingError: a label points at a version that is not available.
         """
-        memory.settle()
+        process.freeze_garbage()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
@@ -93,7 +93,7 @@ class Server:
             threading.Thread(target=self._parts.config_watch.look, name="SIGHUP", daemon=True).start()
 
     def _check_ports(self) -> None:
-        """A port that is taken is told now, and not after minutes of loading, when the ports open."""
+        """Fails now if a port is in use, not after minutes of loading, when the ports open."""
         host = self._flags.host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         for name, port in (("gRPC", self._flags.port), ("REST", self._flags.rest_api_port)):
@@ -128,7 +128,7 @@ class Server:
             if manager.ready:
                 manager.assign_labels()
                 break
-            if (bad := running.bad()) and manager.ready_but(bad):
+            if (bad := process.bad()) and manager.ready_but(bad):
                 logger.error("serving without %s", ", ".join(bad))
                 break
             if failure := manager.failed():
@@ -203,7 +203,7 @@ def _in_thread(function: Callable[[], Result]) -> asyncio.Future[Result]:
             answer = functools.partial(future.set_result, function())
         except Exception as error:
             answer = functools.partial(future.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the caller is gone
             loop.call_soon_threadsafe(answer)
 
     threading.Thread(target=run, name="first load", daemon=True).start()

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.model_server import running
+from serving.model_server import process
 
 logger = logging.getLogger("serving.model_server.supervisor")
 
@@ -29,7 +29,7 @@ _MOST_ENDS = 3
 
 
 def supervise(arguments: Sequence[str]) -> int:
-    """Runs the server until it ends by itself, or this process is told to end.
+    """Runs the server until it ends by itself, or a signal ends this process.
 
     Args:
         arguments: the server's; of --supervise they say that it is off.
@@ -84,15 +84,15 @@ class _Supervisor:
 
     def _run_once(self) -> int:
         """The exit status of one child; below 0: the signal that ended it."""
-        running.create(self._file)
+        process.create(self._file)
         bad = [what for what, count in self._ends_during.items() if count >= _MOST_ENDS]
         environment = {
             **os.environ,
-            running.FILE_VARIABLE: str(self._file),
-            running.BAD_VARIABLE: "\n".join(bad),
+            process.FILE_VARIABLE: str(self._file),
+            process.BAD_VARIABLE: "\n".join(bad),
         }
         options = [part for option in sys.warnoptions for part in ("-W", option)]
-        # The child ends when this process does, whatever ends it: nobody holds its standard input any more.
+        # The child ends when this process does, whatever ends it: its standard input closes.
         command = [
             sys.executable,
             *options,
@@ -113,7 +113,7 @@ class _Supervisor:
         return status
 
     def _blame(self, status: int, *, pause: float) -> None:
-        suspects = running.read(self._file)
+        suspects = process.read(self._file)
         self._ends_during.update(suspects)
         name = signal.Signals(-status).name
         during = f" while it was at {', '.join(suspects)}" if suspects else ""

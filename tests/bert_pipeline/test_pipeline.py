@@ -37,6 +37,10 @@ def first(project: Project) -> Ended:
 
 @pytest.fixture(scope="module")
 def second(project: Project, first: Ended) -> Ended:
+    """The same settings, which are only described in other words."""
+    for path in ("bert_pipeline/settings/sections.py", "bert_pipeline/judging/gates.py"):
+        project.edit(path, lambda text: text.replace("model", "candidate", 1))
+    project.edit("bert_pipeline/tasks/toy.toml", lambda text: f"# A remark.\n{text}")
     return project.run()
 
 
@@ -87,7 +91,7 @@ def test_summary_is_written_for_programs(project, second):
     assert 0.8 <= summary["metrics"]["accuracy"] <= 1
 
 
-def test_identical_second_run_does_nothing_and_says_so(first, second):
+def test_second_run_under_edited_docstrings_and_remarks_does_nothing_and_says_so(first, second):
     assert second.status == 0, second.text
     done = [node for node in EVERY_COMPONENT if node not in ("Baseline", "Pusher")]
     assert [second.state(node) for node in done] == ["cached"] * len(done)

@@ -11,21 +11,20 @@ from typing import Any
 import pytest
 
 from serving.model_server.api import Models
-from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.batching.scheduler import Scheduler
-from serving.model_server.config.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.config.settings import BatchingParameters, ModelSettings, VersionPolicy
 from serving.model_server.models.manager import Manager, ManagerOptions
 from serving.model_server.models.servable import Servable
 from serving.model_server.models.versions import LoadPolicy, ServedModel
 from serving.model_server.observe.request_log import RequestLog
 from tests.serving import processes
+from tests.serving.batching.schedulers import MakeScheduler
 from tests.serving.contract.models import ModelsOnDisk, write_models
 from tests.serving.fakes import LOAD_AT_ONCE, FakeServable
 from tests.serving.managers import Config
 from tests.serving.processes import RunningServer, serving
 from tests.serving.request_logs import settings
 from tests.serving.rest_connection import OneModel
-from tests.serving.schedulers import MakeScheduler
 
 
 @pytest.fixture(scope="session")

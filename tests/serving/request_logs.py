@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
-from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server.config.settings import ModelSettings
 from serving.model_server.observe import logged_examples
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import cli
+from serving.client import __main__ as cli
 from serving.model_server.observe import logged_examples
 from tests.serving.processes import RunningServer
 from tests.serving.request_logs import read

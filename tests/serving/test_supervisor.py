@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving.model_server import running, supervisor
+from serving.model_server import process, supervisor
 from tests.serving.calls import rest
 from tests.serving.processes import RunningServer, read_ports, wait_until
 
@@ -60,7 +60,7 @@ def test_a_killed_server_comes_back_and_sigterm_ends_both(
 def test_a_version_that_is_marked_bad_is_left_out_and_the_others_serve(
     start_server: Callable[..., RunningServer], models_on_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(running.BAD_VARIABLE, "plain 1")
+    monkeypatch.setenv(process.BAD_VARIABLE, "plain 1")
     server = start_server(f"--model_config_file={models_on_disk.config}")
     assert rest(server, "/v1/models/other:predict", {"instances": ["hi"]})[0] == 200
     assert rest(server, "/v1/models/plain:predict", {"instances": ["1"]})[0] == 404
@@ -72,15 +72,15 @@ def test_what_ran_at_the_end_is_blamed_and_left_out_after_three_times(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "running"
-    running.create(file)
-    monkeypatch.setenv(running.FILE_VARIABLE, str(file))
-    assert running.read(file) == []
+    process.create(file)
+    monkeypatch.setenv(process.FILE_VARIABLE, str(file))
+    assert process.read(file) == []
     one = supervisor._Supervisor([], file)
-    with running.marked("toy 7"):
-        assert running.read(file) == ["toy 7"]
+    with process.marked("toy 7"):
+        assert process.read(file) == ["toy 7"]
         for _ in range(3):
             one._blame(-signal.SIGSEGV, pause=1.0)
-    assert running.read(file) == []
+    assert process.read(file) == []
     assert caplog.messages[-1] == "toy 7 has ended the server 3 times: it is not loaded again"
     assert (
         caplog.messages[0] == "the server was ended by SIGSEGV while it was at toy 7; it starts again in 1 s"
@@ -91,7 +91,7 @@ def test_a_server_that_ends_again_and_again_is_started_ever_more_seldom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = supervisor._Supervisor([], tmp_path / "running")
-    running.create(tmp_path / "running")
+    process.create(tmp_path / "running")
     clock, pauses = [0.0], []
     # Seconds that it ran, and how it ended; the last time by itself.
     runs = iter([(1.0, -9), (1.0, -9), (5.0, -11), *[(1.0, -9)] * 6, (301.0, -9), (1.0, -9), (1.0, 3)])

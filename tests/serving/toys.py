@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.models.servable import Servable
 from tests.serving.calls import predict_request
 from tests.serving.contract.toy import save_toy

@@ -13,9 +13,13 @@ from collections.abc import Callable, Hashable, Sequence
 import grpc
 import numpy as np
 
-from serving.model_server.batching import parameters as batches
-from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.errors import ServingError
+
+
+def has_rows(arrays: Sequence[np.ndarray], *, rows: int) -> bool:
+    """Whether every array has `rows` rows."""
+    return all(array.ndim and array.shape[0] == rows for array in arrays)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -26,7 +30,7 @@ class Call:
     """Takes an array by input, gives one by output, and raises ServingError."""
 
     batchable: bool
-    """Whether rows of several requests may run together; set to False when the outputs tell otherwise."""
+    """Whether rows of several requests may run together; set to False when the outputs show otherwise."""
 
     row_seconds: float = 0.0
     """How long a run took lately for each of its rows, on average; 0 before the first."""
@@ -83,7 +87,7 @@ class Task:
         self.number = 0
         self.since = 0.0
         rows = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
-        alone = not (batching and call.batchable and rows and batches.has_rows(arrays, rows=rows))
+        alone = not (batching and call.batchable and rows and has_rows(arrays, rows=rows))
         self.rows = 1 if alone else rows
         # Tasks of one key may share a batch.
         self.key: Hashable = None
@@ -108,6 +112,7 @@ def expired(state: State) -> ServingError:
     return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
+_NEVER = float("inf")
 # Requests that may wait where batching is off: as many as rows wait by default where it is on.
 _MAX_WAITING = 512
 # After a task expired while it waited, there is taken to be too much work for so long; meanwhile every eighth
@@ -167,7 +172,7 @@ class RequestQueue:
         """Takes a task that still waits out of the queue; a running one goes on.
 
         Args:
-            task: nobody waits for it any more.
+            task: its caller does not wait any more.
             late: because its deadline has come.
 
         Returns:
@@ -211,7 +216,7 @@ class RequestQueue:
             return left
 
     def _sleep(self, seconds: float) -> None:
-        """Lets go of the lock until somebody wakes this thread, or for so long; -1 is for ever."""
+        """Releases the lock until this thread is woken, or for so long; -1 is for ever."""
         bell = threading.Lock()
         bell.acquire()
         self._waiting.append(bell)
@@ -226,8 +231,8 @@ class RequestQueue:
     def _wake(self, count: int) -> None:
         """Wakes the threads that have waited least: what they need is still in their processor's caches.
 
-        A condition wakes those that have waited longest, so that two threads take turns: a lone client of a MiniLM
-        classifier in bfloat16 then waited 3.9 ms for an answer, and 3.5 ms for that of one thread.
+        A `threading.Condition` wakes those that have waited longest, so that two threads take turns, and costs a lone
+        client of a classifier 0.4 ms: 3.9 ms an answer instead of 3.5.
         """
         for _ in range(min(count, len(self._waiting))):
             self._waiting.pop().release()
@@ -282,7 +287,7 @@ class RequestQueue:
 
     def _expire(self, task: Task) -> None:
         self._remove(task, state=State.DROPPED)
-        with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # its loop is closed: the caller is gone
             task.loop.call_soon_threadsafe(task.fail, expired(State.WAITING))
 
     def _remove(self, task: Task, *, state: State) -> None:
@@ -292,6 +297,3 @@ class RequestQueue:
         del tasks[task.number]
         if not tasks:
             del self._tasks[task.key]
-
-
-_NEVER = float("inf")

@@ -6,7 +6,10 @@ deadline has passed or whose caller has gone, and each request in it holds a blo
 
 from __future__ import annotations
 
+import bisect
 import collections
+import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -15,19 +18,56 @@ from collections.abc import Sequence
 import grpc
 import numpy as np
 
-from serving.model_server import errors, running
-from serving.model_server.batching import parameters as batches
-from serving.model_server.batching.parameters import BatchingParameters
-from serving.model_server.batching.queue import Call, RequestQueue, State, Task, expired
+from serving.model_server import errors, process
+from serving.model_server.batching.queue import Call, RequestQueue, State, Task, expired, has_rows
+from serving.model_server.config.settings import BatchingParameters, default_num_batch_threads
 from serving.model_server.errors import ServingError
 
 logger = logging.getLogger(__name__)
 
-# A gRPC client gives up by itself at its deadline: what is to tell it that its request only waited must leave
+# A gRPC client gives up by itself at its deadline: the answer that its request only waited must leave
 # a little earlier. Seconds, and at most this share of what the client allowed.
 _REPLY_SECONDS, _REPLY_SHARE = 0.02, 0.1
 
 Answer = tuple[Task, "list[np.ndarray] | ServingError"]
+
+
+def padded_size(rows: int, *, allowed: Sequence[int]) -> int:
+    """The size at which `rows` rows run: the next allowed one.
+
+    >>> padded_size(3, allowed=(2, 8))
+    8
+    """
+    return allowed[bisect.bisect_left(allowed, rows)] if allowed and rows <= allowed[-1] else rows
+
+
+def merge(requests: Sequence[Sequence[np.ndarray]], *, padding: int = 0) -> list[np.ndarray]:
+    """Puts the rows of several requests under each other.
+
+    >>> merge([[np.array([1])], [np.array([2, 3])]], padding=1)
+    [array([1, 2, 3, 1])]
+
+    Args:
+        requests: for each request its arrays, in the order of the inputs; alike but for the number of rows.
+        padding: rows to add; the first row of all again, which a model has seen the like of.
+
+    Returns:
+        Array by input.
+    """
+    if len(requests) == 1 and not padding:
+        return list(requests[0])
+    return [np.concatenate([*arrays, *[arrays[0][:1]] * padding]) for arrays in zip(*requests, strict=True)]
+
+
+def split(outputs: Sequence[np.ndarray], *, sizes: Sequence[int]) -> list[list[np.ndarray]]:
+    """Takes the rows of a batch apart again; rows beyond the sum of `sizes` are padding.
+
+    >>> split([np.array([1, 2, 3, 1])], sizes=[1, 2])
+    [[array([1])], [array([2, 3])]]
+    """
+    ends = list(itertools.accumulate(sizes))
+    starts = [0, *ends[:-1]]
+    return [[output[a:b] for output in outputs] for a, b in zip(starts, ends, strict=True)]
 
 
 class Scheduler:
@@ -43,9 +83,10 @@ class Scheduler:
         self._batching = batching
         self._name = name
         self._queue = RequestQueue(batching)
+        self._marked = process.marked if process.is_watched() else contextlib.nullcontext
         self._batch_sizes: collections.Counter[int] = collections.Counter()
         self._counting = threading.Lock()
-        count = batching.num_batch_threads if batching else batches.default_num_batch_threads()
+        count = batching.num_batch_threads if batching else default_num_batch_threads()
         self._threads = [
             threading.Thread(target=self._work, name=f"{name} {number}", daemon=True)
             for number in range(count)
@@ -101,8 +142,8 @@ class Scheduler:
                 self._forget(task)
         if len(tasks) == 1:
             return answers[0]
-        if all(batches.has_rows(answer, rows=task.rows) for answer, task in zip(answers, tasks, strict=True)):
-            return batches.merge(answers)
+        if all(has_rows(answer, rows=task.rows) for answer, task in zip(answers, tasks, strict=True)):
+            return merge(answers)
         call.batchable = False
         return await self.run(call, arrays, deadline=deadline)  # in one piece
 
@@ -117,7 +158,7 @@ class Scheduler:
         """A request of more rows than a batch takes, in pieces."""
         rows = arrays[0].shape[0] if arrays and arrays[0].ndim else 0
         most = self._batching.max_batch_size if self._batching and call.batchable else rows
-        if self._batching is None or rows <= most or not batches.has_rows(arrays, rows=rows):
+        if self._batching is None or rows <= most or not has_rows(arrays, rows=rows):
             return [arrays]
         limit = (
             self._batching.max_request_rows or rows if self._batching.enable_large_batch_splitting else most
@@ -136,10 +177,10 @@ class Scheduler:
                 task.fail(expired(state))
 
     def _forget(self, task: Task) -> None:
-        """Nobody waits for it any more."""
+        """Drops a task whose caller does not wait any more."""
         self._queue.drop(task)
         if not task.future.cancel() and not task.future.cancelled():
-            task.future.exception()  # else asyncio complains of one that nobody looked at
+            task.future.exception()  # retrieve it, or asyncio logs 'exception was never retrieved'
 
     def _work(self) -> None:
         while tasks := self._queue.take():
@@ -168,22 +209,22 @@ class Scheduler:
         rows = sum(sizes)
         padded = rows
         if self._batching and call.batchable and tasks[0].key is not None:
-            padded = self._batching.padded_size(rows)
-        arrays = batches.merge([task.arrays for task in tasks], padding=padded - rows)
+            padded = padded_size(rows, allowed=self._batching.allowed_batch_sizes)
+        arrays = merge([task.arrays for task in tasks], padding=padded - rows)
         start = time.monotonic()
-        with running.marked(self._name):
+        with self._marked(self._name):
             outputs = call.function(*arrays)
         call.note(time.monotonic() - start, rows=padded)
         with self._counting:
             self._batch_sizes[rows] += 1
         if len(tasks) == 1 and padded == rows:
             return [list(outputs)]
-        if not batches.has_rows(outputs, rows=padded):
+        if not has_rows(outputs, rows=padded):
             call.batchable = False
             shapes = [output.shape for output in outputs]
             logger.warning("a signature gave shapes %s for %d rows; it is no longer batched", shapes, padded)
             raise _RowsLost
-        return batches.split(outputs, sizes=sizes)
+        return split(outputs, sizes=sizes)
 
 
 class _RowsLost(Exception):
@@ -197,7 +238,7 @@ def _deliver(answers: list[Answer]) -> None:
         mine = [answer for answer in answers if answer[0].loop is loop]
         try:
             loop.call_soon_threadsafe(_settle, mine)
-        except RuntimeError:  # the loop is closed: nobody waits
+        except RuntimeError:  # the loop is closed: the caller is gone
             logger.info("%d answers came after the server had stopped", len(mine))
 
 

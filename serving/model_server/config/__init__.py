@@ -1,1 +1,1 @@
-"""What a server is told: flags, TF Serving's configuration files, the settings of its models."""
+"""What a server is configured by: flags, TF Serving's configuration files, the settings of its models."""

@@ -10,74 +10,53 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.model_server.batching.parameters import BatchingParameters
+from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.errors import ServingError
+from serving.protos import message_classes
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_TYPES = {"int64": _FIELD.TYPE_INT64, "bool": _FIELD.TYPE_BOOL, "string": _FIELD.TYPE_STRING}
-_PACKAGE = "tensorflow.serving"
-# Name, type and number of each field; "*" marks a list. The value types are google.protobuf's wrappers, by which
+# As `message_classes` wants them. The value types are google.protobuf's wrappers, by which
 # a text file says `max_batch_size { value: 32 }`.
-_MESSAGES = {
-    "Int64Value": [("value", "int64", 1)],
-    "BoolValue": [("value", "bool", 1)],
-    "StringValue": [("value", "string", 1)],
-    "BatchingParameters": [
-        ("max_batch_size", "Int64Value", 1),
-        ("batch_timeout_micros", "Int64Value", 2),
-        ("max_enqueued_batches", "Int64Value", 3),
-        ("num_batch_threads", "Int64Value", 4),
-        ("thread_pool_name", "StringValue", 5),
-        ("allowed_batch_sizes", "int64*", 6),
-        ("pad_variable_length_inputs", "bool", 7),
-        ("enable_large_batch_splitting", "BoolValue", 8),
-        ("max_execution_batch_size", "Int64Value", 9),
-    ],
-    "PrometheusConfig": [("enable", "bool", 1), ("path", "string", 2)],
-    "MonitoringConfig": [("prometheus_config", "PrometheusConfig", 1)],
-    "SSLConfig": [
-        ("server_key", "string", 1),
-        ("server_cert", "string", 2),
-        ("custom_ca", "string", 3),
-        ("client_verify", "bool", 4),
-    ],
-}
+_CLASSES = message_classes(
+    "tensorflow.serving",
+    {
+        "Int64Value": [("value", "int64", 1)],
+        "BoolValue": [("value", "bool", 1)],
+        "StringValue": [("value", "string", 1)],
+        "BatchingParameters": [
+            ("max_batch_size", "Int64Value", 1),
+            ("batch_timeout_micros", "Int64Value", 2),
+            ("max_enqueued_batches", "Int64Value", 3),
+            ("num_batch_threads", "Int64Value", 4),
+            ("thread_pool_name", "StringValue", 5),
+            ("allowed_batch_sizes", "int64*", 6),
+            ("pad_variable_length_inputs", "bool", 7),
+            ("enable_large_batch_splitting", "BoolValue", 8),
+            ("max_execution_batch_size", "Int64Value", 9),
+        ],
+        "PrometheusConfig": [("enable", "bool", 1), ("path", "string", 2)],
+        "MonitoringConfig": [("prometheus_config", "PrometheusConfig", 1)],
+        "SSLConfig": [
+            ("server_key", "string", 1),
+            ("server_cert", "string", 2),
+            ("custom_ca", "string", 3),
+            ("client_verify", "bool", 4),
+        ],
+    },
+)
 
 
 class ConfigError(Exception):
     """A configuration file that cannot be used; the message names file, line, key and value."""
 
 
-def new_message(name: str) -> Any:
-    """An empty message of one of the types above."""
-    pool = descriptor_pool.DescriptorPool()
-    file = descriptor_pb2.FileDescriptorProto(name="config.proto", package=_PACKAGE, syntax="proto3")
-    for message_name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=message_name)
-        for field_name, kind, number in fields:
-            label = _FIELD.LABEL_REPEATED if kind.endswith("*") else _FIELD.LABEL_OPTIONAL
-            field = message.field.add(name=field_name, number=number, label=label)
-            if kind.rstrip("*") in _TYPES:
-                field.type = _TYPES[kind.rstrip("*")]
-            else:
-                field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    pool.Add(file)
-    descriptor = pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")
-    if hasattr(
-        message_factory, "GetMessageClass"
-    ):  # since protobuf 4.22; the one before went with protobuf 5
-        return message_factory.GetMessageClass(descriptor)()
-    return message_factory.MessageFactory(pool).GetPrototype(descriptor)()
-
-
 def read_text(path: str) -> str:
     """The text of a file.
 
     Raises:
-        ConfigError: it cannot be read, or is no UTF-8.
+        ConfigError: it cannot be read, or is not UTF-8.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -85,7 +64,7 @@ def read_text(path: str) -> str:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text in UTF-8: {error}") from error
+        raise ConfigError(f"{path} is not UTF-8: {error}") from error
 
 
 def parse(text: str, message: Any, *, path: str) -> Any:
@@ -135,8 +114,6 @@ def _find(descriptor: Any, full_name: str, *, seen: set[str]) -> Any:
     return None
 
 
-__all__ = ["ConfigError", "ConfigWatch", "Monitoring"]
-
 logger = logging.getLogger(__name__)
 
 # TF Serving's own; https://www.tensorflow.org/tfx/serving/serving_config#monitoring_configuration
@@ -167,7 +144,7 @@ def parse_models(text: str, *, path: str) -> model_server_config_pb2.ModelServer
     """Reads the text of models.config.
 
     Raises:
-        ConfigError: it is no ModelServerConfig.
+        ConfigError: it is not a ModelServerConfig.
     """
     config = parse(text, model_server_config_pb2.ModelServerConfig(), path=path)
     if config.WhichOneof("config") is None:
@@ -185,7 +162,7 @@ def read_batching(path: str, *, num_threads: int = 0) -> BatchingParameters:
     Raises:
         ConfigError: it cannot be read or parsed, or a value is out of range.
     """
-    message = parse(read_text(path), new_message("BatchingParameters"), path=path)
+    message = parse(read_text(path), _CLASSES["BatchingParameters"](), path=path)
     values: dict[str, Any] = {
         key: getattr(message, key).value for key in _BATCHING_NUMBERS if message.HasField(key)
     }
@@ -214,7 +191,7 @@ def read_monitoring(path: str) -> Monitoring:
     Raises:
         ConfigError: it cannot be read or parsed, or its path is none.
     """
-    config = parse(read_text(path), new_message("MonitoringConfig"), path=path).prometheus_config
+    config = parse(read_text(path), _CLASSES["MonitoringConfig"](), path=path).prometheus_config
     if config.path and not config.path.startswith("/"):
         raise ConfigError(f'{path}: prometheus_config.path is "{config.path}"; it must begin with /')
     return Monitoring(enabled=config.enable, path=config.path or _METRICS_PATH)
@@ -226,7 +203,7 @@ def read_ssl(path: str) -> grpc.ServerCredentials:
     Raises:
         ConfigError: it cannot be read or parsed, or a part is missing.
     """
-    config = parse(read_text(path), new_message("SSLConfig"), path=path)
+    config = parse(read_text(path), _CLASSES["SSLConfig"](), path=path)
     for key in ("server_key", "server_cert", "custom_ca"):
         value = getattr(config, key)
         if (value or key != "custom_ca") and not value.lstrip().startswith("-----BEGIN "):
@@ -269,7 +246,7 @@ class ConfigWatch:
         return parse_models(self._applied, path=self._path)
 
     def look(self) -> None:
-        """Applies the file if it has changed; one that was refused is tried again, but told once."""
+        """Applies the file if it has changed; one that was refused is tried again, and logged once."""
         try:
             text = read_text(self._path)
             if text == self._applied:

@@ -1,6 +1,7 @@
 """The command line: every flag of TF Serving 2.16's tensorflow_model_server, and a few of our own.
 
 The flags, their defaults and meanings: tensorflow_serving/model_servers/{main.cc,server.h} of TF Serving 2.16.
+By argparse: absl.flags would take `--enable_batching false` for true, and list its own flags beside these.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any, NoReturn
 
 EXIT_USAGE = 2
 
-_PRECISIONS = ("bfloat16",)
 _RELOAD_FROM = ("anywhere", "loopback", "nowhere")
 _TRUE, _FALSE = {"true", "1", "t", "yes"}, {"false", "0", "f", "no"}
 
@@ -25,7 +25,7 @@ def _bool(text: str) -> bool:
 
 
 def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """Numbers are numbers, as in TF Serving; gRPC itself tells of a name it does not know."""
+    """Numbers are numbers, as in TF Serving; gRPC itself reports a name that it does not know."""
     pairs = [part.partition("=") for part in text.split(",") if part]
     if not all(name and separator for name, separator, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value,name=value")
@@ -33,35 +33,26 @@ def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
 
 
 # Name, type, default, help. An empty file name is none.
-_MODELS: list[tuple[str, Any, Any, str]] = [
+_Flag = tuple[str, Any, Any, str]
+_MODELS: list[_Flag] = [
     ("model_name", str, "default", "name under which the model is asked for; not with --model_config_file"),
     ("model_base_path", str, "", "folder with one folder for each version; not with --model_config_file"),
     ("model_config_file", str, "", "ModelServerConfig in text format: several models, versions, labels"),
-    (
-        "model_config_file_poll_wait_seconds",
-        float,
-        0.0,
-        "seconds between looks at that file; 0: read it once",
-    ),
+    ("model_config_file_poll_wait_seconds", float, 0.0, "seconds between looks at that file; 0: once"),
     (
         "file_system_poll_wait_seconds",
         float,
         1.0,
-        "seconds between looks at base paths; 0: look once, and load what is there even if somebody writes it; "
+        "seconds between looks at base paths; 0: look once, and load what is there even if it is still being written; "
         "negative: never look",
     ),
     ("max_num_load_retries", int, 5, "how often a load that failed is tried again"),
     ("load_retry_interval_micros", int, 60_000_000, "time between two tries; negative: none"),
     ("num_load_threads", int, 0, "models loaded at the same time; 0: one"),
     ("num_unload_threads", int, 0, "models unloaded at the same time; 0: one"),
-    (
-        "allow_version_labels_for_unavailable_models",
-        _bool,
-        False,
-        "let a new label point at a version that is not available",
-    ),
+    ("allow_version_labels_for_unavailable_models", _bool, False, "let a new label point anywhere"),
 ]
-_PORTS: list[tuple[str, Any, Any, str]] = [
+_PORTS: list[_Flag] = [
     ("port", int, 8500, "gRPC port; 0: off, but see --port_file"),
     ("grpc_socket_path", str, "", "listen for gRPC on this UNIX socket as well"),
     ("grpc_channel_arguments", _channel_arguments, "", "gRPC's own settings: name=value,name=value"),
@@ -72,7 +63,7 @@ _PORTS: list[tuple[str, Any, Any, str]] = [
     ("monitoring_config_file", str, "", "MonitoringConfig in text format: Prometheus"),
     ("enable_grpc_healthcheck_service", _bool, False, "answer grpc.health.v1"),
 ]
-_RUNNING: list[tuple[str, Any, Any, str]] = [
+_RUNNING: list[_Flag] = [
     ("enable_batching", _bool, False, "run requests that come together as one batch"),
     ("batching_parameters_file", str, "", "BatchingParameters in text format"),
     (
@@ -81,25 +72,9 @@ _RUNNING: list[tuple[str, Any, Any, str]] = [
         False,
         "read batching_params.pbtxt in a version's folder; the file above gives the number of threads only",
     ),
-    (
-        "tensorflow_session_parallelism",
-        int,
-        0,
-        "threads of TensorFlow, of both kinds below",
-    ),
-    (
-        "tensorflow_intra_op_parallelism",
-        int,
-        0,
-        "threads that share one op; 0: the processors, shared among batches",
-    ),
+    ("tensorflow_session_parallelism", int, 0, "threads of TensorFlow, of both kinds below"),
+    ("tensorflow_intra_op_parallelism", int, 0, "threads that share one op; 0: processors / batch threads"),
     ("tensorflow_inter_op_parallelism", int, 0, "ops of a call that run at the same time; 0: one"),
-    (
-        "mixed_precision",
-        str,
-        "",
-        "bfloat16: compute in it where that is safe, on CPUs; answers change a little",
-    ),
     (
         "enable_signature_method_name_check",
         _bool,
@@ -108,13 +83,13 @@ _RUNNING: list[tuple[str, Any, Any, str]] = [
     ),
     ("version", _bool, False, "print the versions and stop"),
 ]
-_OURS: list[tuple[str, Any, Any, str]] = [
+_OURS: list[_Flag] = [
     ("host", str, "0.0.0.0", "address to listen on"),
     (
         "port_file",
         str,
         "",
-        'a port of 0 becomes any free one, and this file tells which: {"port": n, "rest_api_port": n}; it appears '
+        'a port of 0 becomes any free one, and this file says which: {"port": n, "rest_api_port": n}; it appears '
         "when the server is ready",
     ),
     (
@@ -141,28 +116,21 @@ _OURS: list[tuple[str, Any, Any, str]] = [
     ("reload_from", str, "anywhere", "where a reload over gRPC may come from: anywhere, loopback or nowhere"),
     ("drain_timeout_seconds", float, 25.0, "after that, requests under way get so long to end"),
 ]
-# Flags for what the embedded server does not have: accepted, so that a command line can be carried over.
+# Flags for what the embedded server does not have: accepted, so that a command line can be carried over. Answers are
+# computed as the graph says, whatever --mixed_precision wants.
 _WITHOUT_EFFECT: dict[str, Any] = {
-    "enable_model_warmup": _bool,
-    "enable_profiler": _bool,
-    "enable_serialization_as_tensor_content": _bool,
-    "flush_filesystem_caches": _bool,
-    "grpc_max_threads": int,
-    "num_request_iterations_for_warmup": int,
-    "num_tflite_interpreters_per_pool": int,
-    "num_tflite_pools": int,
-    "per_process_gpu_memory_fraction": float,
-    "platform_config_file": str,
-    "prefer_tflite_model": _bool,
-    "remove_unused_fields_from_bundle_metagraph": _bool,
-    "rest_api_num_threads": int,
-    "saved_model_tags": str,
-    "skip_initialize_tpu": _bool,
-    "tensorflow_session_config_file": str,
-    "thread_pool_factory_config_file": str,
-    "use_alts_credentials": _bool,
-    "xla_cpu_compilation_enabled": _bool,
-    "xla_gpu_compilation_enabled": _bool,
+    name: kind
+    for kind, names in {
+        _bool: "enable_model_warmup enable_profiler enable_serialization_as_tensor_content flush_filesystem_caches "
+        "prefer_tflite_model remove_unused_fields_from_bundle_metagraph skip_initialize_tpu use_alts_credentials "
+        "xla_cpu_compilation_enabled xla_gpu_compilation_enabled",
+        int: "grpc_max_threads num_request_iterations_for_warmup num_tflite_interpreters_per_pool num_tflite_pools "
+        "rest_api_num_threads",
+        float: "per_process_gpu_memory_fraction",
+        str: "mixed_precision platform_config_file saved_model_tags tensorflow_session_config_file "
+        "thread_pool_factory_config_file",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -236,10 +204,6 @@ def _check(flags: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         )
     if flags.reload_from not in _RELOAD_FROM:
         parser.error(f"--reload_from is {flags.reload_from!r}; give {', '.join(_RELOAD_FROM)}")
-    if flags.mixed_precision not in ("", *_PRECISIONS):
-        parser.error(
-            f"--mixed_precision is {flags.mixed_precision!r}; give {' or '.join(_PRECISIONS)}, or leave it out"
-        )
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file is set without --enable_batching; set both or neither")
     if flags.port and flags.port == flags.rest_api_port:

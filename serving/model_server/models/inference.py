@@ -12,8 +12,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, input_pb2, model_pb2, regression_pb2
 
 from serving.model_server import errors
-from serving.model_server.models import signatures
-from serving.model_server.models.signatures import CLASSIFY, DEFAULT_SIGNATURE, REGRESS
+from serving.model_server.models import tensors
+from serving.model_server.models.tensors import CLASSIFY, DEFAULT_SIGNATURE, REGRESS
 
 if TYPE_CHECKING:
     from serving.model_server.models.servable import Servable, SignatureCall
@@ -217,7 +217,7 @@ def _check_output(array: np.ndarray, *, alias: str, dtype: tf.DType, num_example
 
 
 def _dtype(array: np.ndarray) -> str:
-    return "DT_" + signatures.dtype_name(tf.dtypes.as_dtype(array.dtype).as_datatype_enum).upper()
+    return "DT_" + tensors.dtype_name(tf.dtypes.as_dtype(array.dtype).as_datatype_enum).upper()
 
 
 def _shape(array: np.ndarray) -> str:

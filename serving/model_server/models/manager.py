@@ -14,8 +14,8 @@ import grpc
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.model_server import errors, memory
-from serving.model_server.config.model_settings import ModelSettings, read_settings
+from serving.model_server import errors, process
+from serving.model_server.config.settings import ModelSettings, read_settings
 from serving.model_server.errors import ServingError
 from serving.model_server.models.servable import Servable
 from serving.model_server.models.version_files import QUIET_SECONDS
@@ -163,6 +163,10 @@ class Manager:
         """What the configuration in force asks for."""
         return self._settings
 
+    def knows(self, name: str) -> bool:
+        """Whether a model of the configuration in force has this name."""
+        return name in self._serving.models
+
     @property
     def ready(self) -> bool:
         """Whether every model has a version that can be called."""
@@ -284,7 +288,7 @@ class Manager:
     def _free(self, works: Iterable[Work]) -> None:
         for work in works:
             self._unloaders.submit(work)
-            self._unloaders.submit(memory.give_back)
+            self._unloaders.submit(process.release_memory)
 
     def _stage(self, settings: ModelSettings) -> Staged:
         """Loads what a model needs beside what is served now."""

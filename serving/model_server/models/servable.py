@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import grpc
 import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401
@@ -15,16 +16,14 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
-from serving.model_server import errors, memory
-from serving.model_server.batching.parameters import (
-    BatchingParameters,
-    default_num_batch_threads,
-    usable_processors,
-)
+from serving.model_server import errors
 from serving.model_server.batching.queue import Call
 from serving.model_server.batching.scheduler import Scheduler
-from serving.model_server.models import graph_loading, mixed_precision, signatures, warmup
-from serving.model_server.models.signatures import DEFAULT_SIGNATURE
+from serving.model_server.config.settings import BatchingParameters
+from serving.model_server.errors import ServingError
+from serving.model_server.models import tensors, warmup
+from serving.model_server.models.session import SessionThreads, load_graph, session_config
+from serving.model_server.models.tensors import CLASSIFY, DEFAULT_SIGNATURE, PREDICT, REGRESS
 
 
 def late(make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
@@ -63,25 +62,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-__all__ = ["DEFAULT_SIGNATURE", "LoadError", "Servable", "SessionThreads", "SignatureCall"]
-
-# As inter_op_parallelism_threads of a session: no threads besides.
-_IN_THE_CALLING_THREAD = -1
-
-
-@dataclasses.dataclass(frozen=True)
-class SessionThreads:
-    """TensorFlow's threads; the first session of a process decides for all."""
-
-    intra_op: int = 0
-    """Threads that share one op; 0: the processors divided by the calls that run at the same time."""
-
-    inter_op: int = 0
-    """Threads on which ops of one call run side by side; 0: none, the thread that calls runs them all.
-
-    A BERT is a chain of ops, and a hand-over to another thread costs: measured with a MiniLM classifier on two
-    processors, 4.6 ms for a lone text in the thread that calls, 5.0 ms with TensorFlow's own threads.
-    """
+class LoadError(Exception):
+    """A version that cannot be served; the message is one line."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -115,7 +97,6 @@ class Servable:
         version: int,
         batching: BatchingParameters | None = None,
         threads: SessionThreads | None = None,
-        precision: str = "",
         check_method_names: bool = False,
     ) -> None:
         """Loads the SavedModel tagged `serve` and replays its warm-up requests.
@@ -126,7 +107,6 @@ class Servable:
             version: of the model, for answers.
             batching: None runs each request alone.
             threads: of TensorFlow.
-            precision: "bfloat16"; "" computes as the graph says.
             check_method_names: whether a signature serves only the method that it was exported for; TensorFlow 2
                 exports all of them for Predict.
 
@@ -139,17 +119,11 @@ class Servable:
         self.check_method_names = check_method_names
         self._calls: dict[tuple[str, tuple[str, ...]], SignatureCall] = {}
         graph = tf.Graph()
-        config = _session_config(threads or SessionThreads(), batching=batching)
-        # Then the graph is optimized when it is loaded, once for all calls.
-        config.graph_options.rewrite_options.disable_meta_optimizer = bool(precision)
+        config = session_config(threads or SessionThreads(), batching=batching)
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
-            meta_graph = graph_loading.load(self._session, path)
+            meta_graph = load_graph(self._session, path)
             self.signatures = dict(meta_graph.signature_def)
-            self._copies: dict[str, str] = {}
-            if precision:
-                self._copies = mixed_precision.rewrite(self._session, self.signatures)
-                memory.give_back()  # what it was made with
             warmup.replay(self, path=path)
         except Exception as error:
             self._session.close()
@@ -175,7 +149,7 @@ class Servable:
         Raises:
             ServingError: FAILED_PRECONDITION; there is none.
         """
-        return signatures.find(self.signatures, name)
+        return find_signature(self.signatures, name)
 
     def call(self, signature_name: str = "", output_filter: Sequence[str] = ()) -> SignatureCall:
         """What computes some outputs of a signature; made once, and only these outputs are computed.
@@ -188,28 +162,25 @@ class Servable:
             ServingError: no such signature or output.
         """
         signature = self.signature(signature_name)
-        outputs = signatures.check_outputs(output_filter, signature=signature)
+        outputs = check_outputs(output_filter, signature=signature)
         key = (signature_name or DEFAULT_SIGNATURE, outputs)
         if key not in self._calls:
             # Sorted, as TF Serving's arguments are: error messages count them.
             inputs = tuple(sorted(signature.inputs))
             options = config_pb2.CallableOptions(
-                feed=[self._tensor(signature.inputs[alias]) for alias in inputs],
-                fetch=[self._tensor(signature.outputs[alias]) for alias in outputs],
+                feed=[signature.inputs[alias].name for alias in inputs],
+                fetch=[signature.outputs[alias].name for alias in outputs],
             )
             self._calls[key] = SignatureCall(
                 # Private, but the only way past the Python session's shape checks and its per-call overhead.
                 function=guarded(late(lambda: self._session._make_callable_from_options(options))),
-                batchable=signatures.is_batchable(signature, outputs=outputs),
+                batchable=is_batchable(signature, outputs=outputs),
                 signature_name=key[0],
                 inputs=inputs,
                 outputs=outputs,
                 signature=signature,
             )
         return self._calls[key]
-
-    def _tensor(self, info: meta_graph_pb2.TensorInfo) -> str:
-        return self._copies.get(info.name, info.name)
 
     def predict(
         self,
@@ -232,8 +203,8 @@ class Servable:
             ServingError: the request does not fit the signature, or the graph failed on it.
         """
         call = self.call(signature_name, output_filter)
-        arrays = signatures.read_inputs(inputs, signature=call.signature)
-        signatures.check_ranks(arrays, signature=call.signature)
+        arrays = read_inputs(inputs, signature=call.signature)
+        check_ranks(arrays, signature=call.signature)
         outputs = call.function(*arrays)
         return dict(zip(call.outputs, outputs, strict=True))
 
@@ -253,24 +224,162 @@ class Servable:
         Raises:
             ServingError: as `Scheduler.run`.
         """
-        signatures.check_ranks(arrays, signature=call.signature)
+        check_ranks(arrays, signature=call.signature)
         outputs = await self.scheduler.run(call, arrays, deadline=deadline)
         return dict(zip(call.outputs, outputs, strict=True))
 
 
-class LoadError(Exception):
-    """A version that cannot be served; the message is one line."""
+def find_signature(
+    signatures: Mapping[str, meta_graph_pb2.SignatureDef], name: str
+) -> meta_graph_pb2.SignatureDef:
+    """The signature called `name`, as Predict asks for it; "" is the default one.
+
+    Those of Classify and Regress may be called by Predict as well.
+
+    Raises:
+        ServingError: FAILED_PRECONDITION, there is none; INTERNAL, it cannot be called.
+    """
+    key = name or DEFAULT_SIGNATURE
+    if key not in signatures:
+        raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+    method = signatures[key].method_name
+    if method not in (PREDICT, CLASSIFY, REGRESS):
+        wanted = f"{PREDICT}, {CLASSIFY}, {REGRESS}"
+        raise ServingError(
+            grpc.StatusCode.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{wanted}}}. Was: {method}",
+        )
+    return signatures[key]
 
 
-def _session_config(
-    threads: SessionThreads, *, batching: BatchingParameters | None
-) -> config_pb2.ConfigProto:
-    calls = batching.num_batch_threads if batching else default_num_batch_threads()
-    intra_op = threads.intra_op or max(1, usable_processors() // calls)
-    return config_pb2.ConfigProto(
-        intra_op_parallelism_threads=intra_op,
-        inter_op_parallelism_threads=threads.inter_op or _IN_THE_CALLING_THREAD,
+def is_batchable(signature: meta_graph_pb2.SignatureDef, *, outputs: Iterable[str]) -> bool:
+    """Whether the declared shapes say that rows go in and come out: [-1, ...] for every input and output.
+
+    An output of fixed size would come out of a batch once for all requests, and by chance with as many values
+    as the batch has rows; so what is not declared to have rows is not batched. TF Serving batches
+    everything, and fails or misleads there.
+    """
+    infos = [*signature.inputs.values(), *(signature.outputs[alias] for alias in outputs)]
+    shapes = [info.tensor_shape for info in infos]
+    return bool(infos) and all(
+        not shape.unknown_rank and shape.dim and shape.dim[0].size == -1 for shape in shapes
     )
+
+
+def read_inputs(
+    inputs: Mapping[str, tensor_pb2.TensorProto], *, signature: meta_graph_pb2.SignatureDef
+) -> list[np.ndarray]:
+    """Reads a request's tensors; those that the signature has defaults for may be missing.
+
+    Args:
+        inputs: tensor by alias.
+        signature: whose inputs they are.
+
+    Returns:
+        Arrays in the order of the sorted aliases; strings as objects (bytes).
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; missing, unexpected, malformed, or of another dtype.
+    """
+    _check_aliases(inputs, signature=signature)
+    aliases = sorted(signature.inputs)
+    protos = [inputs[a] if a in inputs else signature.defaults[a] for a in aliases]
+    arrays = [tensors.to_array(proto, alias=alias) for proto, alias in zip(protos, aliases, strict=True)]
+    dtypes = [proto.dtype for proto in protos]
+    check_dtypes(dtypes, signature=signature)
+    return arrays
+
+
+def order_arrays(
+    arrays: Mapping[str, np.ndarray], *, signature: meta_graph_pb2.SignatureDef
+) -> list[np.ndarray]:
+    """As `read_inputs`, from arrays.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; missing, unexpected, or of another dtype.
+    """
+    _check_aliases(arrays, signature=signature)
+    aliases = sorted(signature.inputs)
+    ordered = [arrays[a] if a in arrays else tf.make_ndarray(signature.defaults[a]) for a in aliases]
+    check_dtypes([tf.dtypes.as_dtype(a.dtype).as_datatype_enum for a in ordered], signature=signature)
+    return ordered
+
+
+def check_dtypes(dtypes: Sequence[int], *, signature: meta_graph_pb2.SignatureDef) -> None:
+    """Checks DataType numbers in the order of the sorted aliases.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; names the first that differs.
+    """
+    for position, (alias, given) in enumerate(zip(sorted(signature.inputs), dtypes, strict=True)):
+        expected = signature.inputs[alias].dtype
+        if given != expected:
+            names = tensors.dtype_name(expected), tensors.dtype_name(given)
+            raise errors.invalid_argument(
+                f"Expects arg[{position}] to be {names[0]} but {names[1]} is provided"
+            )
+
+
+def check_ranks(arrays: Sequence[np.ndarray], *, signature: meta_graph_pb2.SignatureDef) -> None:
+    """Checks arrays in the order of the sorted aliases: a kernel that gets another rank may end the process.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; names the first that has another rank than the signature says.
+    """
+    for alias, array in zip(sorted(signature.inputs), arrays, strict=True):
+        shape = signature.inputs[alias].tensor_shape
+        if not shape.unknown_rank and len(shape.dim) != array.ndim:
+            sizes = ",".join(str(dim.size) for dim in shape.dim)
+            raise errors.invalid_argument(
+                f"input {alias} has shape [{','.join(map(str, array.shape))}], of rank {array.ndim}; "
+                f"the signature's [{sizes}] has rank {len(shape.dim)}"
+            )
+
+
+def check_outputs(wanted: Sequence[str], *, signature: meta_graph_pb2.SignatureDef) -> tuple[str, ...]:
+    """The outputs that an `output_filter` asks for, sorted; an empty one asks for all.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; unknown or twice.
+    """
+    seen: set[str] = set()
+    for alias in wanted:
+        if alias not in signature.outputs:
+            raise errors.invalid_argument(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {{{_join(signature.outputs)}}}."
+            )
+        if alias in seen:
+            raise errors.invalid_argument(f"duplicate output tensor alias: {alias}")
+        seen.add(alias)
+    return tuple(sorted(wanted or signature.outputs))
+
+
+def _check_aliases(inputs: Collection[str], *, signature: meta_graph_pb2.SignatureDef) -> None:
+    sent, wanted = set(inputs), set(signature.inputs)
+    if sent == wanted:
+        return
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
+        raise errors.invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({{{_join(sent)}}}) != len({{{_join(wanted)}}}). "
+            f"Sent extra: {{{_join(sent - wanted)}}}. Missing but required: {{{_join(wanted - sent)}}}."
+        )
+    for alias in sorted(wanted - sent - set(signature.defaults)):
+        raise errors.invalid_argument(
+            f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request "
+            f"and no default value provided. Inputs expected to be in the request {{{_join(sent)}}}, or default "
+            f"input alias set: {_join(signature.defaults)}"
+        )
+    if sent - wanted:
+        raise errors.invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: {_join(sent & wanted)}, "
+            f"request input: {_join(sent)}"
+        )
+
+
+def _join(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))
 
 
 def _one_line(error: BaseException) -> str:
@@ -278,5 +387,7 @@ def _one_line(error: BaseException) -> str:
     while isinstance(error, tf.errors.OpError) and isinstance(error.__context__, tf.errors.OpError):
         error = error.__context__
     message = error.message if isinstance(error, (tf.errors.OpError, errors.ServingError)) else str(error)
-    first = next((line.strip() for line in message.splitlines() if line.strip()), "")
-    return first or type(error).__name__
+    first = next((line.strip() for line in message.splitlines() if line.strip()), "") or type(error).__name__
+    return (
+        f"a file of variables is cut off: {first}" if isinstance(error, tf.errors.OutOfRangeError) else first
+    )

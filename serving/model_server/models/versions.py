@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from tensorflow_serving.apis import get_model_status_pb2
 
 from serving.model_server import errors
-from serving.model_server.config.model_settings import ModelSettings, VersionPolicy
+from serving.model_server.config.settings import ModelSettings, VersionPolicy
 from serving.model_server.models import version_files
 from serving.model_server.models.servable import LoadError, Servable
 from serving.model_server.models.version_files import GRAPHS
@@ -46,7 +46,7 @@ class LoadPolicy:
     """TF Serving's --load_retry_interval_micros."""
 
     waits_for_writers: bool = True
-    """Whether a folder that somebody may still be writing is left alone until it is quiet."""
+    """Whether a folder that may still be written to is left alone until it is quiet."""
 
 
 class Version:
@@ -78,13 +78,13 @@ class Version:
             return False  # it was wanted no more, and now again: at the next look
         try:
             now = version_files.snapshot(path)
-        except OSError as error:  # something in it went away while we looked: somebody is at work
+        except OSError as error:  # something in it went away while we looked: it is being written
             self._wait_for(f"{path} is still being written: {error}")
             return False
         before = self._seen
         if before is None or not now.is_like(before):
             self._seen = now
-            self.forget_failures()  # somebody mended it, or went on copying
+            self.forget_failures()  # it was repaired, or copying went on
         if self.has_failed(policy) or time.monotonic() < self._retry_at:
             return False
         reason = version_files.missing_part(path)
@@ -100,7 +100,7 @@ class Version:
         return self._failures > policy.max_retries
 
     def forget_failures(self) -> None:
-        """It is to be tried afresh."""
+        """Starts counting failures from zero."""
         self._failures, self._retry_at = 0, 0.0
 
     def load(self, make: Callable[[], Servable], policy: LoadPolicy) -> bool:
@@ -141,7 +141,7 @@ class Version:
                 self._lock.notify_all()
 
     def retire(self) -> None:
-        """Takes it out of service: from now on nobody acquires it."""
+        """Takes it out of service: it cannot be acquired any more."""
         with self._lock:
             self.status = VersionStatus(State.UNLOADING)
 
@@ -305,7 +305,7 @@ class ServedModel:
             for number in self._aspired:
                 self._versions.setdefault(number, Version(number, model_name=self.name))
             for number in set(self._versions) - set(self._on_disk):
-                self._versions[number].forget_failures()  # one that comes back is tried afresh
+                self._versions[number].forget_failures()  # one that comes back starts from zero
         due = [
             number
             for number, path in self._aspired.items()

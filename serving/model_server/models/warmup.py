@@ -28,14 +28,14 @@ def replay(servable: Servable, *, path: str) -> int:
     """Replays the model's warm-up requests, if it has any: of Predict, Classify, Regress and MultiInference.
 
     Args:
-        servable: whose requests they are; nobody else uses it yet.
+        servable: whose requests they are; not in use yet.
         path: folder of the SavedModel.
 
     Returns:
         Number of requests replayed.
 
     Raises:
-        WarmupError: a record is no PredictionLog, its request failed, or there are more than MAX_REQUESTS.
+        WarmupError: a record is not a PredictionLog, its request failed, or there are more than MAX_REQUESTS.
     """
     file = os.path.join(path, WARMUP_FILE)
     if not os.path.exists(file):
@@ -47,7 +47,7 @@ def replay(servable: Servable, *, path: str) -> int:
                 raise WarmupError(f"{WARMUP_FILE} holds more than {MAX_REQUESTS} requests")
             _replay_one(servable, record, number=count)
     except tf.errors.DataLossError as error:
-        raise WarmupError(f"{WARMUP_FILE} is no TFRecord file after {count} requests: {error}") from error
+        raise WarmupError(f"{WARMUP_FILE} is not a TFRecord file after {count} requests: {error}") from error
     return count
 
 
@@ -55,7 +55,7 @@ def _replay_one(servable: Servable, record: bytes, *, number: int) -> None:
     try:
         log = prediction_log_pb2.PredictionLog.FromString(record)
     except protobuf_message.DecodeError as error:
-        raise WarmupError(f"warm-up request {number} is no PredictionLog: {error}") from error
+        raise WarmupError(f"warm-up request {number} is not a PredictionLog: {error}") from error
     try:
         _run(servable, log, number=number)
     except errors.ServingError as error:

@@ -1,4 +1,4 @@
-"""Request logs as tf.Examples, for StatisticsGen, drift checks and whoever labels what was asked.
+"""Request logs as tf.Examples, for StatisticsGen, drift checks and labelling.
 
     python -m serving.model_server.observe.logged_examples --out examples.tfrecord.gz LOG.tfrecord ...
 
@@ -25,7 +25,7 @@ import tensorflow as tf
 from google.protobuf import message as protobuf_message
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server import request_ids
+from serving.model_server.api import ids_of_rows
 
 _LABEL = "label"
 
@@ -34,7 +34,7 @@ def read_logs(path: str) -> Iterator[prediction_log_pb2.PredictionLog]:
     """The records of one file.
 
     Raises:
-        ValueError: a record is cut or is no PredictionLog; names the file and the record. Those before it came.
+        ValueError: a record is cut or is not a PredictionLog; names the file and the record. Those before it came.
     """
     number = 0
     try:
@@ -42,7 +42,7 @@ def read_logs(path: str) -> Iterator[prediction_log_pb2.PredictionLog]:
             number += 1
             yield prediction_log_pb2.PredictionLog.FromString(record)
     except protobuf_message.DecodeError as error:
-        raise ValueError(f"{path}: record {number} is no PredictionLog: {error}") from error
+        raise ValueError(f"{path}: record {number} is not a PredictionLog: {error}") from error
     except tf.errors.DataLossError as error:
         raise ValueError(
             f"{path}: cut after record {number}; the server that writes it is still running?"
@@ -65,7 +65,7 @@ def to_examples(log: prediction_log_pb2.PredictionLog) -> list[tf.train.Example]
         labels = np.atleast_1d(tf.make_ndarray(response.outputs[_LABEL]))
         columns |= {"predicted_label": labels} if len(labels) == num_rows else {}
     metadata = log.log_metadata
-    ids = request_ids.of_rows(metadata.request_origin, num_rows=num_rows)
+    ids = ids_of_rows(metadata.request_origin, num_rows=num_rows)
     examples = []
     for row in range(num_rows):
         features = {alias: _feature(values[row]) for alias, values in columns.items()}

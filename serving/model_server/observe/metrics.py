@@ -1,11 +1,15 @@
-"""Figures of our own that are shown beside TF Serving's metrics: states of versions, and lost log records."""
+"""What is counted: TF Serving's metrics and figures of our own, and requests that are refused."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
+import logging
 import re
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import prometheus_client
@@ -32,7 +36,7 @@ _SIZES = tuple(2**power for power in range(11))
 
 @dataclasses.dataclass(frozen=True)
 class Gauge:
-    """A figure that is looked up when somebody asks for the metrics."""
+    """A gauge that is read at scrape time."""
 
     name: str
     """`model_server_...`: ours, and not TF Serving's."""
@@ -205,3 +209,58 @@ def _version_states(manager: Manager) -> Mapping[tuple[str, ...], float]:
         for version, status in statuses.items():
             states[settings.name, str(version), _State.Name(status.state)] = 1.0
     return states
+
+
+logger = logging.getLogger(__name__)
+
+_TELL_SECONDS = 10.0
+# Codes whose messages are the server's own words; those of others may quote a request.
+_OWN_WORDS = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
+
+
+class Refusals:
+    """Counts refused requests, and logs now and then how many and why, without anything that a client sent.
+
+    Any thread may call it.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Starts from zero; `clock` gives seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._untold: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._tell_at: dict[tuple[str, str], float] = {}
+
+    def counts(self) -> dict[tuple[str, ...], float]:
+        """How many so far, by entrypoint and code."""
+        with self._lock:
+            return {key: float(count) for key, count in self._counts.items()}
+
+    def note(self, entrypoint: str, code: str, reason: str = "") -> None:
+        """Counts one; the log has a line for the first of a kind, and one for all since, each 10 s at most.
+
+        Args:
+            entrypoint: REST or GRPC.
+            code: canonical code, or a name of our own.
+            reason: why, in the server's own words.
+        """
+        key, now = (entrypoint, code), self._clock()
+        with self._lock:
+            self._counts[key] += 1
+            self._untold[key] += 1
+            if now < self._tell_at.get(key, 0.0):
+                return
+            count, total = self._untold.pop(key), self._counts[key]
+            self._tell_at[key] = now + _TELL_SECONDS
+        shown = f"{code}: {reason}" if reason else code
+        logger.warning("refused %d over %s (%d so far): %s", count, entrypoint, total, shown)
+
+    def note_error(self, entrypoint: str, error: ServingError) -> None:
+        """As `note`, of a request that ends with an error."""
+        code = error.code.name
+        self.note(entrypoint, code, error.reason or (error.message if code in _OWN_WORDS else ""))
+
+
+refusals = Refusals()
+"""Those of this process."""

@@ -10,7 +10,7 @@ TF Serving configures it so (models.config) and its stock binary has no collecto
 Files are called PREFIX-TIME-PROCESS-NUMBER.tfrecord, and end in `.partial` while they are written, so that a pattern
 of a reader finds whole files only. `logged_examples.py` reads them as tf.Examples.
 
-PredictionLog has no field for an id. The id of the request (`request_ids.py`) is `log_metadata.request_origin`, so that
+PredictionLog has no field for an id. The id of the request (`api.py`) is `log_metadata.request_origin`, so that
 labels that come days later can be joined by it.
 """
 
@@ -34,8 +34,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
-from serving.model_server import request_ids
-from serving.model_server.config.model_settings import ModelSettings
+from serving.model_server.api import current_request_id
+from serving.model_server.config.settings import ModelSettings
 from serving.model_server.errors import invalid_argument
 
 logger = logging.getLogger(__name__)
@@ -93,10 +93,10 @@ class LogFile:
         """Closes the file and shows it to readers, with the records that are whole in it.
 
         Returns:
-            Records that are lost; `problem` tells why.
+            Records that are lost; `problem` says why.
 
         Raises:
-            OSError: the file cannot be cut or renamed; `recover` may have better luck.
+            OSError: the file cannot be cut or renamed; `recover` retries at the next start.
         """
         had_problem = self.problem
         self.problem = ""
@@ -149,7 +149,7 @@ def _recover_one(partial: str) -> None:
 
 
 def _new_file(prefix: str) -> BinaryIO:
-    """An empty file, locked: a server that starts meanwhile sees that it is no leftover."""
+    """An empty file, locked: a server that starts meanwhile does not take it for a leftover."""
     while True:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = f"{prefix}-{stamp}-{os.getpid()}-{next(_numbers):04d}.tfrecord"
@@ -164,7 +164,7 @@ def _new_file(prefix: str) -> BinaryIO:
 
 
 def _show(partial: str, *, num_records: int) -> None:
-    """Gives a file its final name; away with it where it holds nothing."""
+    """Gives a file its final name; deletes it if it is empty."""
     if num_records:
         os.rename(partial, partial.removesuffix(_PARTIAL))
     else:
@@ -189,7 +189,7 @@ _MAX_WAITING = 1000
 _LOOK_SECONDS = 1.0
 # After a file could not be written, requests are dropped for so long before another one is tried.
 _RETRY_SECONDS = 1.0
-# Dropping is told at most so often, however many requests it hits.
+# Log dropped requests at most once per this interval.
 _TELL_SECONDS = 60.0
 # How long the end of the server waits for the disk.
 _CLOSE_SECONDS = 10.0
@@ -260,7 +260,7 @@ class RequestLog:
         if config is None or random.random() >= config.sampling_config.sampling_rate:
             return
         try:
-            self._queue.put_nowait(_Entry(make_log, config, int(time.time()), request_ids.current()))
+            self._queue.put_nowait(_Entry(make_log, config, int(time.time()), current_request_id()))
         except queue.Full:
             self._drop("the disk is slower than the requests")
 
@@ -302,7 +302,7 @@ class RequestLog:
             log = entry.make_log()
             _add_metadata(log, entry)
             record = log.SerializeToString()
-        except Exception as error:  # this thread must live; only the type is told, the rest may quote a text
+        except Exception as error:  # this thread must live; log the type only, the message may quote a text
             self._drop(f"a {type(error).__name__} while the record was made")
             return
         try:

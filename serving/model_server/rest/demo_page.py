@@ -14,9 +14,10 @@ from tensorflow_serving.apis import model_pb2
 
 from serving.model_server.errors import ServingError
 from serving.model_server.models.manager import Manager
-from serving.model_server.models.servable import DEFAULT_SIGNATURE, Servable
+from serving.model_server.models.servable import Servable
+from serving.model_server.models.tensors import DEFAULT_SIGNATURE
 
-# What whoever pushed a version may write beside it: an object of strings, shown as it is.
+# May lie in a version's folder: an object of strings, shown as it is.
 PROVENANCE_FILE = os.path.join("assets.extra", "provenance.json")
 
 _FOLDER = Path(__file__).resolve().parent / "demo"
@@ -32,7 +33,7 @@ Answer = tuple[int, str, bytes]
 
 
 def demo_pages(manager: Manager) -> dict[str, Callable[[], Answer]]:
-    """The page and its parts by path; `/demo/models.json` tells what is served now."""
+    """The page and its parts by path; `/demo/models.json` lists what is served now."""
     pages: dict[str, Callable[[], Answer]] = {
         path: _fixed((_FOLDER / name).read_bytes(), content_type=content_type)
         for path, (name, content_type) in _FILES.items()

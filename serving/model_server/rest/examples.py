@@ -8,7 +8,7 @@ from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow_serving.apis import input_pb2
 
 from serving.model_server import errors
-from serving.model_server.rest import inputs, numbers, text
+from serving.model_server.rest import inputs, messages, parse
 
 _LISTS = {"int64": "int64_list", "float": "float_list", "bytes": "bytes_list"}
 
@@ -38,15 +38,15 @@ def _checked_examples(document: dict[str, Any]) -> list[Any]:
     elif not document["examples"]:
         problem = "'examples' value is an empty array"
     if problem:
-        raise errors.invalid_argument(f"JSON Value: {text.shown(document)} {problem}")
+        raise errors.invalid_argument(f"JSON Value: {messages.shown(document)} {problem}")
     return list(document["examples"])
 
 
 def _fill_example(example: example_pb2.Example, value: Any) -> None:
     if not isinstance(value, dict):
-        raise errors.invalid_argument(f"Example must be JSON object but got JSON {text.type_name(value)}")
+        raise errors.invalid_argument(f"Example must be JSON object but got JSON {messages.type_name(value)}")
     for name, content in value.items():
-        if not text.is_utf8(name):  # which no proto can hold
+        if not parse.is_utf8(name):  # which no proto can hold
             raise errors.invalid_argument(f"Feature: {name} is not UTF-8")
         _fill_feature(
             example.features.feature[name], content if isinstance(content, list) else [content], name=name
@@ -69,16 +69,16 @@ def _fill_feature(feature: feature_pb2.Feature, values: list[Any], *, name: str)
 def _kind_and_value(value: Any, *, name: str) -> tuple[str, Any]:
     if isinstance(value, bool):
         return "int64", int(value)
-    if isinstance(value, int) and numbers.is_64_bit(value):
+    if isinstance(value, int) and inputs.is_64_bit(value):
         if value >= 2**63:
             raise errors.invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         return "int64", value
     if isinstance(value, (int, float)):
-        return "float", numbers.read_float(value, dtype=numbers.FLOAT32)
+        return "float", inputs.read_float(value, dtype=inputs.FLOAT32)
     if isinstance(value, str):
-        return "bytes", text.to_bytes(value)
+        return "bytes", parse.to_bytes(value)
     if inputs.is_base64(value):
         return "bytes", inputs.decode_base64(value)
     raise errors.invalid_argument(
-        f"Feature: {name} has element with unexpected JSON type: {text.type_name(value)}"
+        f"Feature: {name} has element with unexpected JSON type: {messages.type_name(value)}"
     )

@@ -13,15 +13,25 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.model_server import errors
-from serving.model_server.rest import numbers, text
-from serving.model_server.rest import text as json_text
+from serving.model_server.models.tensors import dtype_name
+from serving.model_server.rest import messages, parse
 
-STRING = tf.string.as_datatype_enum
-
+FLOAT32, FLOAT64 = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
+_BOOL, _STRING = tf.bool.as_datatype_enum, tf.string.as_datatype_enum
+_FLOATS: dict[int, Any] = {FLOAT32: np.float32, FLOAT64: np.float64}
+# By the type of a tensor, the one whose range a value must be in. TF Serving holds the small ones to that of int32, and
+# keeps the lowest bits.
+_RANGES = {
+    dtype.as_datatype_enum: tf.int32 if dtype in (tf.int8, tf.int16, tf.uint8) else dtype
+    for dtype in (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
+}
+_SIZE_64 = 2.0**63
 # NumPy's bound; TensorFlow's own is 254, and no model uses half as many.
 _MAX_RANK = 32
 # Values read in one step of C code, between which other threads get their turn.
 _BLOCK_VALUES = 2**16
+
+Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
 
 
 def read(value: Any, *, dtype: int) -> np.ndarray:
@@ -113,11 +123,11 @@ def _flatten(values: list[Any], *, shape: Sequence[int]) -> list[Any] | None:
 
 
 def _read_flat(values: list[Any], *, dtype: int) -> np.ndarray | None:
-    if dtype != STRING:
-        return numbers.read_all(values, dtype=dtype)
+    if dtype != _STRING:
+        return _read_numbers(values, dtype=dtype)
     if not set(map(type, values)) <= {str}:
         return None
-    return _to_array(list(map(json_text.to_bytes, values)), dtype=dtype)
+    return _to_array(list(map(parse.to_bytes, values)), dtype=dtype)
 
 
 def _to_array(values: list[Any], *, dtype: int) -> np.ndarray:
@@ -128,7 +138,7 @@ def _collect(value: Any, *, level: int, shape: list[int], dtype: int, values: li
     if not isinstance(value, list):
         if level != len(shape):
             raise errors.invalid_argument(
-                f"JSON Value: {json_text.shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"JSON Value: {messages.shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
         values.append(_scalar(value, dtype))
@@ -145,36 +155,98 @@ def _collect(value: Any, *, level: int, shape: list[int], dtype: int, values: li
         _collect(element, level=level + 1, shape=shape, dtype=dtype, values=values)
 
 
+def is_64_bit(value: int) -> bool:
+    """Whether an integer is one of int64 or uint64; RapidJSON reads another as a double."""
+    return -(2**63) <= value < 2**64
+
+
+def read_float(value: float, *, dtype: int) -> float:
+    """A number as a float; what the type cannot hold is rounded, too large is infinite, a denormal is 0.
+
+    Args:
+        value: int or float.
+        dtype: FLOAT32 or FLOAT64.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; the number is beyond float64.
+    """
+    array = _read_floats([value], dtype=dtype)
+    if array is None:
+        raise errors.invalid_argument("JSON Parse error: Number too big to be stored in double.")
+    return float(array[0])
+
+
+def _read_numbers(values: list[Any], *, dtype: int) -> np.ndarray | None:
+    """Numbers or truth values [n] of one type; None where one has another type or is out of range."""
+    types = set(map(type, values))
+    if dtype in _FLOATS:
+        return _read_floats(values, dtype=dtype) if types <= {int, float} else None
+    if dtype == _BOOL:
+        return np.array(values, dtype=np.bool_) if types <= {bool} else None
+    limits = _RANGES.get(dtype)
+    if limits is None or not types <= {int}:
+        return None
+    if values and not (limits.min <= min(values) and max(values) <= limits.max):
+        return None
+    return np.array(values, dtype=limits.as_numpy_dtype).astype(tf.dtypes.as_dtype(dtype).as_numpy_dtype)
+
+
+def _read_floats(values: list[Any], *, dtype: int) -> np.ndarray | None:
+    """None: an integer is beyond float64."""
+    try:
+        array = np.array(values, dtype=np.float64)
+        for i in np.flatnonzero(np.abs(array) >= _SIZE_64).tolist():
+            if type(values[i]) is int and not is_64_bit(values[i]):
+                array[i] = parse.read_decimal(str(values[i]))
+    except (OverflowError, ValueError):  # ValueError: more digits than Python writes
+        return None
+    kind = _FLOATS[dtype]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        array = array.astype(kind, copy=False)
+        # TensorFlow's threads flush denormal numbers, and so TF Serving answers 0.0.
+        array[np.abs(array) < np.finfo(kind).tiny] *= 0  # the sign stays
+    return array
+
+
 def _scalar(value: Any, dtype: int) -> Any:
-    if dtype != STRING:
-        return numbers.read(value, dtype=dtype)
-    if isinstance(value, str):
-        return json_text.to_bytes(value)
-    if not isinstance(value, dict):
-        raise numbers.type_error(value, dtype=dtype)
-    if not is_base64(value):
-        raise errors.invalid_argument(
-            f"JSON Value: {json_text.shown(value)} not formatted correctly for base64 data"
+    """One value of a tensor; the error says what it is instead."""
+    if dtype == _STRING:
+        if isinstance(value, str):
+            return parse.to_bytes(value)
+        if is_base64(value):
+            return decode_base64(value)
+        if isinstance(value, dict):
+            shown = messages.shown(value)
+            raise errors.invalid_argument(f"JSON Value: {shown} not formatted correctly for base64 data")
+    elif dtype in _FLOATS and type(value) in (int, float):
+        return read_float(value, dtype=dtype)
+    elif dtype in _RANGES or dtype in (*_FLOATS, _BOOL):
+        array = _read_numbers([value], dtype=dtype)
+        if array is not None:
+            return array[0]
+    else:
+        raise errors.unimplemented(
+            f"Conversion of JSON Value: {messages.shown(value)} to type: {dtype_name(dtype)}"
         )
-    return decode_base64(value)
-
-
-Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
+    raise errors.invalid_argument(
+        f"JSON Value: {messages.shown(value)} Type: {messages.type_name(value)} "
+        f"is not of expected type: {dtype_name(dtype)}"
+    )
 
 
 def signature_name(document: dict[str, Any]) -> str:
     """The signature that a request names; "" where it names none.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it is no string.
+        ServingError: INVALID_ARGUMENT; it is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise errors.invalid_argument(
-            f"JSON Value: {text.shown(document)} not formatted correctly. "
+            f"JSON Value: {messages.shown(document)} not formatted correctly. "
             "'signature_name' key must be a string value."
         )
-    if not text.is_utf8(name):  # which no proto can hold
+    if not parse.is_utf8(name):  # which no proto can hold
         raise errors.invalid_argument(f'Serving signature name: "{name}" not found in signature def')
     return name
 
@@ -212,7 +284,7 @@ def _checked_rows(document: dict[str, Any]) -> list[Any]:
     elif not rows:
         problem = "No values in 'instances' array"
     if problem:
-        raise errors.invalid_argument(f"JSON Value: {text.shown(document)} {problem}")
+        raise errors.invalid_argument(f"JSON Value: {messages.shown(document)} {problem}")
     return list(rows)
 
 
@@ -282,7 +354,7 @@ def _add_named(row: Any, *, item: int, inputs: Inputs, columns: dict[str, list[n
         _add(value, alias=alias, where=where, dtype=inputs[alias].dtype, columns=columns)
     if set(row) != set(inputs):
         raise errors.invalid_argument(
-            f"Failed to process element: {item} of 'instances' list. JSON object: {text.shown(row)} "
+            f"Failed to process element: {item} of 'instances' list. JSON object: {messages.shown(row)} "
             f"keys must be equal to: {','.join(sorted(inputs))}"
         )
 
@@ -297,7 +369,7 @@ def _add(value: Any, *, alias: str, where: str, dtype: int, columns: dict[str, l
     if first.size != array.size:
         problem = f"Expecting tensor size: {first.size} but got: {array.size}"
     elif first.shape != array.shape:
-        problem = f"Expecting shape {text.shape(first.shape)} but got: {text.shape(array.shape)}"
+        problem = f"Expecting shape {messages.shape(first.shape)} but got: {messages.shape(array.shape)}"
     if problem:
         raise _bad_element(where, errors.invalid_argument(problem))
     columns[alias].append(array)

@@ -1,17 +1,16 @@
-"""JSON of answers, as TF Serving writes it."""
+"""JSON of answers: TF Serving's form; numbers as short as their own width allows."""
 
 from __future__ import annotations
 
 import base64
 import inspect
-import itertools
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring
-from typing import Any, SupportsFloat
+from typing import Any
 
 import numpy as np
+import orjson
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -21,86 +20,11 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server import errors
-from serving.model_server.rest import text as json_text
+from serving.model_server.rest import parse
 
-_SHORT = ".6g"
-# Up to here, one by one is quicker than what NumPy does for many.
-_FEW = 64
-# How near six digits must come to be tried, in units of the last place: half of one, and what the arithmetic in
-# double may be off by, which is nothing beside a float32.
-_NEAR = {np.float32: 0.51, np.float64: 8.0}
-
-
-def write_floats(values: np.ndarray) -> list[str]:
-    """Writes floats as JSON numbers.
-
-    >>> write_floats(np.float32([0.2, 1 / 3, 3, np.nan]))
-    ['0.2', '0.333333343', '3.0', 'NaN']
-
-    Args:
-        values: [n] of any float type.
-
-    Returns:
-        For each: %.6g if that reads back equal at the value's own width, else %.17g (float64) or %.9g, with .0
-        where it would read as an integer; `NaN`, `Infinity`, `-Infinity`.
-    """
-    long = ".17g" if values.dtype == np.float64 else ".9g"
-    with np.errstate(all="ignore"):  # NaN and infinities are as good as other values
-        if values.size > _FEW:
-            return _write_many(values, long=long)
-        numbers = values.astype(np.float64).tolist()
-        return [_write_one(number, kind=values.dtype.type, long=long) for number in numbers]
-
-
-def _write_one(number: float, *, kind: Callable[[float], SupportsFloat], long: str) -> str:
-    text = format(number, _SHORT)
-    if float(kind(float(text))) != number:
-        text = format(number, long)
-    return _finished(text) if "." not in text else text
-
-
-def _write_many(values: np.ndarray, *, long: str) -> list[str]:
-    numbers = values.astype(np.float64)
-    may_be_short = _may_be_short(values, numbers)
-    plain = numbers.tolist()
-    texts = [
-        format(number, _SHORT if short else long)
-        for short, number in zip(may_be_short.tolist(), plain, strict=True)
-    ]
-    tried = np.flatnonzero(may_be_short)
-    read_back = np.array([float(texts[i]) for i in tried.tolist()]).astype(values.dtype)
-    for i in tried[read_back != values[tried]].tolist():
-        texts[i] = format(plain[i], long)
-    for i in np.flatnonzero((numbers == np.trunc(numbers)) | ~np.isfinite(numbers)).tolist():
-        texts[i] = _finished(texts[i])
-    return texts
-
-
-def _may_be_short(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Where six digits come near enough to be tried; true as well where this arithmetic cannot tell.
-
-    Args:
-        values: of any float type [n].
-        numbers: the same as float64.
-
-    Returns:
-        bool [n].
-    """
-    if values.dtype.type not in _NEAR:
-        return np.ones(values.size, dtype=bool)
-    scale = 10.0 ** (5 - np.floor(np.log10(np.abs(numbers))))
-    distance = np.abs(np.rint(numbers * scale) / scale - numbers)
-    return ~(distance > np.spacing(np.abs(values)) * _NEAR[values.dtype.type])
-
-
-def _finished(text: str) -> str:
-    """A whole number with .0; the names of what is no number."""
-    names = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-    if text in names:
-        return names[text]
-    return text if "." in text or "e" in text else text + ".0"
-
-
+# Between blocks other threads get their turn.
+_BLOCK_VALUES = 2**16
+_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 # protobuf 5 renamed the option.
 _DEFAULTS = next(
     name
@@ -109,38 +33,24 @@ _DEFAULTS = next(
 )
 
 
-def write_status(response: get_model_status_pb2.GetModelStatusResponse) -> str:
+def write_status(response: get_model_status_pb2.GetModelStatusResponse) -> bytes:
     """The states of a model's versions."""
-    return json.dumps({"model_version_status": [], **_as_dict(response)}, ensure_ascii=False)
+    return _dumps({"model_version_status": [], **_as_dict(response)})
 
 
-def write_metadata(response: get_model_metadata_pb2.GetModelMetadataResponse) -> str:
+def write_metadata(response: get_model_metadata_pb2.GetModelMetadataResponse) -> bytes:
     """The signatures of a version."""
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
-    document = {
-        "model_spec": _as_dict(response.model_spec),
-        "metadata": {"signature_def": _as_dict(signatures)},
-    }
-    return json.dumps(document, ensure_ascii=False)
+    metadata = {"signature_def": _as_dict(signatures)}
+    return _dumps({"model_spec": _as_dict(response.model_spec), "metadata": metadata})
 
 
-def _as_dict(message: Any) -> dict[str, Any]:
-    options = {"preserving_proto_field_name": True, _DEFAULTS: True}
-    return dict(json_format.MessageToDict(message, **options))
-
-
-# Between blocks other threads get their turn, and only one block's values lie about as texts of their own.
-_BLOCK_VALUES = 2**16
-
-
-def write_outputs(outputs: Mapping[str, np.ndarray], *, rows: bool) -> str:
+def write_outputs(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
     """Writes the answer to Predict: rows in, `predictions` out; columns in, `outputs` out.
 
-    Strings that are not UTF-8 are those of `json_text.from_bytes`.
-
-    >>> write_outputs({"p": np.float32([[0.2, 0.8]])}, rows=True)
-    '{"predictions": [[0.2, 0.8]]}'
+    >>> write_outputs({"p": np.float32([[0.2, 1 / 3, np.nan]])}, rows=True)
+    b'{"predictions":[[0.2,0.33333334,NaN]]}'
 
     Args:
         outputs: array by alias; one alone loses its name.
@@ -151,15 +61,23 @@ def write_outputs(outputs: Mapping[str, np.ndarray], *, rows: bool) -> str:
             type that JSON cannot hold.
     """
     ordered = dict(sorted(outputs.items()))
-    if not rows:
-        columns = [[_whole(alias, array)] for alias, array in ordered.items()]
-        return f'{{"outputs": {_objects(list(ordered), columns)[0]}}}'
-    _check_batch_size(ordered)
-    columns = [list(itertools.chain(*_blocks(alias, array))) for alias, array in ordered.items()]
-    return f'{{"predictions": [{", ".join(_objects(list(ordered), columns))}]}}'
+    if rows:
+        _check_batch_size(ordered)
+    values = {alias: _values(array, as_bytes=alias.endswith("_bytes")) for alias, array in ordered.items()}
+    if rows:
+        row_values = sum(math.prod(array.shape[1:]) for array in ordered.values())
+        return b'{"predictions":' + _write_rows(values, row_values=row_values) + b"}"
+    texts = {
+        alias: _write_rows({alias: values[alias]}, row_values=math.prod(array.shape[1:]))
+        if array.ndim
+        else _dumps(values[alias])
+        for alias, array in ordered.items()
+    }
+    fragments = {alias: orjson.Fragment(text) for alias, text in texts.items()}
+    return _dumps({"outputs": fragments if len(fragments) > 1 else next(iter(fragments.values()))})
 
 
-def write_classifications(result: classification_pb2.ClassificationResult) -> str:
+def write_classifications(result: classification_pb2.ClassificationResult) -> bytes:
     """Writes the answer to Classify: for each example a list of [label, score].
 
     Raises:
@@ -168,15 +86,12 @@ def write_classifications(result: classification_pb2.ClassificationResult) -> st
     if not result.classifications:
         raise errors.invalid_argument("Cannot convert empty ClassificationResults to JSON")
     classes = [entry for example in result.classifications for entry in example.classes]
-    scores = iter(write_floats(np.array([entry.score for entry in classes], dtype=np.float32)))
-    examples = [
-        ", ".join(f"[{encode_basestring(entry.label)}, {next(scores)}]" for entry in example.classes)
-        for example in result.classifications
-    ]
-    return f'{{"results": [{", ".join(f"[{text}]" for text in examples)}]}}'
+    scores = iter(_values(np.array([entry.score for entry in classes], dtype=np.float32)))
+    examples = [[[e.label, next(scores)] for e in example.classes] for example in result.classifications]
+    return _dumps({"results": examples})
 
 
-def write_regressions(result: regression_pb2.RegressionResult) -> str:
+def write_regressions(result: regression_pb2.RegressionResult) -> bytes:
     """Writes the answer to Regress: a value for each example.
 
     Raises:
@@ -185,12 +100,21 @@ def write_regressions(result: regression_pb2.RegressionResult) -> str:
     if not result.regressions:
         raise errors.invalid_argument("Cannot convert empty RegressionResults to JSON")
     values = np.array([entry.value for entry in result.regressions], dtype=np.float32)
-    return f'{{"results": [{", ".join(write_floats(values))}]}}'
+    return _dumps({"results": _values(values)})
 
 
 def write_error(message: str) -> bytes:
     """The body of an error."""
-    return json_text.to_bytes(json.dumps({"error": message}, ensure_ascii=False))
+    return _dumps({"error": _string(message)})
+
+
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _as_dict(message: Any) -> dict[str, Any]:
+    options = {"preserving_proto_field_name": True, _DEFAULTS: True}
+    return dict(json_format.MessageToDict(message, **options))
 
 
 def _check_batch_size(outputs: Mapping[str, np.ndarray]) -> None:
@@ -205,68 +129,56 @@ def _check_batch_size(outputs: Mapping[str, np.ndarray]) -> None:
         expected = len(array)
 
 
-def _objects(aliases: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
-    """Texts by output and row to texts by row: an object each, or the bare value of the only output."""
-    if len(aliases) == 1:
-        return list(columns[0])
-    keys = [encode_basestring(alias) for alias in aliases]
-    return [
-        "{" + ", ".join([f"{key}: {text}" for key, text in zip(keys, row, strict=True)]) + "}"
-        for row in zip(*columns, strict=True)
-    ]
+def _write_rows(columns: Mapping[str, Sequence[Any]], *, row_values: int) -> bytes:
+    """A list of objects, or of the bare values of the only column; as many rows at a time as are a moment's work."""
+    num_rows = len(next(iter(columns.values())))
+    step = max(1, _BLOCK_VALUES // max(row_values, 1))
+    blocks = []
+    for start in range(0, num_rows, step):
+        parts = {alias: column[start : start + step] for alias, column in columns.items()}
+        rows: Any = next(iter(parts.values()))
+        if len(parts) > 1:
+            rows = [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+        blocks.append(_dumps(rows)[1:-1])
+    return b"[" + b",".join(blocks) + b"]"
 
 
-def _whole(alias: str, array: np.ndarray) -> str:
-    if not array.ndim:
-        return _scalars(alias, array)[0]
-    return f"[{', '.join([', '.join(block) for block in _blocks(alias, array)])}]"
+def _values(array: np.ndarray, *, as_bytes: bool = False) -> Any:
+    """An output as `orjson` writes it: an array of numbers, or lists.
 
-
-def _blocks(alias: str, array: np.ndarray) -> Iterator[list[str]]:
-    """Texts of an output's rows, block by block: as many at a time as C code writes in a moment."""
-    step = max(1, _BLOCK_VALUES // max(math.prod(array.shape[1:]), 1))
-    for start in range(0, len(array), step):
-        block = array[start : start + step]
-        yield _nest(_scalars(alias, block), block.shape)
-
-
-def _nest(texts: list[str], shape: Sequence[int]) -> list[str]:
-    """Texts of scalars to texts of rows.
-
-    >>> _nest(["1", "2", "3", "4"], (2, 2))
-    ['[1, 2]', '[3, 4]']
+    Raises:
+        ServingError: INVALID_ARGUMENT; it has a type that JSON cannot hold.
     """
-    for depth in range(len(shape) - 1, 0, -1):
-        size = shape[depth]
-        if size == 0:
-            texts = ["[]"] * math.prod(shape[:depth])
-        else:
-            texts = [f"[{', '.join(texts[i : i + size])}]" for i in range(0, len(texts), size)]
-    return texts
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    kind = array.dtype.kind
+    if kind in "OSU":
+        return _nested(array.tolist(), _base64 if as_bytes else _string)
+    if kind not in "biuf":
+        raise errors.invalid_argument(f"Failed to write JSON value for tensor type: {array.dtype.name}")
+    if kind == "f" and not np.isfinite(array).all():  # which orjson writes as null
+        return _nested(array.astype(str).tolist(), _float)
+    return np.ascontiguousarray(array) if array.ndim else array[()]
 
 
-def _scalars(alias: str, array: np.ndarray) -> list[str]:
-    """Each value of an output as JSON, in row-major order."""
-    flat = array.ravel()
-    if array.dtype == object or array.dtype.kind in "SU":
-        return _strings(flat.tolist(), as_bytes=alias.endswith("_bytes"))
-    if array.dtype == np.bool_:
-        return ["true" if value else "false" for value in flat.tolist()]
-    if array.dtype.kind in "iu":
-        return list(map(str, flat.tolist()))
-    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
-        return write_floats(flat)
-    raise errors.invalid_argument(f"Failed to write JSON value for tensor type: {array.dtype.name}")
+def _nested(values: Any, function: Any) -> Any:
+    """Applies a function to the values of lists in lists."""
+    return [_nested(value, function) for value in values] if isinstance(values, list) else function(values)
 
 
-def _strings(values: list[Any], *, as_bytes: bool) -> list[str]:
-    """Names of classes come again in each row, so each text is written once."""
-    texts = {value: _string(value, as_bytes=as_bytes) for value in set(values)}
-    return [texts[value] for value in values]
+def _float(number: str) -> orjson.Fragment:
+    return orjson.Fragment(_NON_FINITE.get(number, number))
 
 
-def _string(value: bytes | str, *, as_bytes: bool) -> str:
+def _string(value: bytes | str) -> str | orjson.Fragment:
+    """Text; bytes that are not UTF-8, or the text of `parse.from_bytes` that stands for them, go out as they are."""
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value.encode(), "utf-8")
+    except UnicodeError:
+        text = parse.from_bytes(value) if isinstance(value, bytes) else value
+        return orjson.Fragment(parse.to_bytes(encode_basestring(text)))
+
+
+def _base64(value: bytes | str) -> dict[str, str]:
     raw = value if isinstance(value, bytes) else value.encode()
-    if as_bytes:
-        return f'{{"b64": "{base64.b64encode(raw).decode()}"}}'
-    return encode_basestring(json_text.from_bytes(raw))
+    return {"b64": base64.b64encode(raw).decode()}

@@ -1,158 +1,35 @@
-"""The REST front: TF Serving's routes under /v1, and pages of our own outside it.
-
-Written on aiohttp: it brings its own HTTP server (Starlette would need one beside it), and TFX's stack
-installs it anyway.
-"""
+"""The REST front: TF Serving's routes under /v1, and pages of our own outside it."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import inspect
 import logging
+import re
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from concurrent import futures
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import grpc
-from aiohttp import web, web_protocol
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    regression_pb2,
+)
 
-from serving.model_server import request_ids
-from serving.model_server.api import Metrics, Models
+from serving.model_server.api import REQUEST_ID, Models, begin_request
 from serving.model_server.errors import ServingError, invalid_argument
-from serving.model_server.observe.refusals import refusals
-from serving.model_server.rest import outputs, text
-from serving.model_server.rest.answers import RestAnswers, Route, find_route
-
-MAX_BODY_BYTES = 100 * 2**20
-
-_GZIP = ("gzip", "x-gzip")
-_WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
-
-RunInThread = Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]]
-
-
-class SlowBodyError(Exception):
-    """A body that did not come in time."""
-
-
-async def read_body(request: web.BaseRequest, *, timeout_seconds: float, in_thread: RunInThread) -> bytes:
-    """The body of a request, unpacked.
-
-    Args:
-        request: whose body nobody has read.
-        timeout_seconds: how long the client may take to send it.
-        in_thread: runs a function of bytes elsewhere than in the event loop.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT; it is too large, or not what its headers say.
-        SlowBodyError: it did not come in time.
-    """
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large("")
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
-        # curl asks so before a megabyte, and waits a second for the answer.
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    try:
-        if request.content.is_eof():  # small ones come together with their headers, and need no timer
-            body = await request.read()
-        else:
-            body = await asyncio.wait_for(request.read(), timeout_seconds)
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _too_large("") from error
-    except asyncio.TimeoutError as error:
-        raise SlowBodyError(f"the body did not arrive within {timeout_seconds:g} s") from error
-    except (web.RequestPayloadError, HttpProcessingError) as error:
-        raise invalid_argument(f"the body is not what its headers say: {error}") from error
-    return await in_thread(gunzip, body) if body and encoding in _GZIP else body
-
-
-def gunzip(packed: bytes) -> bytes:
-    """Unpacks gzip of one member; TF Serving reads no second one, nor anything else that follows.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT; it is corrupt, ends too early, goes on after its end, or unpacks to more than
-            MAX_BODY_BYTES.
-    """
-    member = zlib.decompressobj(_WITH_GZIP_HEADER)
-    try:
-        unpacked = member.decompress(packed, MAX_BODY_BYTES + 1)
-    except zlib.error as error:
-        raise _not_gzip(f"it is corrupt: {error}") from error
-    if len(unpacked) > MAX_BODY_BYTES:
-        raise _too_large(" when unpacked")
-    if not member.eof:
-        raise _not_gzip("it ends too early")
-    if member.unused_data:
-        raise _not_gzip(f"{len(member.unused_data)} bytes follow the end of its first member")
-    return unpacked
-
-
-def _not_gzip(reason: str) -> ServingError:
-    return invalid_argument("JSON Parse error: The document is empty", reason=f"the gzip body: {reason}")
-
-
-def _too_large(when: str) -> ServingError:
-    return invalid_argument(f"the body is larger than {MAX_BODY_BYTES} bytes{when}, which is the limit")
-
-
-# One FIN says both, "that was all that I had to send" and "I am gone". A client that means the first sends it with the
-# request; one that gives up sends it later, and its work is not begun.
-_WITH_THE_REQUEST_SECONDS = 0.5
-
-
-class HalfOpenServer(web.Server):
-    """As aiohttp's, which closes a connection whose client has shut its writing side, whatever it waits for."""
-
-    def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **options: Any
-    ) -> None:
-        """As aiohttp's."""
-        super().__init__(handler, **options)
-        self._options = {
-            k: v for k, v in options.items() if k not in ("request_factory", "handler_cancellation")
-        }
-
-    def __call__(self) -> web_protocol.RequestHandler:
-        """A connection."""
-        return _Connection(self, loop=self._loop, **self._options)
-
-
-class _Connection(web_protocol.RequestHandler):
-    __slots__ = ("_answered", "_data_at", "_last_body", "_sends_no_more")
-
-    def __init__(self, server: web.Server, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._answered = 0
-        self._data_at = 0.0
-        self._last_body: Any = None
-        self._sends_no_more = False
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes of requests."""
-        self._data_at = self._loop.time()
-        super().data_received(data)
-        if self._messages:
-            self._last_body = self._messages[-1][1]
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it: whether the transport stays open
-        """The client sends nothing more. Returns whether it still gets what it has asked for."""
-        is_late = self._loop.time() - self._data_at > _WITH_THE_REQUEST_SECONDS
-        if is_late or self._request_count == self._answered or not self._last_body.is_eof():
-            return False
-        self._sends_no_more = True
-        return True
-
-    async def _handle_request(self, *args: Any) -> Any:
-        answer = await super()._handle_request(*args)
-        self._answered += 1
-        if self._sends_no_more and self._request_count == self._answered:
-            self._close = True
-        return answer
-
+from serving.model_server.models.tensors import DEFAULT_SIGNATURE
+from serving.model_server.observe.metrics import Metrics, refusals
+from serving.model_server.rest import examples, inputs, outputs, parse
+from serving.model_server.rest.http import HttpServer, SlowBodyError, close_idle, read_body
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +47,70 @@ _CORS_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
-_METRIC_NAMES = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
+_MAX_INT64 = 2**63 - 1
+
+_VERSION = r"(?:/versions/([0-9]+)|/labels/([^/:]+))?"
+# The path may be in any case; a verb and the word `metadata` may not, though they match.
+_PATTERNS = {
+    "POST": re.compile(
+        rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.IGNORECASE | re.ASCII
+    ),
+    "GET": re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", re.IGNORECASE | re.ASCII),
+}
+_VERBS = ("classify", "regress", "predict")
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """A request that is understood."""
+
+    action: str
+    """`predict`, `classify`, `regress`, `metadata` or `status`."""
+
+    spec: model_pb2.ModelSpec
+    """Which model; without a signature, which the body names."""
+
+
+def find_route(method: str, path: str) -> Route | None:
+    """Reads a path under /v1.
+
+    >>> find_route("GET", "/v1/models/toy/versions/7").action
+    'status'
+
+    Args:
+        method: GET, POST, ...
+        path: as the client sent it, percent signs and all.
+
+    Returns:
+        None for a version beyond int64, which TF Serving answers with 400 and no body.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; there is no such route, or it names no model.
+    """
+    # With its query, which no route has: TF Serving refuses one, too.
+    match = _PATTERNS[method].fullmatch(path) if method in _PATTERNS else None
+    if match is None or (method == "POST" and match[4] not in _VERBS):
+        raise invalid_argument(f"Malformed request: {method} {path}")
+    name, version, label, word = match.groups()
+    if int(version or 0) > _MAX_INT64:
+        return None
+    if name is None:
+        raise invalid_argument("Missing model name in request.")
+    spec = model_pb2.ModelSpec(name=unquote(name))
+    if version:
+        spec.version.value = int(version)
+    if label:
+        spec.version_label = unquote(label)
+    if method == "POST":
+        return Route(word, spec)
+    return Route("metadata" if word == "metadata" else "status", spec)
+
+
+Result = TypeVar("Result")
+
+# For what would hold up the event loop. Python runs one of them at a time, and memory for few must do.
+_NUM_THREADS = 2
+_LARGE_ANSWER_VALUES = 2**14
 
 
 class RestServer:
@@ -200,7 +140,9 @@ class RestServer:
             timeout_seconds: for reading a body, and then for answering.
             idle_seconds: after which a connection on which no request is complete is closed.
         """
-        self._answers = RestAnswers(models)
+        self._models = models
+        # Large bodies and answers are read and written outside the event loop.
+        self._threads = futures.ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="rest")
         self._address = (host, port)
         self.port = port
         self._pages = pages or {}
@@ -219,19 +161,12 @@ class RestServer:
         Raises:
             OSError: the port is taken.
         """
-        server = HalfOpenServer(
-            self._handle,
-            request_factory=functools.partial(_bounded_request, loop=asyncio.get_running_loop()),
-            handler_cancellation=True,  # a client that goes takes its queued work with it
-            auto_decompress=False,  # aiohttp takes a gzip body that ends too early for a whole one
-            access_log=None,
-            logger=_http_logger(),
-        )
+        server = HttpServer(self._handle)
         self._runner = web.ServerRunner(server)
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._address, backlog=_BACKLOG).start()
         self.port = self._runner.addresses[0][1]
-        self._idle_watch = asyncio.create_task(self._close_idle(server))
+        self._idle_watch = asyncio.create_task(close_idle(server, idle_seconds=self._idle_seconds))
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuses new requests with 503, waits for those under way, and closes the port."""
@@ -244,25 +179,7 @@ class RestServer:
         if self._runner:
             self._runner._shutdown_timeout = max(1.0, deadline - time.monotonic())  # known only when stopping
             await self._runner.cleanup()
-        self._answers.close()
-
-    async def _close_idle(self, server: web.Server) -> None:
-        """Closes connections whose headers do not end: aiohttp waits for ever for those of the first request."""
-        idle_since: dict[object, tuple[int, float]] = {}
-        while True:
-            await asyncio.sleep(self._idle_seconds / 4)
-            now, seen = time.monotonic(), idle_since
-            idle_since = {}
-            for connection in server.connections:
-                if connection._current_request is not None:
-                    continue
-                requests, since = seen.get(connection, (-1, now))
-                if requests != connection._request_count:
-                    requests, since = connection._request_count, now
-                idle_since[connection] = requests, since
-                if now - since >= self._idle_seconds:
-                    refusals.note("REST", "SLOW_HEADERS", f"no complete request in {self._idle_seconds:g} s")
-                    connection.force_close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         # As it came: aiohttp's own path is decoded, and a name may hold an encoded slash.
@@ -277,13 +194,13 @@ class RestServer:
         if self._draining:
             refusals.note("REST", "UNAVAILABLE", "the server is stopping")
             return self._error(503, "the server is stopping; ask another one", close=True)
-        request_id = request_ids.begin(request.headers.get(request_ids.HEADER))
+        request_id = begin_request(request.headers.get(REQUEST_ID))
         self._under_way += 1
         try:
             response = await self._answer(request, path)
         finally:
             self._under_way -= 1
-        response.headers[request_ids.HEADER] = request_id
+        response.headers[REQUEST_ID] = request_id
         return response
 
     async def _page(self, method: str, page: Page) -> web.Response:
@@ -302,7 +219,7 @@ class RestServer:
             route = find_route(request.method, path)
             if route is None:
                 return self._respond(400, b"")
-            return self._respond(200, text.to_bytes(await self._run(request, route)))
+            return self._respond(200, await self._run(request, route))
         except ServingError as error:
             refusals.note_error("REST", error)
             return self._error(error.http_status, error.whole_message)
@@ -310,7 +227,7 @@ class RestServer:
             refusals.note("REST", "SLOW_BODY", str(error))
             return self._error(408, str(error), close=True)
         except ConnectionError:
-            return self._error(499, "the client is gone", close=True)  # nobody reads it
+            return self._error(499, "the client is gone", close=True)  # never read
         except Exception as error:
             logger.exception("a request failed in an unforeseen way")
             return self._error(500, f"{type(error).__name__}: {error}"[:1024])
@@ -324,19 +241,21 @@ class RestServer:
             response.force_close()
         return response
 
-    async def _run(self, request: web.BaseRequest, route: Route) -> str:
+    async def _run(self, request: web.BaseRequest, route: Route) -> bytes:
         if route.action == "status":
-            return self._answers.status(route)
+            status = get_model_status_pb2.GetModelStatusRequest(model_spec=route.spec)
+            return outputs.write_status(self._models.status_response(status))
         if route.action == "metadata":
-            return self._answers.metadata(route)
+            metadata = get_model_metadata_pb2.GetModelMetadataRequest(
+                model_spec=route.spec, metadata_field=["signature_def"]
+            )
+            return outputs.write_metadata(self._models.metadata(metadata))
         start = time.monotonic()
         code = grpc.StatusCode.CANCELLED
         try:
-            body = await read_body(
-                request, timeout_seconds=self._timeout_seconds, in_thread=self._answers.in_thread
-            )
+            body = await read_body(request, timeout_seconds=self._timeout_seconds, in_thread=self._in_thread)
             deadline = time.monotonic() + self._timeout_seconds
-            answer = await self._answers.infer(route, body, deadline=deadline)
+            answer = await self._infer(route, body, deadline=deadline)
             code = grpc.StatusCode.OK
         except ServingError as error:
             code = error.code
@@ -347,28 +266,53 @@ class RestServer:
         finally:
             if self._metrics:
                 seconds = time.monotonic() - start
-                self._metrics.observe(
-                    route.spec.name, _METRIC_NAMES[route.action], "REST", code.name, seconds
-                )
+                self._metrics.observe(route.spec.name, route.action.capitalize(), "REST", code.name, seconds)
         return answer
 
+    async def _infer(self, route: Route, body: bytes, *, deadline: float) -> bytes:
+        """Predict, Classify or Regress.
 
-def _http_logger() -> logging.Logger:
-    """For aiohttp, which else writes a traceback whenever a client does not speak HTTP."""
-    http_logger = logging.getLogger(f"{__name__}.http")
-    http_logger.addFilter(_is_no_clients_mistake)
-    return http_logger
+        The body is parsed before the model is looked for, as in TF Serving: it decides which of two errors is reported.
+        """
+        is_large = len(body) > parse.LARGE_BODY_BYTES
+        # The function that reads a document takes it out of the list: to free a million values takes time, too.
+        documents = [await self._maybe_in_thread(is_large, parse.parse_object, body)]
+        name = inputs.signature_name(documents[0])
+        if route.action == "predict":
+            return await self._predict(route, documents, name=name, is_large=is_large, deadline=deadline)
+        route.spec.signature_name = name
+        examples_proto = await self._maybe_in_thread(is_large, _pop_and_read, documents, examples.read_input)
+        if route.action == "classify":
+            classify = classification_pb2.ClassificationRequest(model_spec=route.spec, input=examples_proto)
+            classified = await self._models.classify(classify, deadline=deadline)
+            return outputs.write_classifications(classified.result)
+        regress = regression_pb2.RegressionRequest(model_spec=route.spec, input=examples_proto)
+        regressed = await self._models.regress(regress, deadline=deadline)
+        return outputs.write_regressions(regressed.result)
+
+    async def _predict(
+        self, route: Route, documents: list[Any], *, name: str, is_large: bool, deadline: float
+    ) -> bytes:
+        with self._models.use(route.spec) as servable:
+            key = name or DEFAULT_SIGNATURE
+            if key not in servable.signatures:
+                raise invalid_argument(f'Serving signature name: "{key}" not found in signature def')
+            read = functools.partial(inputs.read_inputs, inputs=servable.signatures[key].inputs)
+            arrays, rows = await self._maybe_in_thread(is_large, _pop_and_read, documents, read)
+            answer = await self._models.predict_arrays(
+                servable, signature_name=name, arrays=arrays, deadline=deadline
+            )
+        is_large = sum(array.size for array in answer.values()) > _LARGE_ANSWER_VALUES
+        return await self._maybe_in_thread(
+            is_large, functools.partial(outputs.write_outputs, answer, rows=rows)
+        )
+
+    async def _maybe_in_thread(self, is_large: bool, function: Callable[..., Result], *args: Any) -> Result:
+        return await self._in_thread(function, *args) if is_large else function(*args)
+
+    async def _in_thread(self, function: Callable[..., Result], *args: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
 
-def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
-    if not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)):
-        return True
-    refusals.note("REST", "MALFORMED_HTTP", type(record.exc_info[1]).__name__)
-    return False
-
-
-def _bounded_request(
-    message: Any, payload: Any, protocol: Any, writer: Any, task: Any, *, loop: asyncio.AbstractEventLoop
-) -> web.BaseRequest:
-    limit = MAX_BODY_BYTES
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+def _pop_and_read(documents: list[Any], read: Callable[[Any], Result]) -> Result:
+    return read(documents.pop())

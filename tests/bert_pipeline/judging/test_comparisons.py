@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from bert_task import GateConfig
 
 from bert_pipeline.judging import comparisons, power
 from bert_pipeline.judging.answers import Slice
 from bert_pipeline.judging.comparisons import Comparison
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.measures import Change, Gap
+from bert_pipeline.settings.sections import GateConfig
 
 
 def compared(

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from bert_task import DataConfig
 
 from bert_pipeline.judging import comparisons, gates, intervals, power
 from bert_pipeline.judging.answers import Answers
 from bert_pipeline.judging.gates import Terms, Verdict
+from bert_pipeline.settings.sections import EvaluationConfig, GateConfig, TaskConfig
 from tests.error_rates import DIFFERENT, draw
 
 LABELS = ("neg", "pos")

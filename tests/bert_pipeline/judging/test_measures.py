@@ -168,9 +168,9 @@ def test_the_calibration_error_sums_the_gaps_of_each_bin() -> None:
         "calibration_error", np.array([0, 1]), np.array([[0.95, 0.05], [1.0, 0.0]])
     )
     assert value == pytest.approx(0.95 / 2)
-    # 0.85 and 0.95 share none: 1 - 0.85 and 0 - 0.95.
-    apart = np.array([[0.85, 0.15], [0.95, 0.05]])
-    assert means.contributions("calibration_error", np.array([0, 1]), apart)[1] == pytest.approx(1.1 / 2)
+    # In bins of a fifteenth, 0.92 and 0.97 share none: 1 - 0.92 and 0 - 0.97.
+    apart = np.array([[0.92, 0.08], [0.97, 0.03]])
+    assert means.contributions("calibration_error", np.array([0, 1]), apart)[1] == pytest.approx(1.05 / 2)
 
 
 def test_by_chance_each_example_changes_sides_by_a_coin() -> None:

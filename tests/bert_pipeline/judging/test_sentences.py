@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from bert_task import GateConfig
 
 from bert_pipeline.judging import sentences
 from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.settings.sections import GateConfig
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ def test_a_gain_that_is_not_sure_has_its_interval(
     )
 
 
-def test_a_bound_is_shown_as_it_was_typed() -> None:
-    gate = GateConfig("accuracy", min=0.700004)
-    assert sentences.bound_sentence(gate, "", Interval(0.3), is_lower=True, bound=0.700004) == (
-        "accuracy on all data is 0.30, below the bound 0.700004 (by 0.40)"
+def test_a_bound_that_was_computed_is_rounded() -> None:
+    gate = GateConfig("macro_f1", min=0.3833)
+    assert sentences.bound_sentence(gate, "", Interval(0.17), is_lower=True, bound=0.3833) == (
+        "macro_f1 on all data is 0.17, below the bound 0.38 (by 0.21)"
     )
 
 

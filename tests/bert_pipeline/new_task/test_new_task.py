@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bert_pipeline.new_task import command, roles, sources, tables, task_file
+from bert_pipeline.new_task import new_task, roles, sources, tables, task_file
 from bert_pipeline.new_task.tables import Table
 from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.new_tasks import TEXTS, Project, reviews, write_csv
@@ -317,7 +317,7 @@ def test_odd_labels_are_said_with_their_counts(
 def test_labels_that_are_twins_are_made_one_where_that_is_asked_for(project: Project, tmp_path: Path) -> None:
     rows = relabelled(["neg", "pos", "neg", "Neg "])
     loaded = project.new_task(
-        write_csv(tmp_path / "rows.csv", rows), label="stars", labels=command.LabelChoice(merge=True)
+        write_csv(tmp_path / "rows.csv", rows), label="stars", labels=new_task.LabelChoice(merge=True)
     )
     assert loaded.task.data.labels == ("neg", "pos")
     [table] = sources.read_source(str(loaded.data_dir), say=print).tables.values()
@@ -329,10 +329,10 @@ def test_labels_that_are_twins_are_made_one_where_that_is_asked_for(project: Pro
 
 def test_rows_of_a_label_are_left_out_where_that_is_asked_for(project: Project, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", relabelled(["neg", "pos", "nan", "pos"]))
-    loaded = project.new_task(path, label="stars", labels=command.LabelChoice(dropped=("nan",)))
+    loaded = project.new_task(path, label="stars", labels=new_task.LabelChoice(dropped=("nan",)))
     assert loaded.task.data.labels == ("neg", "pos")
     with pytest.raises(UserError, match="no row has this label"):
-        project.new_task(path, label="stars", labels=command.LabelChoice(dropped=("NaN",)), force=True)
+        project.new_task(path, label="stars", labels=new_task.LabelChoice(dropped=("NaN",)), force=True)
 
 
 def test_a_label_with_one_example_is_said(project: Project, tmp_path: Path) -> None:

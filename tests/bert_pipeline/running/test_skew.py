@@ -28,6 +28,7 @@ from bert_pipeline.encoders.resolve import Encoder
 from bert_pipeline.running import skew
 from bert_pipeline.running.skew import Artifacts
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import run_paths
 from tests.bert_pipeline.past import Past
 
 DATA = bert_task.DataConfig(
@@ -208,4 +209,4 @@ def test_of_several_tasks_in_one_store_only_the_trainings_of_the_task_count(tmp_
     (artifact,) = past.store.get_artifacts_by_id([model])
     assert skew.newest_training(past.store, past.paths).saved_model_dir == f"{artifact.uri}/Format-Serving"
     with pytest.raises(UserError, match="ML Metadata knows no run of task other; "):
-        skew.newest_training(past.store, skew.run_paths("other", out=tmp_path))
+        skew.newest_training(past.store, run_paths("other", out=tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.serving.contract.rest_calls import Rest
@@ -42,7 +43,8 @@ def types_answer(rest: Rest, **changes: str) -> tuple[int, str, dict[str, Any]]:
     ],
 )
 def test_j14_what_each_type_takes(rest: Rest, alias: str, text: str, value: Any) -> None:
-    assert types_answer(rest, **{alias: text})[2][alias] == value
+    read_back = np.float32 if alias == "f32" else type(value)
+    assert read_back(types_answer(rest, **{alias: text})[2][alias]) == read_back(value)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serving.model_server.batching.parameters import default_num_batch_threads
+from serving.model_server.config.settings import default_num_batch_threads
 from tests.serving.processes import RunningServer
 from tests.serving.soak.callers import Answer, GrpcCaller, in_threads
 from tests.serving.soak.clock import ask, counts, turns_for
