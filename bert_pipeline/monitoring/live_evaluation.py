@@ -15,6 +15,7 @@ from bert_pipeline.components.evaluator import GatedEvaluator
 from bert_pipeline.components.example_gen import to_example
 from bert_pipeline.components.served_model_resolver import GivenModelStrategy
 from bert_pipeline.evaluation.slices import SliceMetrics, read_slices
+from bert_pipeline.metadata.database import output_artifacts
 from bert_pipeline.monitoring.late_labels import LabelledText
 from bert_pipeline.running.local_runner import run_components
 from bert_pipeline.settings.errors import UserError
@@ -75,7 +76,7 @@ def evaluate(
     results = run_components(
         [example_gen, served, evaluator], task_name=task.name, paths=paths, connection=connection
     )
-    [evaluation] = [a for a in _outputs(store, results[-1].execution_id) if a.uri.find("/evaluation/") >= 0]
+    evaluation = output_artifacts(store, results[-1].execution_id)["evaluation"]
     return read_slices(evaluation.uri, labels=task.data.labels)
 
 
@@ -86,12 +87,6 @@ def _check_there(store: MetadataStore, model_id: int) -> None:
             f"model {model_id} was removed ({model.uri} is not there), so that its answers cannot be evaluated; "
             "monitor it without labels, or the version in service"
         )
-
-
-def _outputs(store: MetadataStore, execution_id: int) -> list[metadata_store_pb2.Artifact]:
-    events = store.get_events_by_execution_ids([execution_id])
-    ids = [e.artifact_id for e in events if e.type == metadata_store_pb2.Event.OUTPUT]
-    return list(store.get_artifacts_by_id(ids))
 
 
 def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConfig) -> None:

@@ -12,11 +12,11 @@ import bert_task
 import numpy as np
 from bert_task import ENCODER_INPUTS, LABEL_ID
 from ml_metadata import MetadataStore
-from ml_metadata.proto import metadata_store_pb2
 
 from bert_pipeline.components.example_gen import read_csv, read_parquet, to_example
 from bert_pipeline.data import spans, table_files
 from bert_pipeline.metadata import database
+from bert_pipeline.metadata.run_history import read_history
 from bert_pipeline.running import skew_sides
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
@@ -200,10 +200,6 @@ def _gaps(trained: np.ndarray, served: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(gaps), np.inf, gaps)
 
 
-# A cached execution counts: a setting that is changed back makes an older training the current one again.
-_DONE = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(GraphRequest):
     """What `skew` is asked for."""
@@ -252,32 +248,20 @@ def newest_training(store: MetadataStore, paths: RunPaths) -> Artifacts:
     Raises:
         UserError: there is none yet.
     """
-    uris = _trainer_uris(store)
-    if not uris:
+    history = read_history(store, task=paths.task_name)
+    # A cached execution counts: a setting that is changed back makes an older training the current one again.
+    done = [
+        e for e in history.executions.values() if e.node == "Trainer" and e.state in ("COMPLETE", "CACHED")
+    ]
+    if not done:
         raise UserError(f"no training has finished in {paths.root}; {typed.command('pipeline')} first")
+    found = {**done[-1].inputs, **done[-1].outputs}
+    uris = {key: history.artifacts[ids[0]].uri for key, ids in found.items()}
     return Artifacts(
         transform_graph_dir=uris["transform_graph"],
         model_run_dir=uris["model_run"],
         saved_model_dir=str(Path(uris["model"]) / "Format-Serving"),
     )
-
-
-def _trainer_uris(store: MetadataStore) -> dict[str, str]:
-    """Input and output key to uri, of the newest finished execution of the Trainer."""
-    executions = [
-        execution
-        for execution in store.get_executions()
-        if execution.last_known_state in _DONE
-        and store.get_execution_types_by_id([execution.type_id])[0].name.endswith("Trainer")
-    ]
-    if not executions:
-        return {}
-    newest = max(executions, key=lambda execution: execution.id)
-    events = store.get_events_by_execution_ids([newest.id])
-    uris = {
-        artifact.id: artifact.uri for artifact in store.get_artifacts_by_id([e.artifact_id for e in events])
-    }
-    return {next(step.key for step in e.path.steps if step.key): uris[e.artifact_id] for e in events}
 
 
 def task_files(loaded: config.LoadedTask) -> list[Path]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from bert_pipeline.components.coverage import count_slices, read_report
-from bert_pipeline.data import coverage
-from bert_pipeline.data.coverage import Thin
+from bert_pipeline.components import coverage
+from bert_pipeline.components.coverage import Thin, count_slices, read_report
 
 
 def test_a_slice_is_thin_under_twelve_examples_and_missing_without_any() -> None:
