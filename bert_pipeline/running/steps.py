@@ -138,11 +138,15 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
         graph = local_runner.compile_graph(
             _pipeline(place, pipeline.task_components(parts)), run_id=run_id, never_cached=NEVER_CACHED
         )
-        notes = filter(None, (*unsettled, *older.notes, columns.note))
-        of_encoder = (f"encoder {encoder.source}: {note}" for note in encoder.notes)
-        data = dataclasses.asdict(summary.DataReport.of(window, notes=(*notes, *of_encoder)))
+        notes = notes_of(*unsettled, *older.notes, columns.note, encoder=encoder)
+        data = dataclasses.asdict(summary.DataReport.of(window, notes=notes))
         run_record.put(place.store, run_id, {run_record.DATA: json.dumps(data, ensure_ascii=False)})
     return Begun(run_id, graph)
+
+
+def notes_of(*notes: str, encoder: Encoder) -> tuple[str, ...]:
+    """What the summary notes: the sentences that are not empty, and the encoder's."""
+    return (*filter(None, notes), *(f"encoder {encoder.source}: {note}" for note in encoder.notes))
 
 
 def run_graph(place: Place, components: Sequence[BaseNode]) -> list[NodeResult]:
