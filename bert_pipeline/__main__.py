@@ -3,60 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 
 # Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault(
-    "GLOG_minloglevel", "2"
-)  # of ML Metadata, which tells of every connection to PostgreSQL
+# ML Metadata logs every connection to PostgreSQL.
+os.environ.setdefault("GLOG_minloglevel", "2")
 
-from bert_pipeline.settings import argument_types, typed, user_modules
+from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules
 from bert_pipeline.settings.errors import UserError, sentence_of
-from bert_pipeline.verbs import (
-    checks,
-    compare,
-    doctor,
-    gc,
-    label,
-    lineage,
-    monitor,
-    new_task,
-    pipeline,
-    predict,
-    report,
-    rollback,
-    schema,
-    serve,
-    settings,
-    skew,
-    spans,
-    tensorboard,
-    upgrade_metadata,
-)
+from bert_pipeline.verbs import common
 
-# A verb is one file of verbs/: its arguments, and the call of what does the work.
+# The files of verbs/, in the order of `--help`: each adds a verb's options and names the module that does its work.
 VERBS = (
-    pipeline,
-    new_task,
-    schema,
-    lineage,
-    compare,
-    tensorboard,
-    report,
-    rollback,
-    gc,
-    skew,
-    label,
-    spans,
-    monitor,
-    serve,
-    predict,
-    settings,
-    doctor,
-    upgrade_metadata,
+    "pipeline",
+    "node",
+    "new_task",
+    "schema",
+    "lineage",
+    "compare",
+    "tensorboard",
+    "report",
+    "rollback",
+    "gc",
+    "skew",
+    "label",
+    "spans",
+    "monitor",
+    "serve",
+    "predict",
+    "settings",
+    "doctor",
+    "upgrade_metadata",
 )
 
 
@@ -67,14 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     message explains.
     """
     user_modules.make_importable()
+    lazy_imports.defer()
     by_make = os.environ.pop(typed.BY_MAKE, "") != ""
     try:
         with typed.remembered(argparse.Namespace(verb=""), by_make=by_make):
             arguments = _parser().parse_args(argv)
         with typed.remembered(arguments, by_make=by_make):
-            checks.check(arguments)
-            checks.complete_records(arguments)
-            return int(arguments.run(arguments))
+            return common.run(arguments)
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2
@@ -95,8 +75,8 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argument_types.Parser(prog="python -m bert_pipeline", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
-    for verb in VERBS:
-        verb.add(verbs)
+    for name in VERBS:
+        importlib.import_module(f"bert_pipeline.verbs.{name}").add(verbs)
     return parser
 
 

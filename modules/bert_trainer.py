@@ -14,7 +14,6 @@ import bert_batches
 import bert_callbacks
 import bert_held_out
 import bert_optimizer
-import bert_progress
 import bert_signatures
 import bert_warm_start
 import tensorflow as tf
@@ -76,7 +75,7 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
         num_steps=plan.num_epochs * plan.num_steps,
         warmup_fraction=job.training.warmup_fraction,
     )
-    clock = bert_progress.Clock(plan)
+    clock = bert_callbacks.Clock(plan)
     best = bert_callbacks.KeepBestWeights(
         job.weights_path,
         patience=job.training.early_stopping_patience,
@@ -110,8 +109,8 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
     return model
 
 
-def _plan(job: Job, size: bert_batches.SplitSize) -> bert_progress.Plan:
-    return bert_progress.Plan(
+def _plan(job: Job, size: bert_batches.SplitSize) -> bert_callbacks.Plan:
+    return bert_callbacks.Plan(
         num_epochs=job.training.epochs,
         num_steps=size.num_steps(job.training.batch_size),
         num_examples=size.num_examples,
@@ -123,7 +122,7 @@ def _report(
     job: Job,
     *,
     rows: bert_held_out.Division,
-    clock: bert_progress.Clock,
+    clock: bert_callbacks.Clock,
     best: bert_callbacks.KeepBestWeights,
     history: dict[str, list[float]],
     seconds: float,
@@ -169,8 +168,8 @@ def _compiled_model(job: Job, *, schedule: bert_optimizer.WarmupLinearDecay) -> 
         optimizer=bert_optimizer.make_optimizer(model, training=job.training, schedule=schedule),
         loss=cross_entropy,
         metrics=[
-            tf_keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name=bert_progress.LOSS),
-            tf_keras.metrics.SparseCategoricalAccuracy(name=bert_progress.ACCURACY),
+            tf_keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name=bert_callbacks.LOSS),
+            tf_keras.metrics.SparseCategoricalAccuracy(name=bert_callbacks.ACCURACY),
         ],
     )
     return model
@@ -179,7 +178,7 @@ def _compiled_model(job: Job, *, schedule: bert_optimizer.WarmupLinearDecay) -> 
 def _callbacks(
     job: Job,
     *,
-    clock: bert_progress.Clock,
+    clock: bert_callbacks.Clock,
     schedule: bert_optimizer.WarmupLinearDecay,
     best: bert_callbacks.KeepBestWeights,
 ) -> list[tf_keras.callbacks.Callback]:
@@ -187,13 +186,13 @@ def _callbacks(
         return float(schedule(step))
 
     callbacks = [
-        bert_progress.TimeSteps(clock),
+        clock,
         # Before the weights are kept: those of a broken epoch must not be.
         bert_callbacks.StopAtNonFiniteLoss(clock.plan, rate_of_step=rate_of_step),
         best,
         bert_callbacks.TensorBoardLogs(job.model_run_dir, clock=clock, rate_of_step=rate_of_step),
     ]
-    return [*callbacks, bert_progress.Progress(clock)] if job.show_progress else callbacks
+    return [*callbacks, bert_callbacks.Progress(clock)] if job.show_progress else callbacks
 
 
 def _train_batches(

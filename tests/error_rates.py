@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from bert_task import GateConfig, MonitoringConfig
 from scipy import stats
 
 from bert_pipeline.evaluation.slices import SliceMetrics
@@ -28,6 +27,7 @@ from bert_pipeline.judging import comparisons, gates
 from bert_pipeline.judging.answers import Answers
 from bert_pipeline.monitoring import verdict as live
 from bert_pipeline.settings import metric_names
+from bert_pipeline.settings.sections import GateConfig, MonitoringConfig
 
 LABELS = ("negative", "neutral", "rare")
 LABEL_SHARES = (0.55, 0.40, 0.05)

@@ -58,8 +58,8 @@ _OPERATORS = re.compile(
     r"|ReplaceUnaryOperator_(UAdd_USub|USub_UAdd|Delete_\w+)"
     r"|AddNot|NumberReplacer|Replace(True|False|And|Or|Break|Continue)With\w+|ZeroIterationForLoop"
 )
-# The stars of a signature or a call (the formatter puts a blank behind an operator), and what no run meets.
-_SKIPPED = re.compile(r"\*,|\*\*?[a-z_]|(?<=strict=)|(?<=frozen=)")
+# The stars of a signature or a call (the formatter puts a blank behind an operator), and what no run notices.
+_SKIPPED = re.compile(r"\*,|\*\*?[a-z_]|(?<=strict=)|(?<=frozen=)|(?<=maxsize=)")
 
 
 def main() -> int:

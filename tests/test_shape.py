@@ -8,10 +8,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import bert_gates
-import bert_monitoring
-import bert_task
 import pytest
+
+from bert_pipeline.settings import sections
 
 try:
     import tomllib
@@ -31,19 +30,13 @@ ALL_SOURCES = [*SOURCES, *python_files("data", "notebooks", "tests")]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 LONG_FUNCTIONS = {("bert_pipeline/pipeline.py", "task_components")}  # the graph is read in one piece
 
-SECTIONS = [
-    cls
-    for cls in vars(bert_task).values()
-    if dataclasses.is_dataclass(cls)
-    and cls.__module__ in (bert_task.__name__, bert_gates.__name__, bert_monitoring.__name__)
-]
+SECTIONS = [cls for name, cls in vars(sections).items() if name.endswith("Config")]
 FIELDS = [(cls.__name__, field.name) for cls in SECTIONS for field in dataclasses.fields(cls)]
 READ_WHILE_LOADING = {("DataConfig", "path")}  # config.py makes it absolute, or puts DATA= in its place
 # The files that load and check settings, which is not reading them.
 LOADERS = {
     "bert_task.py",
-    "bert_gates.py",
-    "bert_monitoring.py",
+    "sections.py",
     "config.py",
     "checks.py",
 }

@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-import bert_task
 import tensorflow_model_analysis as tfma
 from tfx import types
 from tfx.components.evaluator import constants
@@ -26,6 +25,7 @@ from bert_pipeline.components import prediction_extractor, predictions
 from bert_pipeline.evaluation import eval_config, slices
 from bert_pipeline.judging import gates
 from bert_pipeline.judging.answers import read_answers
+from bert_pipeline.settings import sections
 
 _TERMS = "terms"
 
@@ -102,7 +102,7 @@ class GatedEvaluator(base_beam_component.BaseBeamComponent):
         examples: types.BaseChannel,
         model: types.BaseChannel,
         baseline_model: types.BaseChannel | None,
-        task: bert_task.TaskConfig,
+        task: sections.TaskConfig,
         splits: tuple[str, ...] = ("eval",),
     ) -> None:
         """Wires the component.

@@ -17,13 +17,15 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from google.protobuf import struct_pb2
+from tfx import types
 from tfx import v1 as tfx
 from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2, range_config_pb2
-from tfx.utils import proto_utils
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, proto_utils
 
 from bert_pipeline.data import table_files
 from bert_pipeline.settings.errors import UserError
@@ -47,6 +49,18 @@ def to_example(row: Mapping[str, bytes], *, key: str = "", fill: bool = False) -
         elif name == key:
             example.features.feature[name].bytes_list.SetInParent()
     return example
+
+
+def read_records(examples: types.Artifact, split: str) -> Iterator[bytes]:
+    """The serialized tf.Examples of one split of an Examples artifact, in the same order each time."""
+    uri = artifact_utils.get_split_uri([examples], split)
+    paths = sorted(tf.io.gfile.glob(io_utils.all_files_pattern(uri)))
+    return tf.data.TFRecordDataset(paths, compression_type="GZIP").as_numpy_iterator()
+
+
+def read_examples(examples: types.Artifact, split: str) -> Iterator[tf.train.Example]:
+    """The tf.Examples of one split of an Examples artifact."""
+    return map(tf.train.Example.FromString, read_records(examples, split))
 
 
 def read_csv(path: str, *, columns: Collection[str] = ()) -> Iterator[dict[str, bytes]]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import bert_task
-import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator import executor as stock
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
-from tfx.utils import io_utils
 
-from bert_pipeline.components import text_checks
-from bert_pipeline.components.validation_report import Report
+from bert_pipeline.components.example_gen import read_examples
+from bert_pipeline.components.validation_report import Report, check_examples
 from bert_pipeline.data.drift import Threshold, as_json, compare, read_statistics
 from bert_pipeline.settings.errors import UserError
 
@@ -57,11 +55,10 @@ class Executor(stock.Executor):
         elsewhere = json.loads(exec_properties["labels_elsewhere"])
         [anomalies] = output_dict["anomalies"]
         for split in artifact_utils.decode_split_names(anomalies.split_names):
-            examples_uri = artifact_utils.get_split_uri(input_dict["examples"], split)
             report.add_split(
                 split,
-                findings=text_checks.check_examples(
-                    _read_records(examples_uri),
+                findings=check_examples(
+                    read_examples(artifact_utils.get_single_instance(input_dict["examples"]), split),
                     data=data,
                     must_have=set(data.labels) - set(elsewhere) if split == _TRAIN else (),
                 ),
@@ -92,11 +89,6 @@ def _add_drifts(report: Report, split: str, *, input_dict: dict[str, list[types.
 
 def _read_anomalies(uri: str) -> anomalies_pb2.Anomalies:
     return anomalies_pb2.Anomalies.FromString((Path(uri) / stock.DEFAULT_FILE_NAME).read_bytes())
-
-
-def _read_records(uri: str) -> Iterator[bytes]:
-    paths = tf.io.gfile.glob(io_utils.all_files_pattern(uri))
-    return tf.data.TFRecordDataset(paths, compression_type="GZIP").as_numpy_iterator()
 
 
 class TextExampleValidatorSpec(types.ComponentSpec):

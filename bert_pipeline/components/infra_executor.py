@@ -7,6 +7,7 @@ with warm-up requests. Private names it leans on: `Executor._Do`, `_PrepareModel
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -16,17 +17,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
-import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tfx import types
 from tfx.components.infra_validator import error_types, serving_bins
 from tfx.components.infra_validator import executor as stock
 from tfx.components.infra_validator.model_server_runners import base_runner
 from tfx.proto import infra_validator_pb2
-from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from bert_pipeline.components import infra_requests, op_audit
+from bert_pipeline.components.example_gen import read_records
 from bert_pipeline.components.infra_requests import Refused
 from bert_pipeline.components.server_process import ModelNotLoaded, ServerNotStarted, ServerProcess
 from bert_pipeline.settings.errors import UserError
@@ -198,10 +198,7 @@ def _first_line(text: str | None) -> str:
 
 def _read_records(examples: types.Artifact, *, split: str, num_records: int) -> list[bytes]:
     """The first records of a split: the same in each run, where TFX's own reader shuffles."""
-    uri = artifact_utils.get_split_uri([examples], split)
-    paths = sorted(tf.io.gfile.glob(io_utils.all_files_pattern(uri)))
-    dataset = tf.data.TFRecordDataset(paths, compression_type="GZIP").take(num_records)
-    records = list(dataset.as_numpy_iterator())
+    records = list(itertools.islice(read_records(examples, split), num_records))
     if not records:
         raise UserError(
             f"data.files: split {split!r} has no examples, and InfraValidator needs some as requests"

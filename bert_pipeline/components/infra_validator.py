@@ -16,6 +16,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
 
 from bert_pipeline.components import infra_executor, infra_requests, op_audit
+from bert_pipeline.settings import sections
 from bert_pipeline.settings.errors import UserError
 
 _MODEL_NAME = "candidate"
@@ -48,7 +49,7 @@ def infra_validator(
     model: types.BaseChannel,
     examples: types.BaseChannel,
     data: bert_task.DataConfig,
-    serving: bert_task.ServingConfig,
+    serving: sections.ServingConfig,
     server: str = "process",
     max_loading_seconds: int = _MAX_LOADING_SECONDS,
     split: str = "eval",

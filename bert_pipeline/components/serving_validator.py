@@ -1,22 +1,25 @@
 """ServingValidator: tells how far texts that are to be labelled lie from what was trained on; a function component."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.types import artifact_utils, standard_artifacts
 
+from bert_pipeline.components.example_gen import read_examples
 from bert_pipeline.components.example_validator import NOTES
-from bert_pipeline.components.schema import SCHEMA_FILE
-from bert_pipeline.components.serving_data import check_served
-from bert_pipeline.components.text_statistics_gen import read_examples
-from bert_pipeline.data.drift import Threshold, as_json, read_statistics, thresholds
-from bert_pipeline.data.text_features import TextFeatures
+from bert_pipeline.components.schema import SCHEMA_FILE, SERVING
+from bert_pipeline.data.drift import Statistics, Threshold, as_json, compare, read_statistics, thresholds
+from bert_pipeline.data.text_features import TextFeatures, statistics_of
 from bert_pipeline.encoders.resolve import Encoder
 from bert_pipeline.settings.config import LoadedTask
+
+_NEW_COLUMN = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
 
 
 # No `from __future__ import annotations` in this file: TFX's decorator reads the annotations themselves.
@@ -41,7 +44,7 @@ def ServingValidator(
     text = (Path(schema.uri) / SCHEMA_FILE).read_text(encoding="utf-8")
     curated = text_format.Parse(text, schema_pb2.Schema())
     [split] = artifact_utils.decode_split_names(examples.split_names)
-    rows = [e.features.feature for e in read_examples(artifact_utils.get_split_uri([examples], split))]
+    rows = [e.features.feature for e in read_examples(examples, split)]
     known = {*given["text"], *(f.name for f in curated.feature)} & {name for row in rows for name in row}
     columns = {
         name: [(row[name].bytes_list.value or [b""])[0] if name in row else b"" for row in rows]
@@ -59,6 +62,49 @@ def ServingValidator(
     anomalies.set_string_custom_property(NOTES, "\n".join(notes))
     Path(anomalies.uri).mkdir(parents=True, exist_ok=True)
     (Path(anomalies.uri) / "served.txt").write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
+
+
+def check_served(
+    columns: Mapping[str, Sequence[bytes]],
+    *,
+    text: Sequence[str],
+    features: TextFeatures,
+    schema: schema_pb2.Schema,
+    training: Statistics,
+    limits: Mapping[str, Threshold],
+) -> list[str]:
+    """Compares served examples with the training data.
+
+    Args:
+        columns: name to one value for each example, b"" where it is missing; at least the text columns.
+        text: names of the text columns.
+        features: the task's tokenizer.
+        schema: the curated schema; read in its environment SERVING, in which the label may be missing. A missing
+            column that is no text harms nothing but slices, and is left out.
+        training: statistics of the train split, with the derived columns.
+        limits: of `drift_limits.thresholds(task, kind="skew")`.
+
+    Returns:
+        Sentences; empty where nothing is worth one.
+    """
+    if not columns[text[0]]:
+        return []
+    served = statistics_of({**columns, **features.columns([columns[name] for name in text])})
+    is_set = SERVING in schema.default_environment
+    anomalies = tfdv.validate_statistics(served, schema, environment=SERVING if is_set else None)
+    notes = [
+        f"served texts, column {name}: {(info.description or info.short_description).strip()}"
+        for name, info in sorted(anomalies.anomaly_info.items())
+        if (name in columns) and {reason.type for reason in info.reason} != {_NEW_COLUMN}
+    ]
+    for drift in compare(served, training, limits):
+        if drift.is_breach:
+            notes.append(
+                f"served texts are not those of the training: {drift.explanation}; train on newer data"
+            )
+        elif drift.is_note:
+            notes.append(f"served texts moved: {drift.explanation}")
+    return notes
 
 
 def settings_of(loaded: LoadedTask, *, encoder: Encoder) -> str:

@@ -6,7 +6,7 @@ that it wrote. Copy it where a stock component does nearly what you need.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,8 @@ from tfx.components.statistics_gen import executor as stock
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
-from tfx.utils import io_utils
 
+from bert_pipeline.components.example_gen import read_examples
 from bert_pipeline.data.drift import Statistics, read_statistics
 from bert_pipeline.data.text_features import TextFeatures, statistics_of
 from bert_pipeline.encoders.resolve import Encoder
@@ -49,23 +49,17 @@ class Executor(stock.Executor):
         columns = exec_properties["columns"].split("\n")
         [statistics] = output_dict["statistics"]
         for split in artifact_utils.decode_split_names(statistics.split_names):
-            texts = read_texts(artifact_utils.get_split_uri(input_dict["examples"], split), columns=columns)
+            [examples] = input_dict["examples"]
+            texts = _texts(read_examples(examples, split), columns=columns)
             if texts[0]:
                 derived = statistics_of(features.columns(texts))
                 _add(derived, split_dir=Path(artifact_utils.get_split_uri([statistics], split)))
 
 
-def read_examples(split_uri: str) -> Iterator[tf.train.Example]:
-    """The tf.Examples of one split."""
-    paths = tf.io.gfile.glob(io_utils.all_files_pattern(split_uri))
-    for record in tf.data.TFRecordDataset(sorted(paths), compression_type="GZIP").as_numpy_iterator():
-        yield tf.train.Example.FromString(record)
-
-
-def read_texts(split_uri: str, *, columns: list[str]) -> list[list[bytes]]:
-    """The text columns of one split, each in the order of the examples; b"" where one is missing."""
+def _texts(examples: Iterable[tf.train.Example], *, columns: list[str]) -> list[list[bytes]]:
+    """The text columns, each in the order of the examples; b"" where one is missing."""
     texts: list[list[bytes]] = [[] for _ in columns]
-    for example in read_examples(split_uri):
+    for example in examples:
         for name, column in zip(columns, texts, strict=True):
             values = example.features.feature[name].bytes_list.value
             column.append(values[0] if values else b"")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import collections
-import csv
-import datetime
+import dataclasses
 import filecmp
 import os
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from bert_pipeline.data import table_files
 from bert_pipeline.settings import typed
@@ -26,18 +24,28 @@ _NUM_NAMED = 3
 # that is written, in the zone that it is written in.
 _ZONE = r"\s*(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-]\d{2}:?(?:\d{2})?)?"
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::(?:[0-5]\d|60)(?:[.,]\d+)?)?" + _ZONE
-_DATE = re.compile(rf"(\d{{4}}-\d{{2}}-\d{{2}})(?:[T ]{_TIME})?")
+_DATE = rf"^\s*(\d{{4}}-\d{{2}}-\d{{2}})(?:[T ]{_TIME})?\s*$"
 
-_FIRST_DAYS: dict[str, Callable[[datetime.date], datetime.date]] = {
-    "day": lambda day: day,
-    "week": lambda day: day - datetime.timedelta(days=day.weekday()),  # Monday
-    "month": lambda day: day.replace(day=1),
-}
-
-Row = dict[str, bytes]
+# pandas' names of the periods; a week begins on Monday.
+_PERIODS = {"day": "D", "week": "W-SUN", "month": "M"}
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `spans` is asked for."""
+
+    csv: tuple[str, ...]
+    date: str
+    """Name of the column with dates."""
+
+    by: str
+    """day, week or month."""
+
+    to: str
+    """The folder that gets one folder a span."""
+
+
+def run(request: Request) -> int:
     """The verb `spans`: `--csv FILE... --date COLUMN --by day|week|month --to DIR`.
 
     Returns:
@@ -47,18 +55,18 @@ def main(arguments: argparse.Namespace) -> int:
         UserError: see `cut`.
     """
     counts = cut(
-        [Path(name) for name in arguments.csv],
-        date_column=arguments.date,
-        by=arguments.by,
-        folder=Path(arguments.to),
+        [Path(name) for name in request.csv],
+        date_column=request.date,
+        by=request.by,
+        folder=Path(request.to),
     )
     for name, count in counts.items():
         print(f"  {name}  {count:>7,} rows")
     plural = "s" if len(counts) > 1 else ""
-    print(f"{len(counts)} span{plural}, {sum(counts.values()):,} rows in {arguments.to}")
+    print(f"{len(counts)} span{plural}, {sum(counts.values()):,} rows in {request.to}")
     print(
         f'next      files = {{ all = "{{YYYY}}-{{MM}}-{{DD}}/{FILE_NAME}" }} in the task file, then: '
-        + typed.command("pipeline", task="...", data=arguments.to)
+        + typed.command("pipeline", task="...", data=request.to)
     )
     return 0
 
@@ -85,16 +93,19 @@ def cut(paths: Iterable[Path], *, date_column: str, by: str, folder: Path) -> di
     folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{typed.name('to')}: {folder} is a file; give a folder")
-    spans = _rows_by_span(paths, date_column=date_column, by=by)
+    table = _read(paths, date_column=date_column)
+    spans = dict(list(table.groupby(_names(table[date_column], by=by))))
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
     with tempfile.TemporaryDirectory(dir=there, prefix=".spans-") as partial:
         new = {}
-        for name, rows in sorted(spans.items()):
-            _write(rows, path=Path(partial) / name / FILE_NAME)
-            if not (folder / name).exists():
-                new[name] = Path(partial) / name
-            elif not _same(folder / name / FILE_NAME, Path(partial) / name / FILE_NAME):
-                path = folder / name / FILE_NAME
+        for name, rows in spans.items():
+            whole = Path(partial) / name / FILE_NAME
+            whole.parent.mkdir()
+            rows.to_csv(whole, index=False, lineterminator="\n", errors="surrogateescape")
+            path = folder / name / FILE_NAME
+            if not path.parent.exists():
+                new[name] = whole.parent
+            elif not path.is_file() or not filecmp.cmp(path, whole, shallow=False):
                 is_there = (
                     "is there and holds other rows" if path.exists() else "is not there, but its folder is"
                 )
@@ -105,64 +116,50 @@ def cut(paths: Iterable[Path], *, date_column: str, by: str, folder: Path) -> di
         folder.mkdir(parents=True, exist_ok=True)
         for name, source in new.items():
             os.rename(source, folder / name)
-    return {name: len(rows) for name, rows in sorted(spans.items())}
+    return {name: len(rows) for name, rows in spans.items()}
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.is_file() and filecmp.cmp(one, other, shallow=False)
+def first_days(dates: pd.Series, *, by: str) -> pd.Series:
+    """`2015-02-18 10:00:00 -0800` by week -> `2015-02-16`; NaN where it is not a date."""
+    days = pd.to_datetime(dates.str.extract(_DATE, expand=False), format="%Y-%m-%d", errors="coerce")
+    return days.dt.to_period(_PERIODS[by]).dt.start_time.dt.strftime("%Y-%m-%d")
 
 
-def span_of(text: str, *, by: str) -> str | None:
-    """`2015-02-18 10:00:00 -0800` by week -> `2015-02-16`; None where it is no date."""
-    match = _DATE.fullmatch(text.strip())
-    try:
-        day = datetime.date.fromisoformat(match[1]) if match else None
-    except ValueError:
-        return None
-    return str(_FIRST_DAYS[by](day)) if day else None
-
-
-def _rows_by_span(paths: Iterable[Path], *, date_column: str, by: str) -> dict[str, list[Row]]:
-    spans: dict[str, list[Row]] = collections.defaultdict(list)
-    bad: list[str] = []
-    for where, row in _rows(paths, date_column=date_column):
-        text = row[date_column].decode("utf-8", "replace")
-        name = span_of(text, by=by)
-        if name is None:
-            bad.append(f"{where}: {text[:40]!r}")
-        else:
-            spans[name].append(row)
-    if bad:
+def _names(dates: pd.Series, *, by: str) -> pd.Series:
+    """The name of each row's span."""
+    names = first_days(dates, by=by)
+    bad = dates[names.isna()]
+    if len(bad):
+        shown = "; ".join(f"{where}: {text[:40]!r}" for where, text in bad[:_NUM_NAMED].items())
         raise UserError(
-            f"column {date_column}: {len(bad)} rows have no date, for example {'; '.join(bad[:_NUM_NAMED])}; "
+            f"column {dates.name}: {len(bad)} rows have no date, for example {shown}; "
             "write dates as 2025-07-01, with a time behind or without, or drop these rows"
         )
-    if not spans:
-        raise UserError("the tables hold no row; there is nothing to cut")
-    return spans
+    return names
 
 
-def _rows(paths: Iterable[Path], *, date_column: str) -> Iterator[tuple[str, Row]]:
-    columns: list[str] = []
+def _read(paths: Iterable[Path], *, date_column: str) -> pd.DataFrame:
+    """All rows as they are in the files, `surrogateescape` for bytes that are not UTF-8; the index says where."""
+    tables: list[pd.DataFrame] = []
     for path in paths:
         if not path.is_file():
             raise UserError(f"{typed.name('csv')}: there is no file {path}")
-        for number, row in enumerate(table_files.rows_of_csv(path.read_bytes(), path=path), start=1):
-            if date_column not in row:
-                raise UserError(
-                    f"{path}: there is no column {date_column!r} ({typed.name('date')}); it has {', '.join(row)}"
-                )
-            columns = columns or list(row)
-            if set(row) != set(columns):
-                raise UserError(
-                    f"{path}: its columns are {', '.join(row)}, and those of the files before {', '.join(columns)}"
-                )
-            yield f"{path.name} row {number}", {name: row[name] for name in columns}
-
-
-def _write(rows: list[Row], *, path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([cell.decode("utf-8", "surrogateescape") for cell in row.values()] for row in rows)
+        rows = [
+            {name: cell.decode("utf-8", "surrogateescape") for name, cell in row.items()}
+            for row in table_files.rows_of_csv(path.read_bytes(), path=path)
+        ]
+        if not rows:
+            continue
+        table = pd.DataFrame(rows, index=[f"{path.name} row {i}" for i in range(1, len(rows) + 1)])
+        has = ", ".join(table.columns)
+        if date_column not in table:
+            raise UserError(
+                f"{path}: there is no column {date_column!r} ({typed.name('date')}); it has {has}"
+            )
+        if tables and set(table.columns) != set(tables[0].columns):
+            before = ", ".join(tables[0].columns)
+            raise UserError(f"{path}: its columns are {has}, and those of the files before {before}")
+        tables.append(table)
+    if not tables:
+        raise UserError("the tables hold no row; there is nothing to cut")
+    return pd.concat(tables)

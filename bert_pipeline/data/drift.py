@@ -21,12 +21,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-import bert_task
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from bert_pipeline.data import drift_chance
 from bert_pipeline.data import text_features as derived
+from bert_pipeline.settings import sections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ SLICE_DEFAULT = Threshold(note=0.1, stop=1.0)
 _NEVER = Threshold(note=1.0, stop=1.0)
 
 
-def thresholds(task: bert_task.TaskConfig, *, kind: str) -> dict[str, Threshold]:
+def thresholds(task: sections.TaskConfig, *, kind: str) -> dict[str, Threshold]:
     """The limits of a task.
 
     Args:

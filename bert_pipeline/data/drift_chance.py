@@ -68,10 +68,10 @@ def p_value_of_counts(now: Mapping[str, int], before: Mapping[str, int]) -> floa
 
 
 def _bound_of_counts(pooled: tuple[int, ...], seen: np.ndarray, size: int) -> float:
-    """Fisher's exact test of each value, two-sided, times the number of values (Bonferroni): never too small."""
+    """Fisher's exact test of each value, two-sided, times the number of values (Bonferroni); may be above 1."""
     args = (sum(pooled), np.array(pooled), size)
     tails = np.minimum(stats.hypergeom.cdf(seen, *args), stats.hypergeom.sf(seen - 1, *args))
-    return float(min(1.0, 2 * len(pooled) * tails.min()))
+    return float(2 * len(pooled) * tails.min())
 
 
 def p_value_of_numbers(now: Cumulative, before: Cumulative) -> float:
@@ -151,8 +151,6 @@ def _pooled(now: Mapping[str, int], before: Mapping[str, int]) -> tuple[tuple[in
 @functools.lru_cache(maxsize=16)
 def _distances(pooled: tuple[int, ...], size: int, others: int) -> np.ndarray:
     """The L-infinity distances of random divisions, the same ones each time."""
-    if len(pooled) < 2:
-        return np.zeros(NUM_DRAWS)
     generator = np.random.default_rng(SEED)
     drawn = generator.multivariate_hypergeometric(pooled, size, size=NUM_DRAWS, method="marginals")
     return _distance(drawn, pooled, size, others)

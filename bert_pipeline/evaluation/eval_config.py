@@ -7,7 +7,7 @@ from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
 from bert_pipeline import metrics
 from bert_pipeline.judging import scores
-from bert_pipeline.settings import metric_names
+from bert_pipeline.settings import metric_names, sections
 from bert_pipeline.settings.checks import gates_of
 from bert_pipeline.settings.errors import UserError, did_you_mean
 
@@ -15,7 +15,7 @@ CANDIDATE = "candidate"
 BASELINE = "baseline"
 
 
-def eval_config(task: bert_task.TaskConfig) -> config_pb2.EvalConfig:
+def eval_config(task: sections.TaskConfig) -> config_pb2.EvalConfig:
     """Builds the Evaluator's configuration.
 
     Args:
@@ -64,7 +64,7 @@ def _model_spec(name: str) -> config_pb2.ModelSpec:
     )
 
 
-def _metrics_spec(task: bert_task.TaskConfig) -> config_pb2.MetricsSpec:
+def _metrics_spec(task: sections.TaskConfig) -> config_pb2.MetricsSpec:
     labels = list(task.data.labels)
     probability = _metric_config(metrics.ProbabilityScores(num_labels=len(labels)))
     costs = scores.cost_matrix(task.evaluation.costs, labels).tolist() if task.evaluation.costs else None
@@ -84,7 +84,7 @@ def _metric_config(metric: metrics.ProbabilityScores | metrics.ConfusionScores) 
     )
 
 
-def _check_metric(name: str, *, key: str, task: bert_task.TaskConfig) -> None:
+def _check_metric(name: str, *, key: str, task: sections.TaskConfig) -> None:
     labels = task.data.labels
     known = metric_names.metric_names(labels, with_cost=bool(task.evaluation.costs))
     if name in known:

@@ -6,14 +6,13 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-import bert_task
 import tensorflow_model_analysis as tfma
 
 from bert_pipeline.evaluation.slices import SliceMetrics as SliceMetrics
 from bert_pipeline.evaluation.slices import read_slices
 from bert_pipeline.judging.gates import read_verdict
 from bert_pipeline.judging.intervals import Interval
-from bert_pipeline.settings import metric_names
+from bert_pipeline.settings import metric_names, sections
 from bert_pipeline.settings.checks import BOUNDS, gates_of
 
 
@@ -43,7 +42,7 @@ class EvaluationReport:
     """Unit of expected_cost."""
 
 
-def read_report(evaluation_uri: str, *, task: bert_task.TaskConfig) -> EvaluationReport:
+def read_report(evaluation_uri: str, *, task: sections.TaskConfig) -> EvaluationReport:
     """Reads what the Evaluator wrote.
 
     Args:
@@ -80,7 +79,7 @@ def _columns(spec: str) -> tuple[str, ...]:
     return tuple(sorted(spec.split("+")))
 
 
-def _notes(task: bert_task.TaskConfig, *, slices: list[SliceMetrics], has_baseline: bool) -> Iterator[str]:
+def _notes(task: sections.TaskConfig, *, slices: list[SliceMetrics], has_baseline: bool) -> Iterator[str]:
     gates = gates_of(task)
     if not task.evaluation.gates:
         yield f"the task names no gates; the default ones hold: {'; '.join(map(_gate_text, gates))}"
@@ -111,7 +110,7 @@ def _without_value(
             )
 
 
-def _gate_text(gate: bert_task.GateConfig, names: Sequence[str] = (*BOUNDS, "confidence")) -> str:
+def _gate_text(gate: sections.GateConfig, names: Sequence[str] = (*BOUNDS, "confidence")) -> str:
     bounds = [(name, getattr(gate, name)) for name in names]
     texts = [f"{name} {bound:g}" for name, bound in bounds if bound is not None]
     return f"{gate.metric} on {gate.slice or 'all data'}: {', '.join(texts)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 import io
@@ -18,6 +17,7 @@ from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import History, Run, read_history
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.requests import PastRequest
 
 # What is compared beside the settings, by the name that is shown.
 _FACTS = {
@@ -193,24 +193,36 @@ _WIDTH = 12
 _OUTCOMES = {"in service already": "unchanged", "": "-"}
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Prints the comparison; returns 0.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PastRequest):
+    """What `compare` is asked for."""
 
-    Args:
-        arguments: `runs`, `last`, `metrics` (names), `format` (text, json or csv), and those of `task_store`.
+    runs: tuple[str, ...]
+    """Numbers, run ids or versions; empty: the last ones."""
+
+    last: int
+    metrics: str
+    """Names, with commas between."""
+
+    format: str
+    """text, json or csv."""
+
+
+def run(request: Request) -> int:
+    """Prints the comparison; returns 0.
 
     Raises:
         UserError: there is no such run or metric.
     """
-    store, paths = task_store(arguments)
+    store, paths = task_store(request)
     history = read_history(store, task=paths.task_name)
-    columns = compare(history, choose(history, arguments.runs, last=arguments.last))
-    names = tuple(arguments.metrics.split(","))
+    columns = compare(history, choose(history, request.runs, last=request.last))
+    names = tuple(request.metrics.split(","))
     _check_metrics(columns, names)
-    if arguments.format == "json":
+    if request.format == "json":
         print(json.dumps([dataclasses.asdict(column) for column in columns], indent=2, ensure_ascii=False))
     else:
-        print(as_csv(columns) if arguments.format == "csv" else as_text(columns, names=names), end="")
+        print(as_csv(columns) if request.format == "csv" else as_text(columns, names=names), end="")
     return 0
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ml_metadata import MetadataStore
@@ -19,6 +18,7 @@ from bert_pipeline.serving_folder.served import ServedVersion, model_of_version,
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths, exclusive, not_in_use
+from bert_pipeline.settings.requests import PastRequest
 
 _BASELINE = "baseline_model"
 _BLESSED = "blessed"  # TFX's property of a blessing, of the Evaluator and of the InfraValidator
@@ -75,27 +75,35 @@ def what_to_keep(
             f"needs; nothing is removed (was it put there by hand, or by a run with another {typed.name('out')} or "
             f"{typed.name('metadata')}?)"
         )
-    kept = {v.version: f"one of the newest {keep}" for v in versions[-keep:]}
     baselines = _baselines(history, model)
-    for version in versions:  # the newest version of each baseline comes last, and stays alone
-        if models[version.version] in baselines:
-            kept = {v: why for v, why in kept.items() if why != "its baseline"} | {
-                version.version: "its baseline"
-            }
-    kept |= {
-        v.version: "not pushed by a run that is known here" for v in versions if models[v.version] is None
-    }
+    newest_of = {models[v.version]: v.version for v in versions}
+    unknown = [v.version for v in versions if models[v.version] is None]
+    kept = {v.version: f"one of the newest {keep}" for v in versions[-keep:]}
+    kept |= {newest_of[m]: "its baseline" for m in baselines if m in newest_of}
+    kept |= dict.fromkeys(unknown, "not pushed by a run that is known here")
     kept[in_service] = "in service"
-    needed_models = {m for v, m in models.items() if v in kept and m is not None} | baselines
-    artifacts = {a for m in needed_models for a in _made_from(history, m)}
-    artifacts |= _of_runs(history, [history.runs[-1:], _runs_of(history, model)[-1:]])
-    artifacts |= _newest_outputs(history)
-    artifacts |= {a for e in history.executions.values() for a in _statistics(e, artifacts)}
-    # Statistics of a span that was only compared with: without its examples they would be made anew.
-    data = [a for a in artifacts if history.artifacts[a].type in _DATA]
-    artifacts |= {ancestor for a in data for ancestor in history.ancestors(a)}
-    artifacts |= {a for m in needed_models for a in _judged(history, m)}
-    return Kept(frozenset(artifacts), kept)
+    needed = {m for v, m in models.items() if v in kept and m is not None} | baselines
+    return Kept(frozenset(_artifacts_of(history, needed, in_service=model)), kept)
+
+
+def _artifacts_of(history: History, models: Collection[int], *, in_service: int) -> set[int]:
+    """What the models that stay need, and the next run."""
+    runs = [*history.runs[-1:], *_runs_of(history, in_service)[-1:]]
+    newest = {e.node: e for e in history.executions.values() if e.state in ("COMPLETE", "CACHED")}
+    kept = {a for model in models for a in _made_from(history, model)}
+    kept |= {a for run in runs for i in run.executions for a in _all_of(history.executions[i])}
+    kept |= {a for execution in newest.values() for a in flat(execution.outputs)}
+    # Statistics of kept examples: the next span is compared with them. They are small.
+    kept |= {
+        a
+        for e in history.executions.values()
+        if e.node == "StatisticsGen" and flat(e.inputs) <= kept
+        for a in flat(e.outputs)
+    }
+    # Of a span that was only compared with, the examples as well: without them its statistics are computed again.
+    data = [a for a in kept if history.artifacts[a].type in _DATA]
+    kept |= {ancestor for a in data for ancestor in history.ancestors(a)}
+    return kept | {a for model in models for a in _judged(history, model)}
 
 
 def _judged(history: History, model: int) -> Iterator[int]:
@@ -111,7 +119,7 @@ def _judged(history: History, model: int) -> Iterator[int]:
             continue
         outputs = execution.outputs
         if "pushed_model" in outputs:
-            yield from (a for side in (execution.inputs, outputs) for a in flat(side))
+            yield from _all_of(execution)
         if any(history.artifacts[a].properties.get(_BLESSED) == 1 for a in outputs.get("blessing", ())):
             yield from flat(outputs)
 
@@ -136,35 +144,12 @@ def _made_from(history: History, model: int) -> set[int]:
 
 def _runs_of(history: History, model: int) -> list[Run]:
     """The runs that trained a model or found it in the cache."""
-    return [run for run in history.runs if any(_gave(history, i, model) for i in run.executions)]
+    made = {e.id for e in history.executions.values() if model in flat(e.outputs)}
+    return [run for run in history.runs if made.intersection(run.executions)]
 
 
-def _gave(history: History, execution_id: int, model: int) -> bool:
-    return model in flat(history.executions[execution_id].outputs)
-
-
-def _of_runs(history: History, runs: Iterable[Sequence[Run]]) -> set[int]:
-    ids = {i for group in runs for run in group for i in run.executions}
-    return {a for i in ids for side in _sides(history, i) for a in flat(side)}
-
-
-def _sides(history: History, execution_id: int) -> tuple[Mapping[str, tuple[int, ...]], ...]:
-    execution = history.executions[execution_id]
-    return execution.inputs, execution.outputs
-
-
-def _newest_outputs(history: History) -> set[int]:
-    newest = {e.node: e for e in history.executions.values() if e.state in ("COMPLETE", "CACHED")}
-    return {a for execution in newest.values() for a in flat(execution.outputs)}
-
-
-def _statistics(execution: Execution, kept: set[int]) -> set[int]:
-    """Statistics of kept examples: the next span is compared with them. They are small."""
-    return (
-        flat(execution.outputs)
-        if execution.node == "StatisticsGen" and flat(execution.inputs) <= kept
-        else set()
-    )
+def _all_of(execution: Execution) -> set[int]:
+    return flat(execution.inputs) | flat(execution.outputs)
 
 
 def find_rubbish(
@@ -253,16 +238,24 @@ def size(path: Path) -> int:
 _MEGABYTE = 1e6
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Lists, and removes with `--yes`; returns 0.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PastRequest):
+    """What `gc` is asked for."""
 
-    Args:
-        arguments: `keep` (how many of the newest versions stay), `yes`, and those of `task_store`.
+    keep: int
+    """How many of the newest versions stay."""
+
+    yes: bool
+    """Whether the rest is removed."""
+
+
+def run(request: Request) -> int:
+    """Lists, and removes with `--yes`; returns 0.
 
     Raises:
         UserError: another run is going on, or what is in service is not known.
     """
-    store, paths = task_store(arguments)
+    store, paths = task_store(request)
     with exclusive(paths):
         unfinished.settle(store, paths)
         with not_in_use(paths) as nothing_runs:
@@ -271,7 +264,7 @@ def main(arguments: argparse.Namespace) -> int:
                     f"a label, monitor or report of task {paths.task_name} is at work, and gc would remove what it "
                     "writes or reads; wait for it"
                 )
-            _collect(store, paths, keep=arguments.keep, is_dry_run=not arguments.yes)
+            _collect(store, paths, keep=request.keep, is_dry_run=not request.yes)
     return 0
 
 

@@ -8,12 +8,22 @@ from typing import Any
 
 from ml_metadata import MetadataStore
 
-from bert_pipeline.history.names import name_of_span, pushed_versions
+from bert_pipeline.data.spans import parse_span
+from bert_pipeline.history import lineage_text
+from bert_pipeline.history.names import find_model, name_of_span, pushed_versions
+from bert_pipeline.history.task_store import task_store
 from bert_pipeline.metadata import run_record
-from bert_pipeline.metadata.run_history import Artifact, Execution, History
-from bert_pipeline.serving_folder.served import COPY_OF, REASON, ServedVersion, model_of_version
+from bert_pipeline.metadata.run_history import Artifact, Execution, History, read_history
+from bert_pipeline.serving_folder.served import (
+    COPY_OF,
+    REASON,
+    ServedVersion,
+    model_of_version,
+    served_versions,
+)
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.requests import PastRequest
 
 # Trainer's input of a warm start: its own past is another story.
 BASE_MODEL = "base_model"
@@ -277,3 +287,46 @@ def _box_lines(history: History, artifact: Artifact, version: ServedVersion | No
             yield "removed"
     if artifact.state != "LIVE":
         yield artifact.state.lower()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PastRequest):
+    """What the verb `lineage` is asked for."""
+
+    model: str
+    """A version or a model; empty: what is in service."""
+
+    of_span: str | None
+    """A span as it is typed: the models that were trained on it."""
+
+    format: str
+    """text, json or mermaid."""
+
+
+def run(request: Request) -> int:
+    """Prints the lineage; returns 0.
+
+    Raises:
+        UserError: there is no such model or span, or nothing is recorded.
+    """
+    store, paths = task_store(request)
+    history = read_history(store, task=paths.task_name)
+    versions = served_versions(paths.push_destination)
+    if request.of_span is not None:
+        span = parse_span(request.of_span)
+        models = models_of_span(history, span)
+        lineages = [lineage_of(history, store, versions, model_id=model, version=None) for model in models]
+        print(
+            lineage_text.as_json(lineages)
+            if request.format == "json"
+            else lineage_text.of_span(lineages, task=history.task, span=name_of_span(history, span))
+        )
+        return 0
+    model_id, version = find_model(history, store, versions, request.model)
+    if request.format == "mermaid":
+        served = served_pushes(history, versions)
+        print(lineage_text.as_mermaid(picture(history, model_id=model_id, served=served)))
+        return 0
+    found = lineage_of(history, store, versions, model_id=model_id, version=version)
+    print(lineage_text.as_json(found) if request.format == "json" else lineage_text.as_text(found))
+    return 0

@@ -7,7 +7,6 @@ its cache, does not push it again.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 
@@ -29,6 +28,7 @@ from bert_pipeline.serving_folder.served import (
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths, exclusive
+from bert_pipeline.settings.requests import PastRequest
 
 _SAVED_MODEL = "saved_model.pb"
 
@@ -42,19 +42,26 @@ class Plan:
     reason: str
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Rolls back and says so; returns 0.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PastRequest):
+    """What `rollback` is asked for."""
 
-    Args:
-        arguments: `to` (a version; empty: the one before), `reason`, and those of `task_store`.
+    to: str
+    """A version; empty: the one before."""
+
+    reason: str
+
+
+def run(request: Request) -> int:
+    """Rolls back and says so; returns 0.
 
     Raises:
         UserError: there is nothing to go back to; nothing was changed.
     """
-    store, paths = task_store(arguments)
+    store, paths = task_store(request)
     with exclusive(paths):
         unfinished.settle(store, paths)
-        plan = make_plan(served_versions(paths.push_destination), to=arguments.to, reason=arguments.reason)
+        plan = make_plan(served_versions(paths.push_destination), to=request.to, reason=request.reason)
         try:
             version = roll_back(store, paths, plan)
         except OSError as error:

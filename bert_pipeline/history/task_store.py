@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from ml_metadata import MetadataStore
 
 from bert_pipeline.metadata import database
 from bert_pipeline.serving_folder import unfinished
-from bert_pipeline.settings.config import task_name
-from bert_pipeline.settings.paths import RunPaths, run_paths
+from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.requests import PastRequest
 
 
-def task_store(arguments: argparse.Namespace) -> tuple[MetadataStore, RunPaths]:
-    """Opens the store of the task that the command line names.
-
-    Args:
-        arguments: `task`, `out`, `metadata`.
+def task_store(request: PastRequest) -> tuple[MetadataStore, RunPaths]:
+    """Opens the store of the task that a verb is given.
 
     Raises:
         UserError: there is no such task or no store, or the store cannot be opened.
     """
-    paths = run_paths(task_name(arguments.task), out=Path(arguments.out))
-    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    paths = request.paths
+    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
     store = database.open_store(connection, must_exist=True)
     unfinished.settle_if_free(store, paths)
     return store, paths

@@ -6,12 +6,10 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
-import bert_task
-
 from bert_pipeline.judging import power, sentences
 from bert_pipeline.judging.answers import Slice
 from bert_pipeline.judging.measures import Change, Gap
-from bert_pipeline.settings import metric_names
+from bert_pipeline.settings import metric_names, sections
 
 # Of comparisons whose gate names no other: a wrong refusal in at most 5 % of the verdicts.
 DEFAULT_CONFIDENCE = 0.95
@@ -24,7 +22,7 @@ SHARE_OF_ALL_DATA = 0.7
 class Comparison:
     """One slice held against one bound of a comparison."""
 
-    gate: bert_task.GateConfig
+    gate: sections.GateConfig
     kind: str
     """max_drop, max_rise or max_gap."""
 

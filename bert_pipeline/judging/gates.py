@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import bert_task
 import numpy as np
 
 from bert_pipeline.judging import intervals, measures, scores, sentences
@@ -23,7 +22,7 @@ from bert_pipeline.judging.answers import Answers, Slice, slices_of
 from bert_pipeline.judging.comparisons import Comparison, held_sentences, weights_of
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.measures import Metrics
-from bert_pipeline.settings import metric_names
+from bert_pipeline.settings import metric_names, sections
 from bert_pipeline.settings.checks import gates_of
 
 # A value on its bound passes, whichever way the last bit of 0.78 - 0.80 was rounded.
@@ -39,7 +38,7 @@ class Terms:
 
     labels: tuple[str, ...]
     costs: Mapping[str, Mapping[str, float]]
-    gates: tuple[bert_task.GateConfig, ...]
+    gates: tuple[sections.GateConfig, ...]
 
     slices: tuple[str, ...] = ()
     """`evaluation.slices`."""
@@ -68,7 +67,7 @@ class Verdict:
     """One sentence for each bound that held: the values, and what it could have seen."""
 
 
-def terms_of(task: bert_task.TaskConfig) -> Terms:
+def terms_of(task: sections.TaskConfig) -> Terms:
     """What `judge` needs of a task."""
     return Terms(
         task.data.labels,
@@ -88,7 +87,7 @@ def terms_to_json(terms: Terms) -> str:
 def terms_from_json(text: str) -> Terms:
     """Reads what `terms_to_json` wrote."""
     values = json.loads(text)
-    gates = tuple(bert_task.GateConfig(**gate) for gate in values.pop("gates"))
+    gates = tuple(sections.GateConfig(**gate) for gate in values.pop("gates"))
     labels, slices = (tuple(values.pop(key)) for key in ("labels", "slices"))
     return Terms(labels, gates=gates, slices=slices, **values)
 
@@ -147,7 +146,7 @@ class Judge:
             }
         return found
 
-    def rows(self, gate: bert_task.GateConfig) -> list[Slice]:
+    def rows(self, gate: sections.GateConfig) -> list[Slice]:
         """The slices that a gate bounds."""
         spec = gate.slice
         if not spec or "=" in spec:
@@ -168,7 +167,7 @@ class Judge:
             )
         return [row for row in rows if row not in small]
 
-    def _bounds(self, gate: bert_task.GateConfig, rows: Sequence[Slice]) -> None:
+    def _bounds(self, gate: sections.GateConfig, rows: Sequence[Slice]) -> None:
         """`min` and `max`."""
         for bound, is_lower in ((gate.min, True), (gate.max, False)):
             if bound is None:
@@ -192,7 +191,7 @@ class Judge:
                 limit = f"at {'least' if is_lower else 'most'} {sentences.plain(bound)}"
                 self._held.append(f"{where} {sentences.with_interval(shown)}, {limit}")
 
-    def _one_sided(self, gate: bert_task.GateConfig, row: Slice) -> tuple[Interval, Interval]:
+    def _one_sided(self, gate: sections.GateConfig, row: Slice) -> tuple[Interval, Interval]:
         """The interval whose ends are each kept with the gate's confidence, and the one that is shown."""
         metrics = self._metrics[row.name]
         if gate.metric == metric_names.EXAMPLE_COUNT:
@@ -203,13 +202,9 @@ class Judge:
             return shown, shown
         return metrics.interval(gate.metric, confidence=2 * gate.confidence - 1), shown
 
-    def changes(self, gate: bert_task.GateConfig, row: Slice) -> Iterator[Comparison]:
+    def changes(self, gate: sections.GateConfig, row: Slice) -> Iterator[Comparison]:
         """`min_gain`, judged here; `max_drop` and `max_rise`, judged with all others."""
-        if self._answers.baseline is None or (gate.max_drop, gate.max_rise, gate.min_gain) == (
-            None,
-            None,
-            None,
-        ):
+        if self._answers.baseline is None:
             return
         metrics = self._metrics[row.name]
         values = metrics.value(gate.metric), metrics.value(gate.metric, of_baseline=True)
@@ -227,7 +222,7 @@ class Judge:
             if getattr(gate, kind) is not None:
                 yield Comparison(gate, kind, row, sign * change.value, p_value, values, change)
 
-    def _gain(self, gate: bert_task.GateConfig, row: Slice, *, values: tuple[float, float]) -> None:
+    def _gain(self, gate: sections.GateConfig, row: Slice, *, values: tuple[float, float]) -> None:
         change = Interval(values[0] - values[1])
         sign = -1 if gate.metric in metric_names.LOWER_IS_BETTER else 1
         sure = sign * change.value
@@ -242,7 +237,7 @@ class Judge:
         else:
             self._refusals.append(sentences.gain_sentence(gate, row.name, *values, change))
 
-    def _gaps(self, gate: bert_task.GateConfig, rows: Sequence[Slice]) -> list[Comparison]:
+    def _gaps(self, gate: sections.GateConfig, rows: Sequence[Slice]) -> list[Comparison]:
         """Each slice beside all examples outside it, the worst first; a slice that holds every example has none."""
         found = []
         for row in rows:

@@ -79,7 +79,7 @@ def paired_share_interval(
         return Interval(math.nan)
     gained, lost = ((count + 1) / (num_trials + 2) for count in (num_gained, num_lost))
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    half = z * math.sqrt(max(gained + lost - (gained - lost) ** 2, 0.0) / (num_trials + 2))
+    half = z * math.sqrt((gained + lost - (gained - lost) ** 2) / (num_trials + 2))
     return _around((num_gained - num_lost) / num_trials, gained - lost, half)
 
 
@@ -137,8 +137,11 @@ def mean_p_value(contributions: np.ndarray) -> float:
 
     Examples that all say the same 0 say nothing (1.0); fewer than 2 examples neither.
     """
-    count, mean = len(contributions), float(np.mean(contributions)) if len(contributions) else 0.0
-    if count < 2 or math.isnan(mean):
+    count = len(contributions)
+    if count < 2:
+        return 1.0
+    mean = float(np.mean(contributions))
+    if math.isnan(mean):
         return 1.0
     error = float(np.std(contributions, ddof=1)) / math.sqrt(count)
     if not error:

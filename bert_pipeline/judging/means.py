@@ -103,12 +103,9 @@ def auc_by_chance(answers: Answers) -> np.ndarray:
         has = answers.label_ids == label
         if not 0 < has.sum() < len(has):
             continue
-        # [positives, negatives]: 1 where the first stands above the second, 1/2 where they are level.
+        # [positives, negatives]: 1/2 where the first stands above the second, 0 where they are level, else -1/2.
         above = {
-            (i, j): (np.sign(bins[i][has, label][:, np.newaxis] - bins[j][~has, label]) + 1).astype(
-                np.float32
-            )
-            / 2
+            (i, j): np.sign(bins[i][has, label][:, np.newaxis] - bins[j][~has, label]).astype(np.float32) / 2
             for i in (0, 1)
             for j in (0, 1)
         }

@@ -30,8 +30,8 @@ def smallest_share_drop(num_examples: int, num_different: int, *, level: float, 
     """
     if not num_examples:
         return math.inf
-    of_all = np.clip(np.maximum(num_different / num_examples, _STEPS), 0.0, 1.0)
-    share = np.minimum((of_all + _STEPS) / 2 / of_all, 1.0)[:, np.newaxis]
+    of_all = np.maximum(num_different / num_examples, _STEPS)
+    share = ((of_all + _STEPS) / 2 / of_all)[:, np.newaxis]
     # As many examples differ as chance has it: its quantiles, each as likely as another.
     different = stats.binom.ppf(_QUANTILES, num_examples, of_all[:, np.newaxis]).astype(int)
     # So many of the differing examples must be losses to be no noise, and to be more than is allowed.
@@ -70,7 +70,7 @@ def smallest_difference(
     """
     if not num_examples or not num_others:
         return math.inf
-    here = np.clip(share - _STEPS, 0.0, 1.0)
+    here = np.maximum(share - _STEPS, 0.0)
     together = (num_examples * here + num_others * share) / (num_examples + num_others)
     if_alike = np.sqrt(together * (1 - together) * (1 / num_examples + 1 / num_others))
     spread = np.sqrt(here * (1 - here) / num_examples + share * (1 - share) / num_others)

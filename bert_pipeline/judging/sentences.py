@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import bert_task
-
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.power import POWER
-from bert_pipeline.settings import metric_names
+from bert_pipeline.settings import metric_names, sections
 
 
 def subject(metric: str, slice_name: str) -> str:
@@ -17,15 +15,15 @@ def subject(metric: str, slice_name: str) -> str:
 
 
 def bound_sentence(
-    gate: bert_task.GateConfig, slice_name: str, known: Interval, *, is_lower: bool, bound: float
+    gate: sections.GateConfig, slice_name: str, known: Interval, *, is_lower: bool, bound: float
 ) -> str:
     """Tells a `min` (`is_lower`) or a `max` that is not kept.
 
     Example:
-        >>> gate = bert_task.GateConfig("accuracy", min=0.6, confidence=0.95)
+        >>> gate = sections.GateConfig("accuracy", min=0.6, confidence=0.95)
         >>> bound_sentence(gate, "part=sole", Interval(0.7, 0.49, 0.86), is_lower=True, bound=0.6)
         'accuracy on part=sole is 0.70 [0.49 to 0.86], and must surely be at least 0.60 (95 %)'
-        >>> gate = bert_task.GateConfig("accuracy", min=0.7)
+        >>> gate = sections.GateConfig("accuracy", min=0.7)
         >>> bound_sentence(gate, "", Interval(0.61), is_lower=True, bound=0.7)
         'accuracy on all data is 0.61, below the bound 0.70 (by 0.09)'
     """
@@ -38,7 +36,9 @@ def bound_sentence(
         return f"{start} {shown}, and must surely be at {side} {plain(bound)} ({percent(gate.confidence)})"
     shown, limit, amount = numbers(gate.metric, known.value, bound, abs(known.value - bound))
     typed = round(bound, 6)
-    if float(limit) != typed == round(typed, 3):  # a bound that somebody wrote: 0.999 must not become 1.00
+    if (
+        float(limit) != typed == round(typed, 3)
+    ):  # 0.999 of a task file must not become 1.00; a computed 0.3833 may
         limit = plain(bound)
     return f"{start} {shown}, {'below' if is_lower else 'above'} the bound {limit} (by {amount})"
 
@@ -73,19 +73,19 @@ def change_sentence(
     if math.isnan(value):
         return f"{start} {_undefined(metric)}, and must lie {limit}"
     if math.isnan(baseline):
-        shown = numbers(metric, value)[0]
+        (shown,) = numbers(metric, value)
         return f"{start} {shown} and the baseline's is not defined, so it cannot be shown to lie {limit}"
     shown, base, amount = numbers(metric, value, baseline, abs(value - baseline))
     return f"{start} {shown}, {amount} {word} the baseline's {base} (allowed {plain(allowed)}; p {chance(p_value)})"
 
 
 def gain_sentence(
-    gate: bert_task.GateConfig, slice_name: str, value: float, baseline: float, change: Interval
+    gate: sections.GateConfig, slice_name: str, value: float, baseline: float, change: Interval
 ) -> str:
     """Tells a `min_gain` that is not kept.
 
     Example:
-        >>> gate = bert_task.GateConfig("accuracy", min_gain=0.02, confidence=0.95)
+        >>> gate = sections.GateConfig("accuracy", min_gain=0.02, confidence=0.95)
         >>> gain_sentence(gate, "a=b", 0.83, 0.80, Interval(0.03, -0.01, 0.07))
         "accuracy on a=b is 0.83, 0.03 above the baseline's 0.80 [-0.01 to +0.07] (wanted: surely 0.02 above, 95 %)"
     """
@@ -175,7 +175,7 @@ def number(value: float, *, signed: bool = False) -> str:
     if math.isnan(value):
         return "not defined"
     decimals = 2
-    while decimals < 4 and abs(value) < 0.1 and abs(value - round(value, decimals)) > 0.1 * abs(value):
+    while decimals < 4 and abs(value - round(value, decimals)) > 0.1 * abs(value):
         decimals += 1
     return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
 

@@ -31,6 +31,7 @@ SCHEMA_SHA256 = "schema_sha256"
 OUTCOME = "outcome"  # `pushed`, `refused`, ..., `stopped`; absent: killed
 ERROR = "error"
 SUMMARY = "summary"  # summary.json of the run
+DATA = "data"  # its spans, and notes of reading them, as JSON
 
 
 @dataclasses.dataclass
@@ -70,29 +71,65 @@ def recorded(
         known: of `facts`.
         on_stop: called with the run's id when an error has stopped it and that is recorded; must raise nothing.
     """
-    record = Record(_begin(store, known))
-    try:
+    record = Record(begin(store, known))
+    with stops_recorded(store, record.run_id, on_stop=on_stop):
         yield record
+    end(store, record.run_id, record.summary)
+
+
+@contextlib.contextmanager
+def stops_recorded(
+    store: MetadataStore, run_id: str, *, on_stop: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Records that an error stopped a run; see `recorded`."""
+    try:
+        yield
     except BaseException as error:
-        put(store, record.run_id, {OUTCOME: "stopped", ERROR: str(error) or type(error).__name__})
-        if on_stop and isinstance(error, Exception):  # who presses Ctrl-C waits for nothing
-            on_stop(record.run_id)
+        put(store, run_id, {OUTCOME: "stopped", ERROR: str(error) or type(error).__name__})
+        if on_stop and isinstance(error, Exception):  # Ctrl-C does not wait for a report
+            on_stop(run_id)
         raise
-    outcome = json.loads(record.summary)["verdict"] if record.summary else ""
-    put(store, record.run_id, {OUTCOME: outcome, SUMMARY: record.summary})
 
 
-def _begin(store: MetadataStore, known: Mapping[str, str]) -> str:
-    """Registers the run's context before TFX would; the run id is never one that was used before."""
-    now = run_id = datetime.now().isoformat()
+def end(store: MetadataStore, run_id: str, summary: str) -> None:
+    """Records how a run ended.
+
+    Args:
+        store: ML Metadata.
+        run_id: of `begin`.
+        summary: text of summary.json; empty where there is none.
+    """
+    put(store, run_id, {OUTCOME: json.loads(summary)["verdict"] if summary else "", SUMMARY: summary})
+
+
+def begin(store: MetadataStore, known: Mapping[str, str], *, run_id: str = "") -> str:
+    """Registers the run's context before TFX would.
+
+    Args:
+        store: ML Metadata.
+        known: of `facts`.
+        run_id: the orchestrator's, under which the run begins again if it began before; empty: the time.
+
+    Returns:
+        The run id; where none was given, never one that was used before.
+    """
     type_id = store.put_context_type(pb.ContextType(name=RUN_TYPE))
+    context = store.get_context_by_type_and_name(RUN_TYPE, run_id) if run_id else None
+    if context is None:
+        context = pb.Context(type_id=type_id, name=run_id or _unused_run_id(store))
+    for key in (OUTCOME, ERROR, SUMMARY):
+        context.custom_properties.pop(key, None)
+    _set(context, known)
+    store.put_contexts([context])
+    return context.name
+
+
+def _unused_run_id(store: MetadataStore) -> str:
+    now = run_id = datetime.now().isoformat()
     number = 1
     while store.get_context_by_type_and_name(RUN_TYPE, run_id) is not None:  # the clock went back
         number += 1
         run_id = f"{now}-{number}"
-    context = pb.Context(type_id=type_id, name=run_id)
-    _set(context, known)
-    store.put_contexts([context])
     return run_id
 
 

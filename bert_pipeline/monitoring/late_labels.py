@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from bert_pipeline.data import table_files
 from bert_pipeline.monitoring.request_logs import LoggedText
 from bert_pipeline.settings.errors import UserError
@@ -66,10 +68,10 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
             matches the log.
     """
     rows = _read(path)
-    id_column = next((name for name in _ID_COLUMNS if name in rows[0]), "")
+    id_column = next((name for name in _ID_COLUMNS if name in rows), "")
     if not id_column:
-        raise UserError(f"{path} has no column id or request_id (it has {', '.join(rows[0])})")
-    label_column = next((name for name in (label, "label") if label and name in rows[0]), "")
+        raise UserError(f"{path} has no column id or request_id (it has {', '.join(rows)})")
+    label_column = next((name for name in (label, "label") if label and name in rows), "")
     by_id, told = _by_id(rows, id_column=id_column, label_column=label_column)
     given = collections.Counter(
         row[label_column] for row in by_id.values() if label_column and row[label_column]
@@ -88,7 +90,7 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
     for place, text in enumerate(texts):
         row = by_id.get(text.id, {})
         known = row.get(label_column, "") if label_column and place not in repeated else ""
-        others = {name: value for name, value in row.items() if name not in (id_column, label_column)}
+        others = {name: value for name, value in row.items() if name != label_column}
         joined.append(LabelledText(text, known if known in labels else "", others))
     _tell_matches(joined, by_id, texts=texts, path=path, told=told, has_labels=bool(label_column))
     return Join(tuple(joined), tuple(told))
@@ -156,7 +158,7 @@ def without_value(rows: Sequence[LabelledText], *, slices: Sequence[str]) -> lis
     return told
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path) -> pd.DataFrame:
     try:
         raw = path.read_bytes()
         rows = [
@@ -167,37 +169,29 @@ def _read(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
     if not rows:
         raise UserError(f"{path} has no rows")
-    return rows
+    return pd.DataFrame(rows)
 
 
 def _by_id(
-    rows: Sequence[dict[str, str]], *, id_column: str, label_column: str
+    rows: pd.DataFrame, *, id_column: str, label_column: str
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Rows by id; of several with one id the last cells that are filled, and none where their labels differ."""
-    by_id: dict[str, dict[str, str]] = {}
-    twice, without_id, contradicted = 0, 0, set()
-    for row in rows:
-        if not row[id_column].strip():
-            without_id += 1
-            continue
-        before = by_id.get(row[id_column], {})
-        if before:
-            twice += 1
-            if label_column and before[label_column] and row[label_column] not in ("", before[label_column]):
-                contradicted.add(row[id_column])
-        by_id[row[id_column]] = before | {
-            name: cell for name, cell in row.items() if cell or name not in before
-        }
+    named = rows[rows[id_column].str.strip() != ""]
+    by_id = named.where(named != "").groupby(id_column, sort=False)
     told = []
-    if without_id:
-        told.append(f"{without_id:,} rows have no id and are left out")
-    if twice:
+    if len(named) < len(rows):
+        told.append(f"{len(rows) - len(named):,} rows have no id and are left out")
+    if twice := len(named) - by_id.ngroups:
         told.append(f"{twice:,} rows repeat an id; the last cell that is filled counts")
-    if contradicted:
-        told.append(
-            f"{len(contradicted):,} ids have different labels, for example {min(contradicted)!r}; they are left out"
-        )
-    return {key: row for key, row in by_id.items() if key not in contradicted}, told
+    last = by_id.last().fillna("")
+    if label_column:
+        contradicted = last.index[by_id[label_column].nunique() > 1]
+        if len(contradicted):
+            told.append(
+                f"{len(contradicted):,} ids have different labels, for example {min(contradicted)!r}; they are left out"
+            )
+        last = last.drop(contradicted)
+    return last.to_dict("index"), told
 
 
 def _tell_matches(

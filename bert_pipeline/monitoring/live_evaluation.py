@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
-from bert_task import TaskConfig
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from bert_pipeline import pipeline
 from bert_pipeline.components.evaluator import GatedEvaluator
+from bert_pipeline.components.example_gen import to_example
 from bert_pipeline.components.served_model_resolver import GivenModelStrategy
 from bert_pipeline.evaluation.slices import SliceMetrics, read_slices
+from bert_pipeline.metadata.database import output_artifacts
 from bert_pipeline.monitoring.late_labels import LabelledText
-from bert_pipeline.running.local_runner import LocalRunner
+from bert_pipeline.running.local_runner import run_components
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.sections import TaskConfig
 from bert_pipeline.settings.whole_file import whole
 
 LIVE = "live"
@@ -72,14 +73,10 @@ def evaluate(
         task=ungated,
         splits=(LIVE,),
     ).with_id("LiveEvaluator")
-    graph = pipeline.create_pipeline(
-        task.name,
-        components=[example_gen, served, evaluator],
-        pipeline_root=paths.pipeline_root,
-        metadata=connection,
+    results = run_components(
+        [example_gen, served, evaluator], task_name=task.name, paths=paths, connection=connection
     )
-    results = LocalRunner(on_start=lambda _: None, on_end=lambda _: None).run(graph)
-    [evaluation] = [a for a in _outputs(store, results[-1].execution_id) if a.uri.find("/evaluation/") >= 0]
+    evaluation = output_artifacts(store, results[-1].execution_id)["evaluation"]
     return read_slices(evaluation.uri, labels=task.data.labels)
 
 
@@ -90,12 +87,6 @@ def _check_there(store: MetadataStore, model_id: int) -> None:
             f"model {model_id} was removed ({model.uri} is not there), so that its answers cannot be evaluated; "
             "monitor it without labels, or the version in service"
         )
-
-
-def _outputs(store: MetadataStore, execution_id: int) -> list[metadata_store_pb2.Artifact]:
-    events = store.get_events_by_execution_ids([execution_id])
-    ids = [e.artifact_id for e in events if e.type == metadata_store_pb2.Event.OUTPUT]
-    return list(store.get_artifacts_by_id(ids))
 
 
 def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConfig) -> None:
@@ -110,13 +101,4 @@ def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConf
             cells = {name: row.text.columns.get(name, b"") for name in task.data.text}
             cells |= {name: row.cell(name) for name in columns if row.cell(name)}
             cells |= {task.data.label: row.label.encode(), "request_id": row.text.id.encode()}
-            writer.write(_example(cells).SerializeToString())
-
-
-def _example(cells: dict[str, bytes]) -> tf.train.Example:
-    example = tf.train.Example()
-    for name, cell in cells.items():
-        values = example.features.feature[name].bytes_list.value
-        if cell:
-            values.append(cell)
-    return example
+            writer.write(to_example(cells).SerializeToString())

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from bert_task import MonitoringConfig
 from scipy import stats
 
 from bert_pipeline.evaluation.slices import SliceMetrics
@@ -21,6 +20,7 @@ from bert_pipeline.judging import counts, intervals, power, scores
 from bert_pipeline.judging.comparisons import SHARE_OF_ALL_DATA
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.sentences import chance, number, percent
+from bert_pipeline.settings.sections import MonitoringConfig
 
 if TYPE_CHECKING:  # both import TensorFlow, which takes seconds
     from bert_pipeline.data.drift import Drift

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
-from bert_task import WeakLabelConfig
 
 from bert_pipeline.monitoring.request_logs import LoggedText
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.sections import WeakLabelConfig
 
 # Texts in one call of the other model.
 _BATCH = 32

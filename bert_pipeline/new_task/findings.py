@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from bert_pipeline.data import table_files
-from bert_pipeline.new_task import settings
 from bert_pipeline.new_task.roles import Roles
 from bert_pipeline.new_task.tables import Table
 from bert_pipeline.settings import typed
@@ -30,9 +29,7 @@ class Note:
 
 def merged_labels(tables: dict[str, Table], label: str) -> dict[str, Table]:
     """The tables with one spelling, the commonest, of labels that differ only in case, blanks or notation."""
-    counts = sum(
-        (settings.label_counts(table, label) for table in tables.values()), collections.Counter[str]()
-    )
+    counts = sum((table.counts(label) for table in tables.values()), collections.Counter[str]())
     spelling = {
         variant: " ".join(variants.most_common(1)[0][0].split())
         for variants in _variants(counts).values()
@@ -41,8 +38,9 @@ def merged_labels(tables: dict[str, Table], label: str) -> dict[str, Table]:
     merged = {}
     for split, table in tables.items():
         place = table.columns.index(label)
-        rows = tuple((*row[:place], spelling.get(row[place], ""), *row[place + 1 :]) for row in table.rows)
-        merged[split] = dataclasses.replace(table, rows=rows, readable=table.readable and rows == table.rows)
+        merged[split] = table.with_rows(
+            (*row[:place], spelling.get(row[place], ""), *row[place + 1 :]) for row in table.rows
+        )
     return merged
 
 
@@ -52,15 +50,15 @@ def without_labels(tables: dict[str, Table], label: str, dropped: Sequence[str])
     Raises:
         UserError: no row has one of them.
     """
-    kept = {}
     for value in dropped:
-        if not any(settings.label_counts(table, label)[value] for table in tables.values()):
+        if not any(table.counts(label)[value] for table in tables.values()):
             raise UserError(f"{typed.give('drop_label', value)}: no row has this label in column {label}")
-    for split, table in tables.items():
-        place = table.columns.index(label)
-        rows = tuple(row for row in table.rows if row[place] not in dropped)
-        kept[split] = dataclasses.replace(table, rows=rows, readable=table.readable and rows == table.rows)
-    return kept
+    return {
+        split: table.with_rows(
+            row for row, value in zip(table.rows, table.column(label), strict=True) if value not in dropped
+        )
+        for split, table in tables.items()
+    }
 
 
 def _variants(counts: collections.Counter[str]) -> dict[str, collections.Counter[str]]:
@@ -80,7 +78,7 @@ def label_notes(tables: dict[str, Table], label: str) -> Iterator[Note]:
     Raises:
         UserError: eval has hidden labels only.
     """
-    by_split = {split: settings.label_counts(table, label) for split, table in tables.items()}
+    by_split = {split: table.counts(label) for split, table in tables.items()}
     counts = sum(by_split.values(), collections.Counter[str]())
     merge = typed.give("merge_labels", None)
     for variants in _variants(counts).values():
@@ -129,10 +127,8 @@ def _is_untidy(label: str) -> bool:
 def without_empty_rows(table: Table, roles: Roles) -> tuple[Table, int]:
     """The table without rows that lack a text or the label, which no run accepts; and how many those were."""
     needed = [table.columns.index(name) for name in (*roles.text, roles.label)]
-    rows = tuple(row for row in table.rows if not any(table_files.is_blank(row[i]) for i in needed))
-    left_out = len(table.rows) - len(rows)
-    kept = Table(table.columns, rows, table.told, table.readable and not left_out)
-    return kept, left_out
+    kept = table.with_rows(r for r in table.rows if not any(table_files.is_blank(r[i]) for i in needed))
+    return kept, len(table.rows) - len(kept.rows)
 
 
 def findings(tables: dict[str, Table], roles: Roles) -> Iterator[Note]:
@@ -175,11 +171,9 @@ def _unknown_labels(keys: dict[str, dict[str, collections.Counter[str]]]) -> Ite
 
 def _keys(table: Table, roles: Roles) -> dict[str, collections.Counter[str]]:
     """Text, without its case and spacing, to its labels."""
-    text = [table.columns.index(name) for name in roles.text]
-    label = table.columns.index(roles.label)
     found: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    for row in table.rows:
-        found["\x1f".join(_normal(row[i]) for i in text)][row[label]] += 1
+    for label, *texts in zip(*map(table.column, (roles.label, *roles.text)), strict=True):
+        found["\x1f".join(map(_normal, texts))][label] += 1
     return dict(found)
 
 

@@ -1,17 +1,27 @@
-"""Which column is the text, which the label, which are slices; and why."""
+"""What each column of a table holds; which is the text, which the label, which are slices, and why."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
-from bert_pipeline.new_task.headers import LABEL_NAMES, TEXT_NAMES, is_named
-from bert_pipeline.new_task.profile import Column
+from bert_pipeline.new_task.tables import LABEL_NAMES, TEXT_NAMES, Table, is_named
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 
+# Share of the values that must read as dates, or as numbers, for the column to be one.
+_NEARLY_ALL = 0.95
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
+_DATE_FORMATS = (
+    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",
+    "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%a %b %d %H:%M:%S %z %Y",
+)  # fmt: skip
+# Words and single marks: close to what a WordPiece tokenizer makes of common words.
+_WORD = re.compile(r"\w+|[^\w\s]")
 # Two columns that are read together, the shorter one first.
 _PAIRS = (
     (r"(.*?)_?1", r"\1_?2"), (r"(.*?)_?a", r"\1_?b"), (r"(.+)", r"\1_b"), (r"(.+)", r"\1_pair"),
@@ -24,8 +34,89 @@ _MAX_LABELS, _MIN_ROWS_PER_LABEL = 500, 4
 _MAX_SLICES, _MAX_SLICE_VALUES = 3, 50
 # Columns that a sentence lists.
 _NUM_LISTED = 12
+# Why a column that the user named has its role.
+_NAMED = "you named it"
 # By how much the best candidate must lead for the choice to be clear; a name is worth 3.
 _CLEAR = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column."""
+
+    name: str
+    num_rows: int
+    num_filled: int
+    counts: collections.Counter[str]
+    """Of the values that are not empty."""
+
+    mean_words: float
+    """Of the values that are not empty."""
+
+    is_date: bool
+    is_number: bool
+
+    @property
+    def num_distinct(self) -> int:
+        """Different values."""
+        return len(self.counts)
+
+    @property
+    def entropy(self) -> float:
+        """In bits, of the values' shares."""
+        shares = [count / self.num_filled for count in self.counts.values()]
+        return -sum(share * math.log2(share) for share in shares)
+
+
+def profile(table: Table) -> list[Column]:
+    """Looks at each column of a table."""
+    return [_column(name, table.column(name)) for name in table.columns]
+
+
+def _column(name: str, cells: Sequence[str]) -> Column:
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    counts = collections.Counter(filled)
+    looked_at = filled[:2000]
+    return Column(
+        name=name,
+        num_rows=len(cells),
+        num_filled=len(filled),
+        counts=counts,
+        mean_words=sum(len(words(cell)) for cell in looked_at) / max(len(looked_at), 1),
+        is_date=_nearly_all(looked_at, _is_date),
+        is_number=_nearly_all(looked_at, lambda cell: bool(_NUMBER.fullmatch(cell))),
+    )
+
+
+def words(text: str) -> list[str]:
+    """Words and marks.
+
+    >>> words("Don't!")
+    ['Don', "'", 't', '!']
+    """
+    return _WORD.findall(text)
+
+
+def _nearly_all(cells: Sequence[str], is_so: Callable[[str], bool]) -> bool:
+    """Looks no further than it must: no date takes a hundred times as long to tell as a date."""
+    others = 0
+    for cell in cells:
+        others += not is_so(cell)
+        if others and (len(cells) - others) / len(cells) < _NEARLY_ALL:
+            return False
+    return bool(cells)
+
+
+def _is_date(cell: str) -> bool:
+    return any(_reads_as(cell, form) for form in _DATE_FORMATS) if 8 <= len(cell) <= 40 else False
+
+
+def _reads_as(cell: str, form: str) -> bool:
+    try:
+        datetime.strptime(cell, form)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,37 +154,22 @@ def choose(
                 raise UserError(
                     f"{typed.name(option)}: there is no column {name!r}; there are {', '.join(by_name)}"
                 )
-    why: dict[str, str] = {}
-    if text:
-        why["text"] = "you named it"
-    if label:
-        why["label"] = "you named it"
     free = [column for column in columns if column.name not in text]
-    label = label or _find_label(free, why=why)
+    label, label_why = (label, _NAMED) if label else _find_label(free)
     free = [column for column in columns if column.name != label]
-    chosen = tuple(text) or _find_text(free, why=why)
+    chosen, text_why = (tuple(text), _NAMED) if text else _find_text(free)
     rest = [column for column in free if column.name not in chosen]
+    found, slices_why = (tuple(slices), "you named them") if slices else _find_slices(rest)
     date = next((column.name for column in rest if column.is_date), "")
-    if slices:
-        why["slices"] = "you named them"
-    return Roles(chosen, label, tuple(slices) or _find_slices(rest, why=why), date, why)
+    return Roles(chosen, label, found, date, {"text": text_why, "label": label_why, "slices": slices_why})
 
 
-def _find_label(columns: Sequence[Column], *, why: dict[str, str]) -> str:
-    candidates = [column for column in columns if _may_be_label(column)]
-    if not candidates:
-        raise UserError(
-            "no column looks like a label (few values, each often, short); "
-            f"name it with {typed.give('label')}. "
-            f"Columns: {_list(columns)}"
-        )
-    best = _clear_winner(candidates, score=_label_score, option="label")
-    why["label"] = f"{best.num_distinct} values" + (
-        ""
-        if len(candidates) == 1
-        else f"; before {_list([c for c in candidates if c is not best])} by its name"
+def _find_label(columns: Sequence[Column]) -> tuple[str, str]:
+    """The label's column and why it is that."""
+    best, before = _pick(
+        columns, _may_be_label, _label_score, option="label", like="a label (few values, each often, short)"
     )
-    return best.name
+    return best.name, f"{best.num_distinct} values" + (f"{before} by its name" if before else "")
 
 
 def _may_be_label(column: Column) -> bool:
@@ -113,30 +189,20 @@ def _label_score(column: Column) -> float:
     return 3.0 * is_named(column.name, LABEL_NAMES) + is_the_label + 0.5 * (column.num_distinct <= 20)
 
 
-def _find_text(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, ...]:
-    candidates = [
-        column
-        for column in columns
-        if column.mean_words >= 3
-        and column.num_distinct > 0.3 * column.num_filled
-        and not column.is_date
-        and not column.is_number
-    ]
-    if not candidates:
-        raise UserError(
-            "no column looks like text (several words, mostly different); "
-            f"name it with {typed.give('text')}. "
-            f"Columns: {_list(columns)}"
-        )
-    pair = _find_pair([column.name for column in candidates])
+def _find_text(columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
+    """The text's one or two columns and why they are that."""
+    pair = _find_pair([column.name for column in columns if _may_be_text(column)])
     if pair:
-        why["text"] = "two columns whose names say that they belong together"
-        return pair
-    best = _clear_winner(candidates, score=_text_score, option="text")
-    why["text"] = f"{best.mean_words:.0f} words on average" + (
-        "" if len(candidates) == 1 else f"; before {_list([c for c in candidates if c is not best])}"
+        return pair, "two columns whose names say that they belong together"
+    best, before = _pick(
+        columns, _may_be_text, _text_score, option="text", like="text (several words, mostly different)"
     )
-    return (best.name,)
+    return (best.name,), f"{best.mean_words:.0f} words on average{before}"
+
+
+def _may_be_text(column: Column) -> bool:
+    is_varied = column.mean_words >= 3 and column.num_distinct > 0.3 * column.num_filled
+    return is_varied and not column.is_date and not column.is_number
 
 
 def _text_score(column: Column) -> float:
@@ -158,7 +224,8 @@ def _find_pair(names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _find_slices(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str, ...]:
+def _find_slices(columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
+    """The columns to slice by and why they are that."""
     found = [
         column
         for column in columns
@@ -168,23 +235,33 @@ def _find_slices(columns: Sequence[Column], *, why: dict[str, str]) -> tuple[str
         and not column.is_date
     ]
     found.sort(key=lambda column: -column.entropy)
-    names = tuple(column.name for column in found[:_MAX_SLICES])
-    why["slices"] = (
-        f"few values each, filled: {_list(found[:_MAX_SLICES])}"
-        if names
-        else "no other column has few values"
-    )
-    return names
+    if not found:
+        return (), "no other column has few values"
+    shown = found[:_MAX_SLICES]
+    return tuple(column.name for column in shown), f"few values each, filled: {_list(shown)}"
 
 
-def _clear_winner(candidates: Sequence[Column], *, score: Callable[[Column], float], option: str) -> Column:
-    ranked = sorted(candidates, key=score, reverse=True)
-    if len(ranked) > 1 and score(ranked[0]) - score(ranked[1]) < _CLEAR:
-        tied = [column for column in ranked if score(ranked[0]) - score(column) < _CLEAR]
+def _pick(
+    columns: Sequence[Column],
+    may_be: Callable[[Column], bool],
+    score: Callable[[Column], float],
+    *,
+    option: str,
+    like: str,
+) -> tuple[Column, str]:
+    """The candidate that leads clearly, and the words for those that it was taken before."""
+    ranked = sorted(filter(may_be, columns), key=score, reverse=True)
+    if not ranked:
+        raise UserError(
+            f"no column looks like {like}; name it with {typed.give(option)}. Columns: {_list(columns)}"
+        )
+    tied = [column for column in ranked if score(ranked[0]) - score(column) < _CLEAR]
+    if len(tied) > 1:
         raise UserError(
             f"it is not clear which column {option} is; name one of {_list(tied)} with {typed.give(option)}"
         )
-    return ranked[0]
+    others = [column for column in columns if may_be(column) and column is not ranked[0]]
+    return ranked[0], f"; before {_list(others)}" if others else ""
 
 
 def _list(columns: Sequence[Column]) -> str:

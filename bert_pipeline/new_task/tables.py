@@ -1,4 +1,4 @@
-"""Reads a table as people have it: CSV of any delimiter and encoding, Parquet, JSON lines."""
+"""Reads a table as people have it: CSV of any delimiter and encoding, with a header or without, Parquet, JSON lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import dataclasses
 import io
 import itertools
 import re
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import charset_normalizer
 
 from bert_pipeline.data import table_files
-from bert_pipeline.new_task import headers
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 
@@ -26,6 +26,37 @@ _DELIMITER_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _NUM_LOOKED_AT = 200
 # The first line that Excel reads and shows to none: `sep=;`.
 _SEP_LINE = re.compile(r"\ufeff?\"?sep=([,\t;|])\"?\r?\n", re.IGNORECASE)
+
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "target",
+    "sentiment",
+    "intent",
+    "topic",
+    "y",
+    "gold",
+    "answer",
+)
+TEXT_NAMES = (
+    "text", "sentence", "review", "comment", "message", "body", "content", "tweet", "question", "utterance",
+    "document", "description", "title", "headline", "premise", "query", "abstract", "sms",
+)  # fmt: skip
+# Other names that headers often have.
+_OTHER_NAMES = (
+    "id", "uid", "index", "stars", "rating", "score", "polarity", "emotion", "tag", "tags", "date", "day", "time",
+    "timestamp", "created", "user", "author", "name", "url", "lang", "language", "source", "channel", "split",
+)  # fmt: skip
+# Points of evidence for a header, summed over the columns. From _SURE on it is one, from -_SURE on it is none.
+_SURE = 2.0
+_NUMBER = re.compile(r"[-+]?(\d[\d.,]*|\.\d+)(e[-+]?\d+)?%?", re.IGNORECASE)
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
+# Records that are looked at.
+_MAX_RECORDS = 5000
+# Share of the cells that must be of a type for the column to be of it.
+_NEARLY_ALL = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +86,20 @@ class Table:
 
     readable: bool
     """Whether the pipeline reads the file as it is."""
+
+    def column(self, name: str) -> list[str]:
+        """The cells of a column."""
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+    def counts(self, name: str) -> collections.Counter[str]:
+        """How often each value is in a column; empty cells are not counted."""
+        return collections.Counter(filter(None, self.column(name)))
+
+    def with_rows(self, rows: Iterable[tuple[str, ...]]) -> Table:
+        """The table of other rows; the pipeline reads its file no more if they are not the same."""
+        rows = tuple(rows)
+        return dataclasses.replace(self, rows=rows, readable=self.readable and rows == self.rows)
 
 
 def read_table(path: Path, *, reading: Reading = AS_FOUND) -> Table:
@@ -167,10 +212,10 @@ def _of_csv(text: str, *, encoding: str, path: Path, header: bool | None) -> Tab
                 f"{path}: record {number} has {len(record)} cells, and the first one {width}; "
                 f"quote cells that hold a {_DELIMITER_NAMES[delimiter]} or a line break"
             )
-    has_header = headers.has_header(records, path=path) if header is None else header
+    has_header = _has_header(records, path=path) if header is None else header
     columns = records[0] if has_header else [f"column_{i}" for i in range(1, width + 1)]
     rest = records[has_header:]
-    kept, told = headers.named_columns(columns, rest)
+    kept, told = _named_columns(columns, rest)
     columns = [columns[i] for i in kept]
     table_files.check_header(columns, path=path)
     words = [encoding, _DELIMITER_NAMES[delimiter], f"{'with' if has_header else 'without'} a header", *told]
@@ -199,3 +244,91 @@ def _delimiter(text: str, *, path: Path) -> str:
             f"{path} has one column only (no comma, tab, semicolon or bar); a task needs text and label"
         )
     return best[2]
+
+
+def _has_header(records: Sequence[Sequence[str]], *, path: Path) -> bool:
+    """Whether the first of some records is a header.
+
+    Raises:
+        UserError: it may be either; shows both readings and the option that settles it.
+    """
+    first, rest = records[0], records[1 : _MAX_RECORDS + 1]
+    if not rest:
+        return True
+    points = sum(_points(cell, [record[i] for record in rest], place=i) for i, cell in enumerate(first))
+    if abs(points) >= _SURE:
+        return points > 0
+    shown = ", ".join(repr(cell if len(cell) <= 40 else cell[:37] + "...") for cell in first)
+    raise UserError(
+        f"{typed.data()}: {path}: the first record ({shown}) may name the columns or be a row of them; say which: "
+        f"{typed.give('header', 'yes')} (columns of these names) or {typed.give('header', 'no')} (a row; the "
+        "columns are then column_1, column_2, ...)"
+    )
+
+
+def _points(cell: str, column: Sequence[str], *, place: int) -> float:
+    """Evidence of one column: above 0 for a header, below 0 for a row."""
+    cell, filled = cell.strip(), [value.strip() for value in column if value.strip()]
+    if not cell:
+        # What DataFrame.to_csv() writes over its index; or a column that holds nothing at all.
+        return 3.0 if place == 0 and _counts_up(filled) else 0.0
+    named = 3.0 * is_named(cell, (*LABEL_NAMES, *TEXT_NAMES, *_OTHER_NAMES))
+    if not filled:
+        return named
+    kind, rest_kind = _kind(cell), _kind_of_all(filled)
+    if rest_kind:
+        return named + (-3.0 if kind == rest_kind else 2.0)
+    return named + (1.5 if kind else _text_points(cell, filled))
+
+
+def _text_points(cell: str, filled: Sequence[str]) -> float:
+    counts = collections.Counter(filled)
+    if cell in counts:
+        return -2.5
+    words = statistics.mean(len(value.split()) for value in filled)
+    if len(counts) > 0.5 * len(filled) and words >= 3:  # texts, mostly different
+        if len(cell.split()) >= 0.5 * words:
+            return -2.0
+        return 1.5 if len(cell.split()) <= 2 else 0.0
+    # Values that come again and again, and this one never.
+    return 2.0 if len(filled) >= 20 and min(counts.values()) >= 2 else 1.0
+
+
+def _kind(cell: str) -> str:
+    return "number" if _NUMBER.fullmatch(cell) else "date" if _DATE.fullmatch(cell) else ""
+
+
+def _kind_of_all(filled: Sequence[str]) -> str:
+    kind, count = collections.Counter(map(_kind, filled)).most_common(1)[0]
+    return kind if count >= _NEARLY_ALL * len(filled) else ""
+
+
+def _counts_up(filled: Sequence[str]) -> bool:
+    """0, 1, 2, ... or from 1 on, as an index is; rows may be missing."""
+    numbers = [int(value) for value in filled if value.isdecimal()]
+    return len(numbers) == len(filled) > 0 and all(a < b for a, b in itertools.pairwise(numbers))
+
+
+def _named_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[int], list[str]]:
+    """The places of the columns that have a name, and a word on each that was left out for lack of one.
+
+    A column without a name is left out where it is an index or holds nothing; else it stays, and has none.
+    """
+    kept, told = [], []
+    for i, name in enumerate(columns):
+        filled = [row[i] for row in rows if row[i].strip()]
+        if name.strip():
+            kept.append(i)
+        elif not filled:
+            told.append(f"column {i + 1}, empty and without a name, left out")
+        else:
+            what = "an index" if _counts_up(filled) else f"such as {filled[0][:20]!r}"
+            told.append(f"column {i + 1}, without a name ({what}), left out")
+    return kept, told
+
+
+def is_named(name: str, names: Sequence[str]) -> float:
+    """1 for such a name, 0.5 where one of its parts is: `review_text`."""
+    name = name.strip().lower()
+    parts = re.split(r"[^a-z]+", name)
+    return 1.0 if name in names else 0.5 if set(parts) & set(names) else 0.0

@@ -13,10 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
-from bert_task import ReportConfig
 
-from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
-from bert_pipeline.data import coverage
+from bert_pipeline.components.coverage import COVERAGE_FILE, read_report, sentences
 from bert_pipeline.encoders.known_encoders import KNOWN_ENCODERS
 from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE
@@ -28,6 +26,7 @@ from bert_pipeline.report.page import count, environment, number, share
 from bert_pipeline.report.source import Source
 from bert_pipeline.report.training import versions
 from bert_pipeline.settings import metric_names, typed
+from bert_pipeline.settings.sections import ReportConfig
 
 _COLUMNS = (metric_names.ACCURACY, metric_names.MACRO_F1, metric_names.EXPECTED_COST)
 _STATES = {
@@ -140,7 +139,7 @@ def _limits(source: Source) -> Iterator[str]:
     lines = list(summary.get("behind", ()))
     folder = source.folder("Coverage", "report")
     if folder and (folder / COVERAGE_FILE).exists():
-        lines += coverage.sentences(read_report(str(folder)))
+        lines += sentences(read_report(str(folder)))
     lines += (*summary.get("data_notes", ()), *summary.get("notes", ()))
     yield from (f"{cell(line)}." for line in lines)
     length = source.settings["text"]["max_seq_length"]

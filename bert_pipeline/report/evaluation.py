@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from bert_pipeline.components.coverage import COVERAGE_FILE, read_report
-from bert_pipeline.data import coverage
+from bert_pipeline.components.coverage import COVERAGE_FILE, read_report, sentences
 from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.judging import scores
 from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE, Interval
@@ -297,4 +296,4 @@ def thin(source: Source) -> Section:
         return Section("coverage", title, ("The evaluation data is thin nowhere.",))
     rows = tuple((t.name, _THIN.get(t.kind, t.kind), count(t.num_train), count(t.num_eval)) for t in found)
     table = Table("Thin places", ("where", "what", "train", "eval"), rows, folded=True)
-    return Section("coverage", title, (tuple(coverage.sentences(found)), table))
+    return Section("coverage", title, (tuple(sentences(found)), table))

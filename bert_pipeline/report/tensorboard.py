@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import tempfile
@@ -21,6 +20,7 @@ from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import Execution, History, Run, read_history
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.requests import PastRequest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,22 +38,30 @@ class Training:
     """On all data, at its last evaluation; empty: it was not evaluated."""
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Starts TensorBoard over the last trainings and waits for Ctrl-C; returns 0.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PastRequest):
+    """What `tensorboard` is asked for."""
 
-    Args:
-        arguments: `port` (0: any that is free), `last`, and those of `task_store`.
+    port: int
+    """0: any that is free."""
+
+    last: int
+    """How many trainings."""
+
+
+def run(request: Request) -> int:
+    """Starts TensorBoard over the last trainings and waits for Ctrl-C; returns 0.
 
     Raises:
         UserError: there is no training to show, or the port is taken.
     """
-    store, paths = task_store(arguments)
-    found = trainings(read_history(store, task=paths.task_name), last=arguments.last)
+    store, paths = task_store(request)
+    found = trainings(read_history(store, task=paths.task_name), last=request.last)
     print(f"task {paths.task_name}: {len(found)} training{'s' * (len(found) != 1)}")
     print("".join(f"  {training.name}\n" for training in found), end="", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         collect(Path(folder), found)
-        print(f"TensorBoard at {launch(Path(folder), port=arguments.port)} (Ctrl-C ends it)", flush=True)
+        print(f"TensorBoard at {launch(Path(folder), port=request.port)} (Ctrl-C ends it)", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

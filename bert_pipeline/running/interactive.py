@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tfx.dsl.components.base.base_node import BaseNode
@@ -23,7 +20,7 @@ from bert_pipeline.settings import typed
 from bert_pipeline.settings.config import PROJECT_ROOT, load_task
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths, run_paths
-from bert_pipeline.settings.run_log import LOG_FORMAT, quiet_library_loggers
+from bert_pipeline.settings.run_log import LOG_FORMAT, descriptors_to, quiet_library_loggers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +45,7 @@ class InteractiveGraph:
         """
         for component_id in ids:
             started = time.monotonic()
-            with _descriptors_to(self.parts.paths.logs / "interactive.log"), without_arguments():
+            with descriptors_to(self.parts.paths.logs / "interactive.log"), without_arguments():
                 self.context.run(self.components[component_id])
             print(f"  {component_id:<24}{time.monotonic() - started:7.1f} s", flush=True)
 
@@ -66,23 +63,6 @@ class InteractiveGraph:
         if not artifacts or not artifacts[0].uri:
             raise UserError(f"{component_id} has not run yet; run it first: graph.run({component_id!r})")
         return str(artifacts[0].uri)
-
-
-@contextlib.contextmanager
-def _descriptors_to(path: Path) -> Iterator[None]:
-    """Sends the file descriptors 1 and 2 to the end of a file; a kernel's sys.stdout is none of them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    saved = {number: os.dup(number) for number in (1, 2)}
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        for number in saved:
-            os.dup2(log, number)
-        yield
-    finally:
-        for number, copy in saved.items():
-            os.dup2(copy, number)
-            os.close(copy)
-        os.close(log)
 
 
 def interactive_graph(task: str, *, out: str | Path, data: str = "") -> InteractiveGraph:

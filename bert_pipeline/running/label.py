@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,6 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata as tfx_metadata
 
-from bert_pipeline import pipeline
 from bert_pipeline.components import labelled_table
 from bert_pipeline.components.bulk_inferrer import ProgressBulkInferrer
 from bert_pipeline.components.example_gen import read_csv, read_parquet, unlabelled_example_gen
@@ -24,14 +23,15 @@ from bert_pipeline.components.served_model_resolver import ServedModelStrategy
 from bert_pipeline.data import table_files
 from bert_pipeline.metadata import database
 from bert_pipeline.pipeline import UNLABELLED
-from bert_pipeline.running.local_runner import LocalRunner, NodeResult
+from bert_pipeline.running.local_runner import NodeResult, run_components
 from bert_pipeline.running.summary import outputs
 from bert_pipeline.serving_folder import unfinished
 from bert_pipeline.serving_folder.atomic_push import newest_version
 from bert_pipeline.serving_folder.served import ServedVersion, model_of_version, served_versions
-from bert_pipeline.settings import config, typed
+from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import RunPaths, in_use, run_paths
+from bert_pipeline.settings.paths import in_use
+from bert_pipeline.settings.requests import GraphRequest
 from bert_pipeline.settings.whole_file import whole
 
 
@@ -72,7 +72,18 @@ def labelling_components(
 _SUFFIXES = (".csv", ".parquet")
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `label` is asked for."""
+
+    texts: str
+    """A .csv or .parquet file, or a folder of them."""
+
+    to: str
+    """The table to write."""
+
+
+def run(request: Request) -> int:
     """The verb `label`: `--task --out --texts --to --metadata`.
 
     Returns:
@@ -81,57 +92,43 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: nothing is in service, or the texts or the table cannot be used.
     """
-    loaded = config.load_task(arguments.task, data=arguments.data, overrides=arguments.overrides)
-    paths = run_paths(loaded.task.name, out=arguments.out)
-    target = Path(arguments.to).resolve()
+    loaded, paths = request.load(), request.paths
+    target = Path(request.to).resolve()
     if target.suffix.lower() not in _SUFFIXES or not target.parent.is_dir():
         raise UserError(
-            f"{typed.name('to')} is {arguments.to!r}; give a file in an existing folder, named .csv or .parquet"
+            f"{typed.name('to')} is {request.to!r}; give a file in an existing folder, named .csv or .parquet"
         )
-    folder, pattern = find_texts(Path(arguments.texts), columns=loaded.task.data.text)
+    folder, pattern = find_texts(Path(request.texts), columns=loaded.task.data.text)
     version = newest_version(paths.push_destination)
-    if version is None or (not paths.metadata.exists() and not arguments.metadata):
+    if version is None or (not paths.metadata.exists() and not request.metadata):
         raise UserError(
             f"no model was blessed and pushed to {paths.push_destination} yet; {typed.command('pipeline')} first"
         )
     _check_target(target, texts=sorted(folder.glob(pattern)))
     file_format = target.suffix[1:].lower()
-    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
     with in_use(paths):
         store = database.open_store(connection)
         unfinished.settle_if_free(store, paths)
         _check_blessed(store, served_versions(paths.push_destination)[-1])
         print(f"task {loaded.task.name}: labelling {folder / pattern} with version {version}", flush=True)
-        results = LocalRunner(on_start=lambda _: None, on_end=_tell).run(
-            _graph(loaded, paths, connection, folder=folder, pattern=pattern, file_format=file_format)
+        results = run_components(
+            labelling_components(
+                folder=folder,
+                pattern=pattern,
+                file_format=file_format,
+                push_destination=paths.push_destination,
+            ),
+            task_name=loaded.task.name,
+            paths=paths,
+            connection=connection,
+            on_end=lambda result: print(result.line, flush=True),
         )
         with tfx_metadata.Metadata(connection) as handle:
             texts = sorted(folder.glob(pattern), key=lambda path: path.name)
             num_rows = _take(handle, results[-1], texts=texts, target=target, file_format=file_format)
     print(f"labelled  {num_rows:,} texts -> {target}")
     return 0
-
-
-def _graph(
-    loaded: config.LoadedTask,
-    paths: RunPaths,
-    connection: object,
-    *,
-    folder: Path,
-    pattern: str,
-    file_format: str,
-) -> tfx.dsl.Pipeline:
-    return pipeline.create_pipeline(
-        loaded.task.name,
-        components=labelling_components(
-            folder=folder,
-            pattern=pattern,
-            file_format=file_format,
-            push_destination=paths.push_destination,
-        ),
-        pipeline_root=paths.pipeline_root,
-        metadata=connection,
-    )
 
 
 def _check_target(target: Path, *, texts: Sequence[Path]) -> None:
@@ -170,12 +167,6 @@ def _check_blessed(store: MetadataStore, version: ServedVersion) -> None:
             f"no evaluation in ML Metadata blessed version {version.version}, which is in service, so nothing was "
             f"labelled; {typed.command('pipeline')} again"
         )
-
-
-def _tell(result: NodeResult) -> None:
-    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
-    note = f"  FAILED: {result.error}" if result.state == "failed" else ""
-    print(f"  {result.node_id:<24}{took:>9}{note}", flush=True)
 
 
 def _take(

@@ -8,13 +8,15 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
+from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.proto.orchestration import pipeline_pb2
@@ -22,6 +24,10 @@ from tfx.proto.orchestration import pipeline_pb2
 from bert_pipeline.metadata import run_record
 from bert_pipeline.metadata.run_history import PIPELINE_ROOT
 from bert_pipeline.settings.errors import UserError, is_full_disk, sentence_of
+from bert_pipeline.settings.paths import RunPaths
+
+# Property of a failed execution whose component ran in a process of its own: what it said.
+ERROR = "error"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,33 @@ class NodeResult:
     """Id in ML Metadata; 0 where there is none."""
 
     error: str = ""
+
+    @property
+    def line(self) -> str:
+        """For people: `  Trainer                   12.3 s`."""
+        took = "cached" if self.state == "cached" else f"{self.seconds:6.1f} s"
+        note = {"failed": f"  FAILED: {self.error}", "skipped": "  skipped"}.get(self.state, "")
+        return f"  {self.node_id:<24}{took:>9}{note}"
+
+
+def run_components(
+    components: Sequence[BaseNode],
+    *,
+    task_name: str,
+    paths: RunPaths,
+    connection: metadata_store_pb2.ConnectionConfig,
+    **how: Any,
+) -> list[NodeResult]:
+    """Runs some components as a graph of their own, in the task's pipeline and so with its cache.
+
+    `how` are arguments of `LocalRunner`; errors are those of its `run`.
+    """
+    from bert_pipeline.pipeline import create_pipeline  # not for the process that runs one component
+
+    graph = create_pipeline(
+        task_name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
+    )
+    return LocalRunner(**how).run(graph)
 
 
 @contextlib.contextmanager
@@ -63,8 +96,8 @@ class LocalRunner(tfx_runner.IrBasedRunner):
     def __init__(
         self,
         *,
-        on_start: Callable[[str], None],
-        on_end: Callable[[NodeResult], None],
+        on_start: Callable[[str], None] = lambda _: None,
+        on_end: Callable[[NodeResult], None] = lambda _: None,
         optional: Collection[str] = (),
         never_cached: Collection[str] = (),
         run_id: str = "",
@@ -98,49 +131,94 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         Raises:
             UserError: a component that is not optional failed; the message says why.
         """
-        run_id = self._run_id or datetime.now().isoformat()
-        runtime_parameter_utils.substitute_runtime_parameter(
-            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-        )
-        _record_root(pipeline, run_id)
+        _begin(pipeline, self._run_id or datetime.now().isoformat(), never_cached=self._never_cached)
+        return self.run_nodes(pipeline)
+
+    def run_nodes(self, graph: pipeline_pb2.Pipeline) -> list[NodeResult]:
+        """Runs the components of a graph of `compile_graph`; see `run_with_ir`."""
         results: list[NodeResult] = []
-        for node in pipeline.nodes:
-            pipeline_node = node.pipeline_node
-            node_id = pipeline_node.node_info.id
-            if node_id in self._never_cached:
-                pipeline_node.execution_options.caching_options.enable_cache = False
+        for node in graph.nodes:
+            node_id = node.pipeline_node.node_info.id
             lost = {r.node_id for r in results if r.state in ("failed", "skipped")}
-            if lost & set(pipeline_node.upstream_nodes):
+            if lost & set(node.pipeline_node.upstream_nodes):
                 result = NodeResult(node_id, "skipped", 0.0)
             else:
                 self._on_start(node_id)
-                result = self._run_node(pipeline, pipeline_node)
+                result = run_node(graph, node_id)
             results.append(result)
             self._on_end(result)
             if result.state == "failed" and node_id not in self._optional:
                 raise UserError(f"{node_id} stopped the run: {result.error}")
         return results
 
-    def _run_node(self, pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.PipelineNode) -> NodeResult:
-        deployment = runner_utils.extract_local_deployment_config(pipeline)
-        connection = _connection(pipeline)
-        node_id = node.node_info.id
-        started = time.monotonic()
-        try:
-            with without_arguments():
-                info = launcher.Launcher(
-                    pipeline_node=node,
-                    mlmd_connection=metadata.Metadata(connection),
-                    pipeline_info=pipeline.pipeline_info,
-                    pipeline_runtime_spec=pipeline.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
-                ).launch()
-        except Exception as error:  # any executor may raise anything; the launcher has recorded it
-            return NodeResult(node_id, "failed", time.monotonic() - started, error=_message(error))
-        execution_id = info.execution_id if info else 0
-        state, error_text = _state(connection, execution_id)
-        return NodeResult(node_id, state, time.monotonic() - started, execution_id, error=error_text)
+
+class _Compiler(tfx_runner.IrBasedRunner):
+    """TFX's runner up to the point where the graph is compiled and the user's modules are packed."""
+
+    def run_with_ir(
+        self,
+        pipeline: pipeline_pb2.Pipeline,
+        run_options: pipeline_pb2.RunOptions | None = None,
+        **kwargs: Any,
+    ) -> pipeline_pb2.Pipeline:
+        return pipeline
+
+
+def compile_graph(
+    graph: tfx_pipeline.Pipeline, *, run_id: str, never_cached: Collection[str] = ()
+) -> pipeline_pb2.Pipeline:
+    """Compiles a graph for one run of it, whose components any process can run (`run_node`).
+
+    Args:
+        graph: of `pipeline.create_pipeline`.
+        run_id: names the run in ML Metadata.
+        never_cached: ids of components that run each time.
+    """
+    compiled: pipeline_pb2.Pipeline = _Compiler().run(graph)
+    _begin(compiled, run_id, never_cached=frozenset(never_cached))
+    return compiled
+
+
+def _begin(graph: pipeline_pb2.Pipeline, run_id: str, *, never_cached: Collection[str]) -> None:
+    runtime_parameter_utils.substitute_runtime_parameter(
+        graph, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    for node in graph.nodes:
+        if node.pipeline_node.node_info.id in never_cached:
+            node.pipeline_node.execution_options.caching_options.enable_cache = False
+    _record_root(graph, run_id)
+
+
+def run_node(graph: pipeline_pb2.Pipeline, node_id: str) -> NodeResult:
+    """Runs one component; what it reads and writes is known to ML Metadata alone.
+
+    Args:
+        graph: of `compile_graph`.
+        node_id: a component's id, such as `Trainer`.
+
+    Raises:
+        KeyError: the graph has no such component.
+    """
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in graph.nodes}
+    node = nodes[node_id]
+    deployment = runner_utils.extract_local_deployment_config(graph)
+    connection = _connection(graph)
+    started = time.monotonic()
+    try:
+        with without_arguments():
+            info = launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(connection),
+                pipeline_info=graph.pipeline_info,
+                pipeline_runtime_spec=graph.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+            ).launch()
+    except Exception as error:  # any executor may raise anything; the launcher has recorded it
+        return NodeResult(node_id, "failed", time.monotonic() - started, error=_message(error))
+    execution_id = info.execution_id if info else 0
+    state, error_text = _state(connection, execution_id)
+    return NodeResult(node_id, state, time.monotonic() - started, execution_id, error=error_text)
 
 
 def _connection(pipeline: pipeline_pb2.Pipeline) -> metadata_store_pb2.ConnectionConfig:
@@ -159,14 +237,20 @@ def _state(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -
     """State and error of an execution; TFX raises nothing where a resolver fails, it only records it."""
     with metadata.Metadata(connection) as handle:
         executions = handle.store.get_executions_by_id([execution_id])
-    if not executions:
-        return "ran", ""
-    (execution,) = executions
-    if execution.last_known_state == metadata_store_pb2.Execution.FAILED:
-        result = execution.custom_properties["__execution_result__"].string_value
-        text = json.loads(result).get("resultMessage", "") if result else ""
-        return "failed", _message(RuntimeError(text or "it failed without a message"))
-    return ("cached" if execution.last_known_state == metadata_store_pb2.Execution.CACHED else "ran"), ""
+    return state_of(executions[0]) if executions else ("ran", "")
+
+
+def state_of(execution: metadata_store_pb2.Execution) -> tuple[str, str]:
+    """State of a `NodeResult`, and its error."""
+    states = metadata_store_pb2.Execution
+    if execution.last_known_state in (states.COMPLETE, states.CACHED):
+        return ("cached" if execution.last_known_state == states.CACHED else "ran"), ""
+    properties = execution.custom_properties
+    if ERROR in properties:
+        return "failed", properties[ERROR].string_value
+    result = properties["__execution_result__"].string_value
+    text = json.loads(result).get("resultMessage", "") if result else ""
+    return "failed", _message(RuntimeError(text or "it failed without a message"))
 
 
 def _message(error: BaseException) -> str:

@@ -1,4 +1,8 @@
-"""Tells people how a run or a look at live traffic ended: a webhook, an e-mail; never at the cost of the run."""
+"""Notices of how a run or a look at live traffic ended: a webhook, an e-mail; never at the cost of the run.
+
+(apprise sends both as well, without the reason of a failure, a list in the body, further attempts, or the rule that a
+password is sent over TLS only; and the keys of a task file would then need an extra of eleven packages.)
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,8 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from bert_task import NoticesConfig, TaskConfig
-
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.sections import NoticesConfig, TaskConfig
 
 if TYPE_CHECKING:
     from bert_pipeline.running.summary import RunReport
@@ -39,7 +42,7 @@ class Event:
     """What happened to a task."""
 
     name: str
-    """One of `bert_task.NOTICE_EVENTS`."""
+    """One of `sections.NOTICE_EVENTS`."""
 
     task: str
     version: str
@@ -56,8 +59,12 @@ class Event:
         return " ".join(part for part in parts if part)
 
 
-class _Refused(Exception):
-    """Another attempt would end alike; the message holds no secret."""
+class _Problem(Exception):
+    """Why a notice was not taken, without secrets; `again`: another attempt may end otherwise."""
+
+    def __init__(self, text: str, *, again: bool = False) -> None:
+        super().__init__(text)
+        self.again = again
 
 
 def event(name: str, *, task: str, version: str = "", reasons: tuple[str, ...] = ()) -> Event:
@@ -112,21 +119,18 @@ def send(
     """
     if happened.name not in config.on:
         return
-    ways: list[tuple[str, str, Callable[[SplitResult], None]]] = []
+    ways: list[tuple[str, str, tuple[str, str], Callable[[SplitResult], None]]] = []
     if config.webhook_env:
-        ways.append(("webhook", config.webhook_env, lambda url: _post(url, happened)))
+        ways.append(("webhook", config.webhook_env, ("http", "https"), lambda url: _post(url, happened)))
     if config.email_to:
-        ways.append(("e-mail", config.smtp_env, lambda url: _mail(url, happened, config=config)))
-    for way, variable, deliver in ways:
-        schemes = ("http", "https") if way == "webhook" else ("smtp", "smtps")
+        ways.append(("e-mail", config.smtp_env, ("smtp", "smtps"), lambda url: _mail(url, happened, config)))
+    for way, variable, schemes, deliver in ways:
         url = _address(environment.get(variable, ""), schemes=schemes)
         if url is None:
             say(
                 f"warning   no {way} sent: {variable} is not set to a {schemes[0]}:// or {schemes[1]}:// address"
             )
-            continue
-        problem = _attempts(deliver, url, waits=waits)
-        if problem:
+        elif problem := _attempts(deliver, url, waits=waits):
             say(f"warning   no {way} sent to {url.hostname}: {problem}; the result above stands")
 
 
@@ -145,31 +149,26 @@ def _attempts(deliver: Callable[[SplitResult], None], url: SplitResult, *, waits
         time.sleep(wait)
         try:
             deliver(url)
-        except _Refused as error:
-            return str(error)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            problem = f"{_without_secrets(error)} ({len(waits) + 1} attempts)"
-        else:
             return ""
-    return problem
+        except _Problem as error:
+            problem = str(error)
+            if not error.again:
+                return problem
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            problem = _without_secrets(error)
+    return f"{problem} ({len(waits) + 1} attempts)"
 
 
 def _without_secrets(error: Exception) -> str:
     """Names the kind of an error; its text is shown only where it comes from the operating system."""
-    if isinstance(error, urllib.error.HTTPError):
-        return f"it answered {error.code}"
-    if isinstance(error, smtplib.SMTPResponseException):
-        return f"it answered {error.smtp_code}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, TimeoutError):
         return f"no answer in {_TIMEOUT:g} s"
-    if isinstance(reason, OSError) and reason.strerror:
-        return reason.strerror
-    return type(reason).__name__
+    return getattr(reason, "strerror", None) or type(reason).__name__
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn the POST into a GET, which nobody reads."""
+    """A redirect would turn the POST into a GET without its body."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -183,42 +182,33 @@ def _post(url: SplitResult, happened: Event) -> None:
         "version": happened.version,
         "reasons": happened.reasons,
     }
-    request = urllib.request.Request(
-        url.geturl(),
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", "User-Agent": "bert_pipeline"},
-    )
+    headers = {"Content-Type": "application/json", "User-Agent": "bert_pipeline"}
+    request = urllib.request.Request(url.geturl(), data=json.dumps(body).encode(), headers=headers)
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT):
-            pass
+        urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT).close()
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code < 500 and error.code != 429:
-            raise _Refused(f"it answered {error.code}") from None
-        raise
+        raise _Problem(f"it answered {error.code}", again=error.code >= 500 or error.code == 429) from None
 
 
-def _mail(url: SplitResult, happened: Event, *, config: NoticesConfig) -> None:
+def _mail(url: SplitResult, happened: Event, config: NoticesConfig) -> None:
     message = EmailMessage()
     message["Subject"] = f"bert_pipeline: {happened.task}: {happened.name}"
     message["From"] = config.email_from or config.email_to[0]
     message["To"] = ", ".join(config.email_to)
     version = f"Version in service: {happened.version}" if happened.version else ""
     message.set_content("\n".join([f"{happened.task}: {happened.name}", *happened.reasons, version]))
-    host = url.hostname or ""
     try:
-        with _connect(url, host) as server:
+        with _connect(url, url.hostname or "") as server:
             if url.username:
                 server.login(unquote(url.username), unquote(url.password or ""))
-            refused = server.send_message(message)
+            refused, others = server.send_message(message), "; the others got it"
     except smtplib.SMTPRecipientsRefused as error:
-        raise _Refused(f"it takes no mail for {', '.join(sorted(error.recipients))}") from None
+        refused, others = error.recipients, ""
     except smtplib.SMTPResponseException as error:
-        if error.smtp_code >= 500:
-            raise _Refused(f"it answered {error.smtp_code}") from None
-        raise
+        raise _Problem(f"it answered {error.smtp_code}", again=error.smtp_code < 500) from None
     if refused:
-        raise _Refused(f"it takes no mail for {', '.join(sorted(refused))}; the others got it")
+        raise _Problem(f"it takes no mail for {', '.join(sorted(refused))}{others}")
 
 
 def _connect(url: SplitResult, host: str) -> smtplib.SMTP:
@@ -232,7 +222,7 @@ def _connect(url: SplitResult, host: str) -> smtplib.SMTP:
         if server.has_extn("starttls"):
             server.starttls(context=context)
         elif url.username and host not in _LOOPBACK:
-            raise _Refused("it offers no STARTTLS, so the password was not sent")
+            raise _Problem("it offers no STARTTLS, so the password was not sent")
     except BaseException:
         server.close()
         raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from bert_pipeline.history import compare
 from bert_pipeline.metadata import run_record
-from bert_pipeline.metadata.run_history import History, Run, read_history
+from bert_pipeline.metadata.run_history import RUN_TYPE, History, Run, read_history
 from bert_pipeline.report import after_run
 from bert_pipeline.running import summary
 from bert_pipeline.running.local_runner import NodeResult
@@ -54,7 +54,7 @@ def complete(
             say(
                 f"run {run.number} was killed after it had pushed version {report.version}; its record is complete now"
             )
-            num_examples = _loaded(run).task.report.examples
+            num_examples = _loaded(run.properties).task.report.examples
             after_run.Reports(store, paths, num_examples=num_examples, say=say).tell(run_id)
         except Exception as error:
             logging.getLogger(__name__).exception("the record of run %s was not completed", run_id)
@@ -75,22 +75,27 @@ def _report(
     return summary.collect(
         results,
         connection=connection,
-        loaded=_loaded(run),
+        loaded=_loaded(run.properties),
         paths=paths,
         data=DataReport(trained_on=spans, evaluated_on=spans[-1] if spans else "", notes=(_NOTE,)),
         seconds=0.0,
     )
 
 
-def _loaded(run: Run) -> config.LoadedTask:
-    """The task as the run had it, whatever its file says now."""
-    values = _without_none(json.loads(str(run.properties[run_record.SETTINGS])))
-    source = str(run.properties.get(run_record.TASK_FILE, ""))
+def loaded_of(store: MetadataStore, run_id: str) -> config.LoadedTask:
+    """The task as a run had it, whatever its file says now."""
+    properties = store.get_context_by_type_and_name(RUN_TYPE, run_id).custom_properties
+    return _loaded({key: value.string_value for key, value in properties.items()})
+
+
+def _loaded(properties: Mapping[str, object]) -> config.LoadedTask:
+    values = _without_none(json.loads(str(properties[run_record.SETTINGS])))
+    source = str(properties.get(run_record.TASK_FILE, ""))
     task = config.parse_task(values, source=source)
     return config.LoadedTask(
         task=task,
         path=Path(source),
-        data_dir=Path(str(run.properties.get(run_record.DATA_DIR, ""))),
+        data_dir=Path(str(properties.get(run_record.DATA_DIR, ""))),
     )
 
 

@@ -1,4 +1,4 @@
-"""One run of a task on this machine: resolves the parts, runs the graph, prints the summary."""
+"""The verb `pipeline`: one run of a task on this machine, its steps in one process."""
 
 from __future__ import annotations
 
@@ -7,45 +7,28 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bert_pipeline.data import spans
-from bert_pipeline.running import notices
+from bert_pipeline.running import notices, unchanged
 from bert_pipeline.settings import config
 from bert_pipeline.settings.errors import UserError, sentence_of
-from bert_pipeline.settings.paths import RunPaths, exclusive, run_paths
+from bert_pipeline.settings.paths import RunPaths, exclusive
+from bert_pipeline.settings.requests import GraphRequest
 from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
 from bert_pipeline.settings.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from tfx.dsl.components.base.base_node import BaseNode
-
     from bert_pipeline.encoders.resolve import Encoder
-    from bert_pipeline.running.local_runner import LocalRunner, NodeResult
-
-# Bulk inference and advice that fail never hold back a push.
-_OPTIONAL = ("Coverage", "UnlabelledExampleGen", "ServingValidator", "BulkInferrer", "LabelledTable")
-
-# What is in service may have changed since (another run, a person): the Pusher looks each time.
-_NEVER_CACHED = ("Pusher",)
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What the command line asked for."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `pipeline` is asked for."""
 
-    task: str
-    data: str
-    span: int | None
-    window: int | None
-    overrides: tuple[str, ...]
-    out: Path
-    metadata: str
-    server: str
-    verbose: bool
+    server: str = "process"
+    """What InfraValidator loads the candidate in: `process` or `docker`."""
 
 
 def run(request: Request) -> int:
@@ -55,18 +38,59 @@ def run(request: Request) -> int:
         0 when the model was pushed or is in service already, 1 when it was refused.
 
     Raises:
-        UserError: anything that stopped the run and that a user can mend.
+        UserError: anything that stopped the run and that a user can put right.
     """
     started = time.monotonic()
-    loaded = config.load_task(
-        request.task, data=request.data, span=request.span, window=request.window, overrides=request.overrides
-    )
-    paths = run_paths(loaded.task.name, out=request.out)
+    loaded, paths = load(request)
+    with exclusive(paths), notices.on_failure(loaded.task), logged(request, paths, "pipeline"):
+        say(f"task {loaded.task.name}: {loaded.task.description}")
+        # Before the libraries: a cache that cannot be written is said at once.
+        encoder = resolve_encoder(loaded)
+        inputs = unchanged.inputs_of(request, loaded, encoder, paths)
+        if kept := unchanged.recall(paths, unchanged.digest_of(inputs, paths)):
+            return _say_unchanged(loaded, paths, kept, started=started)
+        with _timed("loading TensorFlow and TFX"):
+            from bert_pipeline import pipeline  # noqa: F401
+            from bert_pipeline.metadata import run_record
+            from bert_pipeline.running import steps
+
+            quiet_library_loggers()
+        place = steps.Place.of(paths, metadata=request.metadata)
+        begun = steps.begin(place, loaded, steps.Options(encoder, request.server))
+        with run_record.stops_recorded(place.store, begun.run_id, on_stop=place.reports(loaded).tell):
+            results = steps.runner().run_nodes(begun.graph)
+            digest = functools.partial(unchanged.digest_of, inputs, paths)
+            seconds = time.monotonic() - started
+            report = steps.finish(place, loaded, begun, results, seconds=seconds, digest=digest)
+    return 0 if report.in_service else 1
+
+
+def _say_unchanged(
+    loaded: config.LoadedTask, paths: RunPaths, kept: unchanged.Unchanged, *, started: float
+) -> int:
+    """Ends a run that would change nothing as it would end."""
+    write_whole(paths.root / "summary.json", kept.summary)
+    print(kept.text.replace("{seconds}", f"{time.monotonic() - started:.1f}"), flush=True)
+    event = notices.event("unchanged", task=loaded.task.name, version=kept.version)
+    notices.send(event, config=loaded.task.notices, say=say)
+    return 0
+
+
+def load(request: Request) -> tuple[config.LoadedTask, RunPaths]:
+    """The task, and where it writes, which is made."""
+    loaded, paths = request.load(), request.paths
     paths.root.mkdir(parents=True, exist_ok=True)
-    log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
-    with exclusive(paths), notices.on_failure(loaded.task), run_log(log, verbose=request.verbose):
+    return loaded, paths
+
+
+@contextlib.contextmanager
+def logged(request: Request, paths: RunPaths, name: str) -> Iterator[None]:
+    """Sends what libraries print into a log, which an error that is not the user's names."""
+    suffix = "" if name == "pipeline" else f"-{name}"
+    log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}{suffix}.log"
+    with run_log(log, verbose=request.verbose):
         try:
-            return _run(request, loaded, paths, started=started)
+            yield
         except UserError:
             raise
         except Exception as error:
@@ -76,135 +100,22 @@ def run(request: Request) -> int:
             raise UserError(f"{said}\nthe whole log is in {log}") from error
 
 
-def _run(request: Request, loaded: config.LoadedTask, paths: RunPaths, *, started: float) -> int:
-    _say(f"task {loaded.task.name}: {loaded.task.description}")
-    encoder = _resolve_encoder(loaded)  # before the libraries: a cache that cannot be written is said at once
-    with _timed("loading TensorFlow and TFX"):
-        from bert_pipeline import pipeline
-        from bert_pipeline.components import schema
-        from bert_pipeline.data import wide_tables
-        from bert_pipeline.metadata import database, run_record
-        from bert_pipeline.report import after_run
-        from bert_pipeline.running import older_spans, recovered, summary
-        from bert_pipeline.serving_folder import unfinished
+def resolve_encoder(loaded: config.LoadedTask) -> Encoder:
+    """The task's encoder in the cache, which may take a download or a conversion."""
+    from bert_pipeline.encoders import resolve
 
-        quiet_library_loggers()
-    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
-    store = database.open_store(connection, say=_say)
-    unsettled = unfinished.settle(store, paths)
-    recovered.complete(store, paths, connection, say=_say)
-    window = spans.resolve_window(loaded)
-    if not loaded.schema_path.exists():
-        infer_schema(loaded, paths, connection)
-    columns = wide_tables.choose(loaded, span=window.newest)
-    schema_pbtxt = schema.read_curated_schema(loaded.schema_path)
-    in_task = functools.partial(run_graph, loaded=loaded, paths=paths, connection=connection)
-    reader = older_spans.Reader(loaded, encoder, schema_pbtxt, paths, connection, run_graph=in_task, say=_say)
-    known = run_record.facts(
-        loaded, encoder_source=encoder.source, encoder_sha256=encoder.sha256, schema_pbtxt=schema_pbtxt
+    encoder = resolve.resolve_encoder(
+        loaded.task.encoder,
+        cache_dir=resolve.default_cache_dir(),
+        base_dir=config.PROJECT_ROOT,
+        progress=say,
     )
-    reports = after_run.Reports(store, paths, num_examples=loaded.task.report.examples, say=_say)
-    with run_record.recorded(store, known, on_stop=reports.tell) as record:
-        older = older_spans.read_older_spans(reader, window=window)
-        parts = pipeline.Parts(
-            loaded=loaded,
-            encoder=encoder,
-            paths=paths,
-            schema_pbtxt=schema_pbtxt,
-            span=older.parts,
-            server=request.server,
-        )
-        report = summary.collect(
-            in_task(pipeline.task_components(parts), run_id=record.run_id),
-            connection=connection,
-            loaded=loaded,
-            paths=paths,
-            data=summary.DataReport.of(
-                window, notes=_notes(*unsettled, *older.notes, columns.note, encoder=encoder)
-            ),
-            seconds=time.monotonic() - started,
-        )
-        record.summary = summary.as_json(report)
-        write_whole(paths.root / "summary.json", record.summary)
-    print(summary.as_text(report, also=reports.lines(record.run_id)), file=sys.stdout, flush=True)
-    notices.send(notices.of_run(report), config=loaded.task.notices, say=_say)
-    return 0 if report.in_service else 1
-
-
-def _notes(*notes: str, encoder: Encoder) -> tuple[str, ...]:
-    """What the summary notes: the sentences that are not empty, and the encoder's."""
-    return (*filter(None, notes), *(f"encoder {encoder.source}: {note}" for note in encoder.notes))
-
-
-def run_graph(
-    components: Sequence[BaseNode],
-    *,
-    loaded: config.LoadedTask,
-    paths: RunPaths,
-    connection: object,
-    run_id: str = "",
-) -> list[NodeResult]:
-    """Runs some components as a graph of their own, in the task's pipeline and so with its cache."""
-    from bert_pipeline import pipeline
-
-    graph = pipeline.create_pipeline(
-        loaded.task.name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
-    )
-    return _runner(run_id).run(graph)
-
-
-def _resolve_encoder(loaded: config.LoadedTask) -> Encoder:
-    from bert_pipeline.encoders.resolve import check_max_seq_length, default_cache_dir, resolve_encoder
-
-    encoder = resolve_encoder(
-        loaded.task.encoder, cache_dir=default_cache_dir(), base_dir=config.PROJECT_ROOT, progress=_say
-    )
-    check_max_seq_length(loaded.task.text.max_seq_length, encoder=encoder)
+    resolve.check_max_seq_length(loaded.task.text.max_seq_length, encoder=encoder)
     return encoder
 
 
-def infer_schema(loaded: config.LoadedTask, paths: RunPaths, connection: object) -> None:
-    """The first pass over a task without a schema: infers one and keeps it beside the task file."""
-    from bert_pipeline import pipeline
-    from bert_pipeline.components import schema
-    from bert_pipeline.data import wide_tables
-
-    span = spans.resolve_window(loaded).newest
-    if note := wide_tables.choose(loaded, span=span).note:
-        _say(f"note      {note}")
-    components = pipeline.schema_inference(loaded, span=span)
-    run_graph(components, loaded=loaded, paths=paths, connection=connection)
-    newest = max((paths.pipeline_root / "SchemaGen" / "schema").iterdir(), key=lambda p: int(p.name))
-    schema.write_curated_schema(
-        str(newest), path=loaded.schema_path, data=loaded.task.data, task_name=loaded.task.name
-    )
-    _say(f"the task had no schema; inferred one into {loaded.schema_path}: read it, edit it, commit it")
-
-
-def _runner(run_id: str = "") -> LocalRunner:
-    from bert_pipeline.running.local_runner import LocalRunner
-
-    return LocalRunner(
-        on_start=_on_start,
-        on_end=_on_end,
-        optional=_OPTIONAL,
-        never_cached=_NEVER_CACHED,
-        run_id=run_id,
-    )
-
-
-def _on_start(node_id: str) -> None:
-    if sys.stdout.isatty():
-        print(f"  {node_id} ...", end="\r", flush=True)
-
-
-def _on_end(result: NodeResult) -> None:
-    took = "cached" if result.state == "cached" else f"{result.seconds:6.1f} s"
-    note = {"failed": f"  FAILED: {result.error}", "skipped": "  skipped"}.get(result.state, "")
-    _say(f"  {result.node_id:<24}{took:>9}{note}")
-
-
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Prints a line over the one that says what runs."""
     clear = "\033[K" if sys.stdout.isatty() else ""
     print(f"{line}{clear}", flush=True)
 
@@ -213,4 +124,4 @@ def _say(line: str) -> None:
 def _timed(what: str) -> Iterator[None]:
     started = time.monotonic()
     yield
-    _say(f"  {what:<24}{time.monotonic() - started:>7.1f} s")
+    say(f"  {what:<24}{time.monotonic() - started:>7.1f} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import difflib
 from pathlib import Path
@@ -10,16 +9,16 @@ from pathlib import Path
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.orchestration import metadata as tfx_metadata
 
 from bert_pipeline import pipeline
 from bert_pipeline.components import schema as curated
 from bert_pipeline.data import spans
 from bert_pipeline.data.drift import Statistics, read_statistics
 from bert_pipeline.metadata import database
-from bert_pipeline.running import run
+from bert_pipeline.running import steps
 from bert_pipeline.settings import config, typed
-from bert_pipeline.settings.paths import exclusive, run_paths
+from bert_pipeline.settings.paths import exclusive
+from bert_pipeline.settings.requests import GraphRequest
 
 # The split whose values a schema is made of, as in SchemaGen.
 _SPLIT = "train"
@@ -42,27 +41,30 @@ class Review:
     """Lines of a unified diff, from the curated schema to the suggested one."""
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `schema review` is asked for."""
+
+    accept: bool
+    """Whether what the data suggests is written into the curated schema."""
+
+
+def run(request: Request) -> int:
     """The verb `schema review [--accept]`: `--task --data --span --out --metadata --set`.
 
     Returns:
         0: the data fits, or what it suggests was accepted; 1: it was told and nothing was changed.
     """
-    loaded = config.load_task(
-        arguments.task, data=arguments.data, span=arguments.span, overrides=arguments.overrides
-    )
+    loaded, paths = request.load(), request.paths
     window = spans.resolve_window(loaded)
-    paths = run_paths(loaded.task.name, out=arguments.out)
     paths.root.mkdir(parents=True, exist_ok=True)
     with exclusive(paths):
-        connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
-        database.open_store(connection)
+        place = steps.Place.of(paths, metadata=request.metadata)
         if not loaded.schema_path.exists():
-            run.infer_schema(loaded, paths, connection)
+            steps.infer_schema(place, loaded)
         nodes = pipeline.schema_inference(loaded, span=window.newest)[:2]
-        results = run.run_graph(nodes, loaded=loaded, paths=paths, connection=connection)
-    with tfx_metadata.Metadata(connection) as handle:
-        found = database.output_artifacts(handle.store, results[-1].execution_id)
+        results = steps.run_graph(place, nodes)
+        found = database.output_artifacts(place.store, results[-1].execution_id)
     text = curated.read_curated_schema(loaded.schema_path)
     review = review_schema(
         text, statistics=read_statistics(Path(found["statistics"].uri) / f"Split-{_SPLIT}"), loaded=loaded
@@ -73,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not review.diff:
         print("nothing to accept: the data fits")
         return 0
-    if not arguments.accept:
+    if not request.accept:
         print(
             f"nothing was changed; to write it: the same command with {typed.give('accept', None)}, or mend the data"
         )

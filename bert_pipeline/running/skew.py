@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import time
@@ -11,18 +10,18 @@ from pathlib import Path
 
 import bert_task
 import numpy as np
-import tensorflow as tf
 from bert_task import ENCODER_INPUTS, LABEL_ID
 from ml_metadata import MetadataStore
-from ml_metadata.proto import metadata_store_pb2
 
-from bert_pipeline.components.example_gen import read_csv, read_parquet
+from bert_pipeline.components.example_gen import read_csv, read_parquet, to_example
 from bert_pipeline.data import spans, table_files
 from bert_pipeline.metadata import database
+from bert_pipeline.metadata.run_history import read_history
 from bert_pipeline.running import skew_sides
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import RunPaths, run_paths
+from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.requests import GraphRequest
 
 # float32 through six layers: rounding alone makes about 1e-7, a wrong token far over 1e-4.
 MAX_PROBABILITY_DIFFERENCE = 1e-5
@@ -109,15 +108,8 @@ def read_texts(paths: Iterable[Path], *, data: bert_task.DataConfig) -> Iterator
             yield Text(
                 where=f"{path.name} row {number}",
                 columns=tuple(row[column] for column in data.text),
-                example=_example(cells),
+                example=to_example(cells, fill=True).SerializeToString(),
             )
-
-
-def _example(cells: dict[str, bytes]) -> bytes:
-    feature = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[cell])) for name, cell in cells.items()
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
 def run_skew(
@@ -208,23 +200,24 @@ def _gaps(trained: np.ndarray, served: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(gaps), np.inf, gaps)
 
 
-# A cached execution counts: a setting that is changed back makes an older training the current one again.
-_DONE = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `skew` is asked for."""
+
+    csv: str
+    """File to compare on; empty: the task's own."""
 
 
-def main(arguments: argparse.Namespace) -> int:
+def run(request: Request) -> int:
     """The verb `skew`: `--task --data --span --out --metadata --set --csv`.
 
     Returns:
         0: no skew; 1: there is, and it was told.
     """
-    loaded = config.load_task(
-        arguments.task, data=arguments.data, span=arguments.span, overrides=arguments.overrides
-    )
-    paths = run_paths(loaded.task.name, out=arguments.out)
-    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+    loaded, paths = request.load(), request.paths
+    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
     artifacts = newest_training(database.open_store(connection, must_exist=True), paths)
-    files = [Path(arguments.csv)] if arguments.csv else task_files(loaded)
+    files = [Path(request.csv)] if request.csv else task_files(loaded)
     print(f"transform graph  {artifacts.transform_graph_dir}\nSavedModel       {artifacts.saved_model_dir}")
     started = time.monotonic()
     skew = run_skew(files, data=loaded.task.data, artifacts=artifacts, progress=_print_progress)
@@ -255,32 +248,20 @@ def newest_training(store: MetadataStore, paths: RunPaths) -> Artifacts:
     Raises:
         UserError: there is none yet.
     """
-    uris = _trainer_uris(store)
-    if not uris:
+    history = read_history(store, task=paths.task_name)
+    # A cached execution counts: a setting that is changed back makes an older training the current one again.
+    done = [
+        e for e in history.executions.values() if e.node == "Trainer" and e.state in ("COMPLETE", "CACHED")
+    ]
+    if not done:
         raise UserError(f"no training has finished in {paths.root}; {typed.command('pipeline')} first")
+    found = {**done[-1].inputs, **done[-1].outputs}
+    uris = {key: history.artifacts[ids[0]].uri for key, ids in found.items()}
     return Artifacts(
         transform_graph_dir=uris["transform_graph"],
         model_run_dir=uris["model_run"],
         saved_model_dir=str(Path(uris["model"]) / "Format-Serving"),
     )
-
-
-def _trainer_uris(store: MetadataStore) -> dict[str, str]:
-    """Input and output key to uri, of the newest finished execution of the Trainer."""
-    executions = [
-        execution
-        for execution in store.get_executions()
-        if execution.last_known_state in _DONE
-        and store.get_execution_types_by_id([execution.type_id])[0].name.endswith("Trainer")
-    ]
-    if not executions:
-        return {}
-    newest = max(executions, key=lambda execution: execution.id)
-    events = store.get_events_by_execution_ids([newest.id])
-    uris = {
-        artifact.id: artifact.uri for artifact in store.get_artifacts_by_id([e.artifact_id for e in events])
-    }
-    return {next(step.key for step in e.path.steps if step.key): uris[e.artifact_id] for e in events}
 
 
 def task_files(loaded: config.LoadedTask) -> list[Path]:

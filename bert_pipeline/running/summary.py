@@ -13,9 +13,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from bert_pipeline.components import example_validator, labelled_table
-from bert_pipeline.components.coverage import read_report as read_coverage
-from bert_pipeline.data import coverage
+from bert_pipeline.components import coverage, example_validator, labelled_table
 from bert_pipeline.data.spans import SpanWindow
 from bert_pipeline.evaluation.read import EvaluationReport, ends, metric_lines, read_report
 from bert_pipeline.metadata.database import output_artifacts
@@ -161,7 +159,7 @@ def collect(
         model_dir=str(paths.push_destination / version) if version else "",
         reasons=tuple(reasons) if reasons or pushed else (reason,),
         labelled=_table_path(table, loaded=loaded) if table else "",
-        thin=tuple(coverage.sentences(read_coverage(thin.uri))) if thin else (),
+        thin=tuple(coverage.sentences(coverage.read_report(thin.uri))) if thin else (),
         epoch=chosen_on(record) if record else "",
         wall_seconds=seconds,
         data=data.with_anomalies(validated).with_anomalies(served),

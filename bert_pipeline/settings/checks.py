@@ -1,28 +1,23 @@
-"""What the values of a task file may be, beyond their types."""
+"""What the values of a task file may be beside each other, and what no type can say."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import re
 from typing import Any
 
 import bert_task
 
-from bert_pipeline.settings import metric_names
+from bert_pipeline.settings import metric_names, sections
 from bert_pipeline.settings.errors import UserError, did_you_mean
 
 BOUNDS = ("min", "max", "max_drop", "max_rise", "min_gain", "max_gap")
-
-# Whether intervals are shown: on or none. The others are what an older version of this called `on`.
-_INTERVALS = ("on", "none", "jackknife", "bootstrap")
 
 # How far over 1/num_labels a task without gates wants macro_f1: three standard errors of an accuracy of one half
 # over 1,000 examples (sqrt(0.25 / 1000) = 0.016).
 _DEFAULT_MARGIN = 0.05
 
 
-def gates_of(task: bert_task.TaskConfig) -> tuple[bert_task.GateConfig, ...]:
+def gates_of(task: sections.TaskConfig) -> tuple[sections.GateConfig, ...]:
     """The gates of a task; where it names none, the default ones.
 
     The defaults: macro_f1 clearly above 1/num_labels, which a model that answers one label only cannot pass (its F1 is
@@ -32,20 +27,18 @@ def gates_of(task: bert_task.TaskConfig) -> tuple[bert_task.GateConfig, ...]:
         return task.evaluation.gates
     floor = round(1 / len(task.data.labels) + _DEFAULT_MARGIN, 4)
     return (
-        bert_task.GateConfig(metric=metric_names.MACRO_F1, min=floor),
-        bert_task.GateConfig(metric=metric_names.ACCURACY, max_drop=0.02),
+        sections.GateConfig(metric=metric_names.MACRO_F1, min=floor),
+        sections.GateConfig(metric=metric_names.ACCURACY, max_drop=0.02),
     )
 
 
-def check_evaluation(task: bert_task.TaskConfig) -> None:
+def check_evaluation(task: sections.TaskConfig) -> None:
     """Refuses values that make no sense.
 
     Raises:
         UserError: names the key, the value and the fix.
     """
     evaluation = task.evaluation
-    if evaluation.intervals not in _INTERVALS:
-        raise UserError(f"evaluation.intervals is {evaluation.intervals!r}; it must be on or none")
     _check_costs(task)
     for i, gate in enumerate(evaluation.gates):
         key = f"evaluation.gates[{i}]"
@@ -72,31 +65,26 @@ def check_evaluation(task: bert_task.TaskConfig) -> None:
             )
         _check_bounds(gate, key=key)
         _check_comparison(gate, key=key, is_column=bool(column) and not equals)
-        _check_confidence(gate, key=key)
 
 
 # Metrics that lie between 0 and 1; all others have no upper end.
 _SHARES = ("accuracy", "macro_f1", "auc", "calibration_error")
 
 
-def _check_bounds(gate: bert_task.GateConfig, *, key: str) -> None:
-    """Refuses NaN, infinities, and bounds that no value can reach or break."""
+def _check_bounds(gate: sections.GateConfig, *, key: str) -> None:
+    """Refuses bounds that no value can reach or break."""
     is_share = gate.metric in _SHARES or gate.metric.startswith(("precision/", "recall/"))
     for name in BOUNDS:
         bound = getattr(gate, name)
         if bound is None:
             continue
-        if not math.isfinite(bound):
-            raise UserError(f"{key}.{name} is {bound}; it must be a finite number")
-        if name not in ("min", "max") and bound < 0:
-            raise UserError(f"{key}.{name} is {bound:g}; a distance is 0 or more")
         if is_share and not 0 <= bound <= 1:
             raise UserError(
                 f"{key}.{name} is {bound:g}, and {gate.metric} lies from 0 to 1; no model could hold it"
             )
 
 
-def _check_comparison(gate: bert_task.GateConfig, *, key: str, is_column: bool) -> None:
+def _check_comparison(gate: sections.GateConfig, *, key: str, is_column: bool) -> None:
     if gate.max_gap is not None and not is_column:
         raise UserError(
             f"{key}.max_gap compares the values of a column, and {key}.slice is {gate.slice!r}; name a column"
@@ -105,21 +93,13 @@ def _check_comparison(gate: bert_task.GateConfig, *, key: str, is_column: bool) 
         raise UserError(
             f"{key}.max_gap cannot compare example_count, a number of examples; name another metric"
         )
-    if gate.min_examples < 0 or (gate.min_examples and not gate.slice):
+    if gate.min_examples and not gate.slice:
         raise UserError(
-            f"{key}.min_examples is {gate.min_examples} and its slice {gate.slice!r}; "
-            "it must be 0 or more, and needs a slice"
+            f"{key}.min_examples is {gate.min_examples}, which needs a slice; its slice is {gate.slice!r}"
         )
 
 
-def _check_confidence(gate: bert_task.GateConfig, *, key: str) -> None:
-    if gate.confidence is None:
-        return
-    if not 0.5 <= gate.confidence < 1:
-        raise UserError(f"{key}.confidence is {gate.confidence:g}; it must be from 0.5 to under 1, as 0.95")
-
-
-def _check_costs(task: bert_task.TaskConfig) -> None:
+def _check_costs(task: sections.TaskConfig) -> None:
     labels = task.data.labels
     for actual, row in task.evaluation.costs.items():
         for label, key in [
@@ -128,9 +108,6 @@ def _check_costs(task: bert_task.TaskConfig) -> None:
         ]:
             if label not in labels:
                 raise UserError(f"{key}: {label!r} is not in data.labels; {did_you_mean(label, labels)}")
-        for answered, cost in row.items():
-            if not math.isfinite(cost):
-                raise UserError(f"evaluation.costs.{actual}.{answered} is {cost}; it must be a finite number")
     if task.evaluation.cost_unit and not task.evaluation.costs:
         raise UserError(
             f"evaluation.cost_unit is {task.evaluation.cost_unit!r}, and no answer has a cost; "
@@ -138,65 +115,18 @@ def _check_costs(task: bert_task.TaskConfig) -> None:
         )
 
 
-_CHOICES = {
-    "bulk_inference.format": ("csv", "parquet"),
-    "data.format": ("csv", "parquet", "tfrecord"),
-    "encoder.computation": ("real_tokens", "padded"),
-    "encoder.pooling": ("pooled_output", "mean"),
-    "training.best_epoch_by": ("accuracy", "loss"),
-    "training.class_weights": ("none", "balanced"),
-    "training.precision": ("float32", "bfloat16", "float16"),
-    "training.warm_start": ("none", "latest_blessed"),
-}
-
-# Inclusive bounds of numbers; None is unbounded.
-_RANGES: dict[str, tuple[float | None, float | None]] = {
-    "data.span": (0, None),
-    "report.examples": (0, None),
-    "data.window": (1, None),
-    "data.label_share_tolerance": (0, 1),
-    "text.max_seq_length": (3, 512),
-    "training.epochs": (1, None),
-    "training.batch_size": (1, None),
-    "training.learning_rate": (0, 1),
-    "training.warmup_fraction": (0, 1),
-    "training.weight_decay": (0, 1),
-    "training.dropout": (0, 0.99),
-    "training.clip_norm": (0, None),
-    "training.early_stopping_patience": (0, None),
-    "training.held_out_share": (0, 0.5),
-    "monitoring.watch_drop": (0, 1),
-    "monitoring.retrain_drop": (0, 1),
-    "monitoring.confidence": (0.5, 0.9999),
-    "monitoring.min_examples": (2, None),
-    "monitoring.min_agreement": (0, 1),
-    "serving.num_warmup_requests": (1, 1000),
-}
-
-
-def check_task(task: bert_task.TaskConfig) -> None:
+def check_task(task: sections.TaskConfig) -> None:
     """Refuses values that fit their type and make no sense.
 
     Raises:
         UserError: names the key, the value and the fix.
     """
-    for key, choices in _CHOICES.items():
-        value = _get(task, key)
-        if value not in choices:
-            raise UserError(f"{key} is {value!r}; it must be one of {', '.join(choices)}")
-    for key, (low, high) in _RANGES.items():
-        value = _get(task, key)
-        # Written so that NaN, which is neither below nor above anything, is refused.
-        if not ((low is None or value >= low) and (high is None or value <= high)) or math.isinf(value):
-            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise UserError(f"{key} is {value}; it must be {bounds}")
     check_name(task.name)
     _check_data(task.data)
     _check_training(task.training)
     check_evaluation(task)
     _check_monitoring(task)
     _check_notices(task.notices)
-    _check_validation(task.validation)
 
 
 def _check_training(training: bert_task.TrainingConfig) -> None:
@@ -207,7 +137,7 @@ def _check_training(training: bert_task.TrainingConfig) -> None:
         )
 
 
-def _check_monitoring(task: bert_task.TaskConfig) -> None:
+def _check_monitoring(task: sections.TaskConfig) -> None:
     kind, _, label = task.monitoring.metric.partition("/")
     if task.monitoring.metric not in ("accuracy", "macro_f1") and not (
         kind == "recall" and label in task.data.labels
@@ -226,10 +156,7 @@ def _check_monitoring(task: bert_task.TaskConfig) -> None:
             raise UserError(f"{key}.pattern is {rule.pattern!r}, no regular expression: {error}") from None
 
 
-def _check_notices(notices: bert_task.NoticesConfig) -> None:
-    unknown = [name for name in notices.on if name not in bert_task.NOTICE_EVENTS]
-    if unknown:
-        raise UserError(f"notices.on has {unknown[0]!r}; it may have {', '.join(bert_task.NOTICE_EVENTS)}")
+def _check_notices(notices: sections.NoticesConfig) -> None:
     for key in ("webhook_env", "smtp_env"):
         value = getattr(notices, key)
         if value and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
@@ -247,11 +174,6 @@ def _check_notices(notices: bert_task.NoticesConfig) -> None:
             "notices.smtp_env is empty, and notices.email_to is not; name the environment variable that holds "
             "smtp://user:password@host:587"
         )
-
-
-def _get(task: bert_task.TaskConfig, key: str) -> Any:
-    section, name = key.split(".")
-    return getattr(getattr(task, section), name)
 
 
 def check_name(name: Any) -> None:
@@ -288,12 +210,3 @@ def _check_data(data: bert_task.DataConfig) -> None:
     columns = [*data.text, data.label]
     if len(set(columns)) != len(columns):
         raise UserError(f"data.text {list(data.text)} and data.label {data.label!r} name a column twice")
-
-
-def _check_validation(validation: bert_task.ValidationConfig) -> None:
-    for field in dataclasses.fields(validation):
-        for column, limit in getattr(validation, field.name).items():
-            if not 0 <= limit <= 1:
-                raise UserError(
-                    f"validation.{field.name}.{column} is {limit}; a distance lies from 0 (equal) to 1 (never passed)"
-                )

@@ -1,23 +1,24 @@
 """Task file -> typed settings, strictly; and the paths of a run.
 
-A task file is TOML with one table per section of `bert_task.TaskConfig`. What it may hold is
+A task file is TOML with one table per section of `sections.TaskConfig`. What it may hold is
 read off the dataclasses, so a field is declared in one place only.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import re
 import sys
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import bert_task
+import pydantic
 
-from bert_pipeline.settings import checks, typed
+from bert_pipeline.settings import checks, sections, typed
 from bert_pipeline.settings.errors import UserError, nearest
 
 if sys.version_info >= (3, 11):
@@ -33,7 +34,7 @@ TASKS_DIR = PROJECT_ROOT / "bert_pipeline" / "tasks"
 class LoadedTask:
     """A task with the files it came from."""
 
-    task: bert_task.TaskConfig
+    task: sections.TaskConfig
     path: Path
     """The task file."""
 
@@ -94,7 +95,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a TOML file: {error}") from error
 
 
-def task_settings(name: str) -> bert_task.TaskConfig:
+def task_settings(name: str) -> sections.TaskConfig:
     """A task file's settings as they stand there; the data need not be there.
 
     Args:
@@ -122,7 +123,7 @@ def task_name(name: str) -> str:
     return str(found)
 
 
-def _wanted(task: bert_task.TaskConfig) -> str:
+def _wanted(task: sections.TaskConfig) -> str:
     return ", ".join(task.data.files.values())
 
 
@@ -131,9 +132,9 @@ def _task_path(name: str) -> Path:
     if path.is_file():
         return path.resolve()
     known = sorted(p.stem for p in TASKS_DIR.glob("*.toml"))
-    raise UserError(
-        f"there is no task {name!r} ({path}); known tasks: {', '.join(known)}{_did_you_mean(name, known)}"
-    )
+    near = nearest(name, known)
+    meant = f"; did you mean {near}?" if near else ""
+    raise UserError(f"there is no task {name!r} ({path}); known tasks: {', '.join(known)}{meant}")
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -155,7 +156,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     values[last] = parsed["x"] if list(parsed) == ["x"] else text
 
 
-def parse_task(values: Mapping[str, Any], *, source: str) -> bert_task.TaskConfig:
+def parse_task(values: Mapping[str, Any], *, source: str) -> sections.TaskConfig:
     """Builds a task out of the tables of a TOML file.
 
     Args:
@@ -166,67 +167,60 @@ def parse_task(values: Mapping[str, Any], *, source: str) -> bert_task.TaskConfi
         UserError: names the key, the value and the fix.
     """
     try:
-        task = _build(bert_task.TaskConfig, values, prefix="")
+        # As JSON, where pydantic's strict mode takes lists for tuples; what JSON lacks, TOML's dates, fits no field.
+        text = json.dumps(values, default=lambda value: {"": str(value)})
+        task = task_type().validate_json(text, strict=True)
         checks.check_task(task)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{source}: {_sentence(error.errors(), values)}") from None
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     return task
 
 
-def _build(cls: type, values: Any, *, prefix: str) -> Any:
-    """Builds a dataclass from a table; `prefix` is the key of that table."""
-    if not isinstance(values, Mapping):
-        raise UserError(f"{prefix} must be a table, and is {values!r}")
-    dot = f"{prefix}." if prefix else ""
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key in values:
-        if key not in fields:
-            raise UserError(f"unknown key {dot}{key}{_hint(key, fields, prefix=dot)}")
-    built = {}
-    for name, field in fields.items():
-        if name in values:
-            built[name] = _convert(hints[name], values[name], key=dot + name)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise UserError(f"missing key {dot}{name}; every task needs it")
-    return cls(**built)
+@functools.cache  # 0.1 s
+def task_type() -> pydantic.TypeAdapter[sections.TaskConfig]:
+    """What pydantic makes of the dataclasses: validates, and gives their JSON schema."""
+    return pydantic.TypeAdapter(sections.TaskConfig)
 
 
-def _convert(wanted: Any, value: Any, *, key: str) -> Any:
-    """Checks one value against its field's type; lists become tuples."""
-    origin, args = typing.get_origin(wanted), typing.get_args(wanted)
-    if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
-        return _build(wanted, value, prefix=key)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise UserError(f"{key} must be a list, and is {value!r}")
-        return tuple(_convert(args[0], item, key=f"{key}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise UserError(f"{key} must be a table, and is {value!r}")
-        return {k: _convert(args[1], v, key=f"{key}.{k}") for k, v in value.items()}
-    if origin in (types.UnionType, typing.Union):
-        wanted = next(a for a in args if a is not type(None))
-    return _convert_scalar(wanted, value, key=key)
+# What pydantic calls a value of a wrong type, in TOML's words; its own for all others.
+_WANTED = {
+    "dataclass": "a table",
+    "dict": "a table",
+    "tuple": "a list",
+    "string": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+}
 
 
-def _convert_scalar(wanted: type, value: Any, *, key: str) -> Any:
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
-        return value
-    names = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
-    raise UserError(f"{key} must be {names[wanted]}, and is {value!r}")
+def _sentence(errors: Sequence[Any], values: Any) -> str:
+    """What pydantic found, in one sentence with key, value and fix: the first unknown key, else the first error."""
+    error = next((each for each in errors if each["type"] == "unexpected_keyword_argument"), errors[0])
+    *parents, last = location = error["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)[1:]
+    if error["type"] == "missing":
+        return f"missing key {key}; every task needs it"
+    if error["type"] == "unexpected_keyword_argument":
+        known = [field.name for field in dataclasses.fields(_section(parents))]
+        if near := nearest(last, known):
+            return f"unknown key {key}; did you mean {key.removesuffix(last)}{near}?"
+        return f"unknown key {key}; known here: {', '.join(sorted(known))}"
+    for part in location:
+        values = values[part] if isinstance(values, dict | list) else values
+    if wanted := _WANTED.get(error["type"].partition("_")[0]):
+        return f"{key} must be {wanted}, and is {values!r}"
+    return f"{key} is {values!r}; it must be {error['msg'].removeprefix('Input should be ')}"
 
 
-def _hint(key: str, known: typing.Iterable[str], *, prefix: str = "") -> str:
-    known = list(known)
-    return _did_you_mean(key, known, prefix=prefix) or f"; known here: {', '.join(sorted(known))}"
-
-
-def _did_you_mean(key: str, known: Sequence[str], *, prefix: str = "") -> str:
-    near = nearest(key, known)
-    return f"; did you mean {prefix}{near}?" if near else ""
+def _section(location: Sequence[str | int]) -> Any:
+    """The dataclass of a table: of a section, or of an item of a list of tables."""
+    found: Any = sections.TaskConfig
+    for part in location:
+        found = typing.get_args(found)[0] if isinstance(part, int) else typing.get_type_hints(found)[part]
+    return found
 
 
 def line_of(path: Path, key: str) -> str:

@@ -36,7 +36,7 @@ def run_log(path: Path, *, verbose: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(temporary_folder())
         if not verbose:
-            stack.enter_context(_descriptors_to(path))
+            stack.enter_context(_beside_the_terminal(path))
         yield
 
 
@@ -57,24 +57,34 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _descriptors_to(path: Path) -> Iterator[None]:
-    terminal = {number: os.dup(number) for number in (1, 2)}
+def _beside_the_terminal(path: Path) -> Iterator[None]:
+    """`descriptors_to`, with `sys.stdout` and `sys.stderr` on copies of the terminal's descriptors."""
     streams = sys.stdout, sys.stderr
-    sys.stdout = os.fdopen(os.dup(terminal[1]), "w", buffering=1, encoding="utf-8", errors="replace")
-    sys.stderr = os.fdopen(os.dup(terminal[2]), "w", buffering=1, encoding="utf-8", errors="replace")
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for number in terminal:
-        os.dup2(log, number)
-    os.close(log)
+    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="replace")
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
     try:
-        yield
+        with descriptors_to(path):
+            yield
     finally:
         sys.stdout.close()
         sys.stderr.close()
         sys.stdout, sys.stderr = streams
-        for number, saved in terminal.items():
-            os.dup2(saved, number)
-            os.close(saved)
+
+
+@contextlib.contextmanager
+def descriptors_to(path: Path) -> Iterator[None]:
+    """Sends the file descriptors 1 and 2 to the end of a file."""
+    saved = {number: os.dup(number) for number in (1, 2)}
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        for number in saved:
+            os.dup2(log, number)
+        yield
+    finally:
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(log)
 
 
 def quiet_library_loggers() -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base.base_node import BaseNode
 
 from bert_pipeline.settings.config import PROJECT_ROOT
 from bert_pipeline.settings_map import reruns
@@ -14,8 +19,8 @@ _HEAD = """\
 # Map
 
 Every component of the graph with its files, and every setting of a task file. Made by
-`python -m bert_pipeline settings`, out of the graph and of the docstrings in `modules/bert_task.py`,
-`bert_gates.py` and `bert_monitoring.py`; a test holds this page to what the command prints. To change it, change those.
+`python -m bert_pipeline settings`, out of the graph and of the docstrings in `modules/bert_task.py`
+and `settings/sections.py`; a test holds this page to what the command prints. To change it, change those.
 `python -m bert_pipeline settings warm` prints the settings with that in their key.
 
 ## Components
@@ -28,8 +33,8 @@ reruns Transform and Trainer.
 _SETTINGS = """
 ## Settings
 
-*Reruns* names the components that are given a setting; from the first of them on everything runs anew that depends
-on it, the rest comes from the cache. A dash: no component is given it, and a change reruns nothing.
+*Reruns* names the components that are given a setting; what depends on them reruns too, and the rest comes from the
+cache. A dash: no component is given it, and a change reruns nothing.
 `ARGS="--set training.epochs=2"` sets one for one run of `make pipeline`. `[]` marks a list of tables:
 `[[evaluation.gates]]`.
 """
@@ -51,7 +56,7 @@ EXPLAINED = {
 }
 
 _STOCK = "https://www.tensorflow.org/tfx/guide/"
-_STOCK_PAGES = {"Transform": "transform", "Trainer": "trainer"}
+_STOCK_KINDS = ("Transform", "Trainer")
 
 # A change of these is another task, or nothing to a component.
 _REMARKS = {"name": "everything: another output folder", "data.path": "ExampleGen, where the files differ"}
@@ -74,12 +79,18 @@ def as_markdown() -> str:
 def _component_table(settings: Sequence[Setting], given: dict[str, list[str]]) -> list[str]:
     data = dataclasses.replace(reruns.TASK.data, window=2)
     training = dataclasses.replace(reruns.TASK.training, warm_start="latest_blessed")
-    nodes = reruns.graph_of(dataclasses.replace(reruns.TASK, data=data, training=training))
+    nodes = reruns.components_of(dataclasses.replace(reruns.TASK, data=data, training=training))
     rows = []
     for node in nodes:
         keys = [s.key for s in settings if node.id in given[s.key] and s.key != "name"]
         rows.append(
-            [f"**{node.id}**", node.kind, _links(node.files), _job(node), _in_short(keys) or "nothing"]
+            [
+                f"**{node.id}**",
+                type(node).__name__,
+                _links(_files(node)),
+                _job(node),
+                _in_short(keys) or "nothing",
+            ]
         )
     return _table(["component", "class", "file", "what the file is", "is given"], rows)
 
@@ -87,7 +98,7 @@ def _component_table(settings: Sequence[Setting], given: dict[str, list[str]]) -
 def _other_verbs() -> list[str]:
     lines = ["\nGraphs of other verbs, made of the same parts:\n"]
     rows = [
-        [f"`make {verb}`", node.id, node.kind, _links(node.files) or "TFX's"]
+        [f"`make {verb}`", node.id, type(node).__name__, _links(_files(node)) or "TFX's"]
         for verb, nodes in reruns.other_graphs(reruns.TASK).items()
         for node in nodes
     ]
@@ -109,14 +120,26 @@ def _setting_table(settings: Sequence[Setting], given: dict[str, list[str]]) -> 
     return _table(["key", "type", "meaning", "reruns"], rows)
 
 
-def _job(node: reruns.Node) -> str:
+def _job(node: BaseNode) -> str:
     """The first line of the docstring of the file that implements a component."""
-    own = [file for file in node.files if file.startswith("bert_pipeline/")] or list(node.files)
+    files = _files(node)
+    own = [file for file in files if file.startswith("bert_pipeline/")] or files
     text = (PROJECT_ROOT / own[0]).read_text(encoding="utf-8") if own else ""
     line = (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].rstrip(".")
-    if node.kind in _STOCK_PAGES:
-        return f"{line}; the component is [TFX's]({_STOCK}{_STOCK_PAGES[node.kind]})"
-    return line
+    kind = type(node).__name__
+    return f"{line}; the component is [TFX's]({_STOCK}{kind.lower()})" if kind in _STOCK_KINDS else line
+
+
+def _files(node: BaseNode) -> list[str]:
+    """The project's files of the class, its executor, its strategy and its user module; none: all of it is TFX's."""
+    classes: list[Any] = [type(node), getattr(getattr(node, "executor_spec", None), "executor_class", None)]
+    classes += [value for value in node.exec_properties.values() if inspect.isclass(value)]
+    # Behind the class that TFX makes of a function component is that function.
+    parts = [inspect.unwrap(getattr(each, "_FUNCTION", each)) for each in classes if each is not None]
+    paths = [*map(inspect.getsourcefile, parts), node.exec_properties.get("module_file")]
+    own = [Path(path).resolve() for path in paths if path]
+    own = [path for path in own if path.is_relative_to(PROJECT_ROOT) and ".venv" not in path.parts]
+    return list(dict.fromkeys(str(path.relative_to(PROJECT_ROOT)) for path in own))
 
 
 def _in_short(keys: Sequence[str]) -> str:

@@ -1,65 +1,74 @@
-"""The graph of a task as data, and which components a changed setting reruns: found by building the graph again."""
+"""Which components a changed setting reruns: those whose cache key in TFX is another one in the graph built of it."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import bert_task
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import cache_utils, inputs_utils
+from tfx.types import standard_artifacts
 
 from bert_pipeline import pipeline
 from bert_pipeline.components import op_audit
 from bert_pipeline.encoders.resolve import Encoder
 from bert_pipeline.running import label
-from bert_pipeline.settings import config
+from bert_pipeline.settings import config, sections
 from bert_pipeline.settings.paths import run_paths
 from bert_pipeline.settings_map.settings import Setting
 
 # A task in which every part of the graph is there.
-TASK = bert_task.TaskConfig(
-    name="every",
-    description="",
-    data=bert_task.DataConfig(
-        path="data", text=("text",), label="label", labels=("a", "b"), files={"all": "span-{SPAN}/rows.csv"}
-    ),
-    evaluation=bert_task.EvaluationConfig(
-        slices=("part",), gates=(bert_task.GateConfig(metric="accuracy", min=0.5, max_drop=0.5),)
-    ),
-    bulk_inference=bert_task.BulkInferenceConfig(files="new/*.csv"),
-    monitoring=bert_task.MonitoringConfig(weak_labels=(bert_task.WeakLabelConfig(pattern="x", label="a"),)),
-)
+_VALUES: Mapping[str, Any] = {
+    "name": "every",
+    "description": "",
+    "data": {
+        "path": "data",
+        "text": ["text"],
+        "label": "label",
+        "labels": ["a", "b"],
+        "files": {"all": "span-{SPAN}/rows.csv"},
+    },
+    "evaluation": {
+        "slices": ["part"],
+        "gates": [{"metric": "accuracy", "slice": "part", "min": 0.5, "max_drop": 0.5}],
+        "costs": {"a": {"b": 2}},
+    },
+    "bulk_inference": {"files": "new/*.csv"},
+    "monitoring": {"weak_labels": [{"pattern": "x", "label": "a"}]},
+    "notices": {"email_to": ["a@example.org"], "smtp_env": "MAIL"},
+}
+TASK = config.parse_task(_VALUES, source="every.toml")
 
-# Where adding 1, or an x, would give no graph.
+# Where half of a number, or an x more, would not do.
 _OTHER_VALUES: Mapping[str, Any] = {
-    "data.text": ("text", "text_b"),
-    "data.format": "parquet",
+    "data.text": ["text", "text_b"],
     "data.files": {"train": "span-{SPAN}/train.csv", "eval": "span-{SPAN}/eval.csv"},
     "data.hash_buckets": {"train": 3, "eval": 2},
     "data.label_shares": {"a": 0.5, "b": 0.5},
-    "data.labels": ("a", "b", "c"),
+    "data.labels": ["a", "b", "c"],
     "validation.drift_note": {"label": 0.5},
     "validation.drift_stop": {"label": 0.5},
     "validation.skew_note": {"text_num_tokens": 0.5},
     "validation.skew_stop": {"text_num_tokens": 0.5},
-    "training.warm_start": "latest_blessed",
-    "evaluation.slices": ("part", "shop"),
-    "evaluation.gates": (bert_task.GateConfig(metric="accuracy", min=0.6),),
+    "evaluation.slices": ["part", "shop"],
+    "evaluation.gates": [{"metric": "accuracy", "min": 0.6}],
     "evaluation.gates[].metric": "macro_f1",
-    "evaluation.gates[].slice": "part",
-    "evaluation.gates[].max_gap": 0.2,
-    "evaluation.costs": {"a": {"b": 2.0}},
-    "evaluation.intervals": "none",
-    "evaluation.coverage": False,
-    "bulk_inference.files": "newer/*.csv",
-    "bulk_inference.format": "parquet",
-    "notices.on": ("pushed",),
-    "notices.email_to": ("a@example.org",),
-    "monitoring.weak_labels": (),
+    "evaluation.gates[].slice": "part=x",
+    "evaluation.gates[].confidence": 0.9,
+    "evaluation.costs": {"a": {"b": 3}},
+    "monitoring.metric": "macro_f1",
+    "monitoring.confidence": 0.9,
+    "monitoring.weak_labels": [],
+    "monitoring.weak_labels[].label": "b",
+    "notices.on": ["pushed"],
+    "notices.email_to": ["b@example.org"],
+    "notices.email_from": "c@example.org",
     # Another one that has an op list.
     "serving.tf_serving_version": next(
         known for known in op_audit.known_versions() if known != op_audit.release_to_audit("")
@@ -67,22 +76,7 @@ _OTHER_VALUES: Mapping[str, Any] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """One component."""
-
-    id: str
-    given: str
-    """Its parameters and where its inputs come from; equal strings, equal cache keys (contents apart)."""
-
-    files: tuple[str, ...]
-    """Files of the project that implement it, user module included; none: all of it is TFX's."""
-
-    kind: str
-    """Name of its class."""
-
-
-def graph_of(task: bert_task.TaskConfig) -> list[Node]:
+def components_of(task: sections.TaskConfig) -> list[BaseNode]:
     """What `make pipeline` builds of a task, in order; reads no data and no encoder.
 
     Args:
@@ -104,94 +98,89 @@ def graph_of(task: bert_task.TaskConfig) -> list[Node]:
         schema_pbtxt="",
         span=pipeline.SpanParts(span=data.span, older_examples=(1,) if data.window > 1 else ()),
     )
-    return [_node(node) for node in pipeline.task_components(parts)]
+    return pipeline.task_components(parts)
 
 
-def other_graphs(task: bert_task.TaskConfig) -> dict[str, list[Node]]:
+def other_graphs(task: sections.TaskConfig) -> dict[str, list[BaseNode]]:
     """The graphs of other verbs than `pipeline`, by the verb."""
     loaded = config.LoadedTask(task=task, path=Path("task.toml"), data_dir=Path("/data"))
     labelling = label.labelling_components(
         folder=Path("/texts"), pattern="*.csv", file_format="csv", push_destination=Path("/out")
     )
-    return {
-        "new-task": [_node(node) for node in pipeline.schema_inference(loaded, span=0)],
-        "label": [_node(node) for node in labelling],
-    }
+    return {"new-task": pipeline.schema_inference(loaded, span=0), "label": labelling}
 
 
-def changed(before: Sequence[Node], after: Sequence[Node]) -> list[str]:
-    """Ids of the components that are given something else, are new, or are gone; in the graph's order."""
-    old, new = {n.id: n.given for n in before}, {n.id: n.given for n in after}
-    order = [*new, *(name for name in old if name not in new)]
-    return [name for name in order if old.get(name) != new.get(name)]
+def cache_keys(components: Sequence[BaseNode], *, follow: bool = False) -> dict[str, str]:
+    """The key by which TFX finds out whether a component has run already, by the component's id.
 
+    Computed as its launcher does (tfx/orchestration/portable/launcher.py): the hash of the pipeline, the node, the
+    executor, the parameters, and the inputs. A resolver has none, it runs each time.
 
-def _node(node: BaseNode) -> Node:
-    inputs = {
-        name: getattr(channel, "producer_component_id", None) or str(type(channel).__name__)
-        for name, channel in node.inputs.items()
-    }
-    given = json.dumps([inputs, dict(node.exec_properties)], default=str, sort_keys=True)
-    return Node(id=node.id, given=given, files=_files(node), kind=type(node).__name__)
-
-
-def _files(node: BaseNode) -> tuple[str, ...]:
-    """The project's files among those of the class, its executor, its strategy and its user module."""
-    classes: list[Any] = [type(node), getattr(getattr(node, "executor_spec", None), "executor_class", None)]
-    classes += [value for value in node.exec_properties.values() if inspect.isclass(value)]
-    paths = [inspect.getsourcefile(inspect.unwrap(_of_function(cls))) for cls in classes if cls is not None]
-    paths.append(node.exec_properties.get("module_file"))
-    own = [Path(path).resolve() for path in paths if path]
-    return tuple(
-        dict.fromkeys(
-            str(p.relative_to(config.PROJECT_ROOT))
-            for p in own
-            if p.is_relative_to(config.PROJECT_ROOT) and ".venv" not in p.parts
-        )
+    Args:
+        components: a graph.
+        follow: whether a component whose key is another one gives the next ones another input.
+    """
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.fake_database.SetInParent()  # in memory
+    graph = pipeline.create_pipeline(
+        "every", components=components, pipeline_root=Path("/out"), metadata=connection
     )
+    compiled = compiler.Compiler().compile(graph)
+    deployment = runner_utils.extract_local_deployment_config(compiled)
+    keys: dict[str, str] = {}
+    with metadata.Metadata(connection) as store:
+        for node in (each.pipeline_node for each in compiled.nodes):
+            executor = runner_utils.extract_executor_spec(deployment, node.node_info.id)
+            inputs: dict[str, list[Any]] = {}
+            for name, spec in node.inputs.inputs.items():
+                inputs[name] = [standard_artifacts.Examples() for _ in spec.channels]
+                for artifact, channel in zip(inputs[name], spec.channels, strict=True):
+                    producer = channel.producer_node_query.id
+                    artifact.uri = f"{producer}/{keys.get(producer) if follow else ''}"
+            context = cache_utils.get_cache_context(
+                store,
+                pipeline_node=node,
+                pipeline_info=compiled.pipeline_info,
+                executor_spec=executor,
+                input_artifacts=inputs,
+                parameters=inputs_utils.resolve_parameters(node.parameters),
+            )
+            keys[node.node_info.id] = context.name if executor else ""
+    return {component.id: keys[component.id] for component in components}
 
 
-def _of_function(cls: Any) -> Any:
-    """The function behind a function component, whose class TFX makes; else the class."""
-    return getattr(cls, "_FUNCTION", cls)
-
-
-def rerun_by(setting: Setting) -> list[str]:
-    """Ids of the components that are given something else when a setting changes; what follows them reruns too.
+def rerun_by(setting: Setting, *, follow: bool = False) -> list[str]:
+    """Ids of the components that a changed setting reruns, turns on, or turns off; in the graph's order.
 
     Args:
         setting: of `all_settings`.
+        follow: with those that rerun because an input of theirs was made again.
     """
-    other = _with(TASK, setting.key.split("."), _other_value(setting))
-    return changed(graph_of(TASK), graph_of(other))
+    tasks = TASK, _changed(setting)
+    before, after = (cache_keys(components_of(task), follow=follow) for task in tasks)
+    return [name for name in {**after, **before} if before.get(name) != after.get(name)]
 
 
-def _other_value(setting: Setting) -> Any:
-    if setting.key in _OTHER_VALUES:
-        return _OTHER_VALUES[setting.key]
-    now = _value(setting.key)
-    if now is None:
-        return 0.75
+def _changed(setting: Setting) -> sections.TaskConfig:
+    """The task with another value of a setting, as a task file would give it."""
+    values = copy.deepcopy(dict(_VALUES))
+    table, now = values, TASK
+    *parents, last = setting.key.split(".")
+    for part in parents:
+        name = part.removesuffix("[]")
+        table, now = table.setdefault(name, {}), getattr(now, name)
+        if part.endswith("[]"):
+            table, now = table[0], now[0]
+    other = _OTHER_VALUES.get(setting.key)
+    table[last] = _other_value(getattr(now, last), setting.choices) if other is None else other
+    return config.parse_task(values, source="every.toml")
+
+
+def _other_value(now: Any, choices: Sequence[str]) -> Any:
+    if choices:
+        return next(each for each in choices if each != now)
     if isinstance(now, bool):
         return not now
-    return now + 1 if isinstance(now, int | float) else f"{now}x"
-
-
-def _value(key: str) -> Any:
-    value: Any = TASK
-    for part in key.split("."):
-        value = getattr(value, part.removesuffix("[]"))
-        value = value[0] if part.endswith("[]") else value
-    return value
-
-
-def _with(holder: Any, parts: Iterable[str], value: Any) -> Any:
-    """A copy of a dataclass in which the field at the end of a path has another value."""
-    first, *rest = parts
-    name = first.removesuffix("[]")
-    if not rest:
-        return dataclasses.replace(holder, **{name: value})
-    inner = getattr(holder, name)
-    if first.endswith("[]"):
-        return dataclasses.replace(holder, **{name: (_with(inner[0], rest, value), *inner[1:])})
-    return dataclasses.replace(holder, **{name: _with(inner, rest, value)})
+    if isinstance(now, str):
+        return f"{now}x"
+    return now + 1 if isinstance(now, int) else (now or 0.5) / 2

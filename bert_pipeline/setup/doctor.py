@@ -6,20 +6,24 @@ or any other package of the lock: a broken set-up is what this is for.
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
 import importlib.metadata
 import os
 import platform
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_pipeline.setup import bootstrap, doctor_gpu
-from bert_pipeline.setup.doctor_report import BAD, OK, WARN, Finding, print_report
+from bert_pipeline.setup import bootstrap
+
+OK, WARN, BAD = "OK", "WARN", "BAD"
 
 GIB = 1 << 30
 # .venv takes 4 GiB; a run of the sample with its artifacts and checkpoints about 1 GiB more.
@@ -30,6 +34,45 @@ MEMORY_NEEDED, MEMORY_WANTED = 4 * GIB, 8 * GIB
 # private parts. (tensorflow-serving-api is protocol buffers alone, and TFX holds it back.)
 TENSORFLOW_FAMILY = ("tensorflow", "tensorflow-text", "tf-keras")
 PORTS = {8500: "GRPC_PORT", 8501: "REST_PORT"}
+_ASK_TENSORFLOW = """
+import tensorflow as tf
+print("built", tf.test.is_built_with_cuda(), "seen", len(tf.config.list_physical_devices("GPU")))
+"""
+# What TensorFlow logs on the way to finding none.
+_REASON = re.compile(
+    r"^.*(?:Cannot dlopen|failed call to cuInit|Could not find cuda drivers).*$", re.MULTILINE
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    level: str
+    """`OK`; `WARN`: something is slower or missing; `BAD`: the project does not run."""
+
+    subject: str
+    state: str
+    """What is the case."""
+
+    fix: str = ""
+    """How to mend it; empty where nothing needs mending."""
+
+
+def print_report(findings: Iterable[Finding]) -> int:
+    """Prints findings as they come; 1 where one is `BAD`, else 0.
+
+    BAD   Python       3.11 at /usr/bin/python3, not 3.10
+                       mend: make clean setup
+    """
+    bad = 0
+    for finding in findings:
+        print(f"{finding.level:<5} {finding.subject:<12} {finding.state}", flush=True)
+        if finding.fix:
+            print(f"{'':<18} mend: {finding.fix}", flush=True)
+        bad += finding.level == BAD
+    print(f"\n{bad} to be mended before anything runs" if bad else "\nnothing keeps the project from running")
+    return 1 if bad else 0
 
 
 def main() -> int:
@@ -56,7 +99,7 @@ def examine(root: Path) -> Iterator[Finding]:
     yield check_family(installed)
     yield check_disk(shutil.disk_usage(root).free, path=root)
     yield check_memory(memory_bytes())
-    yield doctor_gpu.check_gpu(doctor_gpu.gpu_facts(installed))
+    yield check_gpu(gpu_facts(installed))
     yield check_docker(*docker_engine())
     for port in PORTS:
         yield check_port(port, free=is_free(port))
@@ -182,12 +225,111 @@ def check_memory(total: int) -> Finding:
     return Finding(BAD if total < MEMORY_NEEDED else WARN, "memory", f"{total / GIB:.1f} GiB", fix)
 
 
+@dataclasses.dataclass(frozen=True)
+class GpuFacts:
+    """What was seen on the way from the hardware to TensorFlow."""
+
+    names: tuple[str, ...]
+    """What nvidia-smi lists; empty where it is missing or fails."""
+
+    device: bool
+    """Whether the system shows an NVIDIA device, driver or not."""
+
+    libcuda: bool
+    """Whether the driver's library libcuda.so.1 can be loaded."""
+
+    extra: bool
+    """Whether the CUDA libraries of the extra `gpu` are installed."""
+
+    built_with_cuda: bool
+    seen_by_tensorflow: int
+    reason: str
+    """TensorFlow's own words where it saw none."""
+
+
+def check_gpu(facts: GpuFacts) -> Finding:
+    """Follows a GPU from the hardware up, and names the first step that is missing."""
+    name = ", ".join(facts.names) or "NVIDIA GPU"
+    if facts.seen_by_tensorflow:
+        return Finding(OK, "GPU", f"TensorFlow sees {facts.seen_by_tensorflow}: {name}")
+    if not facts.names and not facts.device and not facts.libcuda:
+        return Finding(OK, "GPU", "none on this machine: runs use the CPU")
+    if not facts.libcuda:
+        fix = "install NVIDIA's driver (in a container: docker run --gpus all, nvidia-container-toolkit)"
+        return Finding(WARN, "GPU", f"{name}, but libcuda.so.1 of the driver cannot be loaded", fix)
+    if not facts.built_with_cuda:
+        return Finding(WARN, "GPU", f"{name}, but this TensorFlow is built without CUDA", "make clean setup")
+    if not facts.extra:
+        fix = "make setup EXTRAS=gpu"
+        return Finding(WARN, "GPU", f"{name}, but the CUDA libraries are not installed", fix)
+    why = f" ({facts.reason})" if facts.reason else ""
+    fix = "see that nvidia-smi works and that CUDA_VISIBLE_DEVICES hides nothing; TensorFlow 2.16 needs driver 525 on"
+    return Finding(WARN, "GPU", f"{name}, but TensorFlow does not see it{why}", fix)
+
+
+def gpu_facts(installed: Mapping[str, str]) -> GpuFacts:
+    """Looks at this machine; TensorFlow is asked in a process of its own (some seconds).
+
+    Args:
+        installed: package name to version.
+    """
+    smi = shutil.which("nvidia-smi")
+    names = output([smi, "--query-gpu=name", "--format=csv,noheader"], timeout_seconds=20) if smi else ""
+    device = (
+        Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia").exists() or Path("/dev/dxg").exists()
+    )
+    libcuda = _loads("libcuda.so.1")
+    answer, log = "", ""
+    if names or device or libcuda:
+        answer, log = _ask_tensorflow()
+    match = re.search(r"built (\w+) seen (\d+)", answer)
+    reason = _REASON.search(log)
+    return GpuFacts(
+        names=tuple(names.splitlines()),
+        device=device,
+        libcuda=libcuda,
+        extra="nvidia-cudnn-cu12" in installed,
+        built_with_cuda=match is not None and match[1] == "True",
+        seen_by_tensorflow=int(match[2]) if match else 0,
+        reason=reason[0].split("] ")[-1] if reason else "",
+    )
+
+
+def output(command: list[str], *, timeout_seconds: float) -> str:
+    """What a command prints; empty where it fails or takes too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _ask_tensorflow() -> tuple[str, str]:
+    command = [sys.executable, "-c", _ASK_TENSORFLOW]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}  # its reasons are informative messages
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return "", "TensorFlow did not start within 120 s"
+    return done.stdout, done.stderr
+
+
 def docker_engine() -> tuple[bool, str]:
     """Whether a docker client is here, and its engine's version (empty: no answer)."""
     client = shutil.which("docker")
     if not client:
         return False, ""
-    return True, doctor_gpu.output([client, "info", "--format", "{{.ServerVersion}}"], timeout_seconds=10)
+    return True, output([client, "info", "--format", "{{.ServerVersion}}"], timeout_seconds=10)
 
 
 def check_docker(client: bool, engine: str) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.settings import argument_types
@@ -15,9 +14,7 @@ def add(verbs: Any) -> None:
         verbs,
         "compare",
         "put several runs side by side, and say what changed",
-        run=_run,
-        needs_run="record",
-        reads_record=True,
+        common.Verb("history.compare", needs_run="record", reads_record=True),
     )
     common.add_past(parser)
     parser.add_argument("runs", nargs="*", help="numbers, run ids or versions; default: the last ones")
@@ -26,9 +23,3 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--metrics", default="accuracy,macro_f1", help="names, with commas between")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.history import compare
-
-    return compare.main(arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 from typing import Any
 
 from bert_pipeline.verbs import common
@@ -10,11 +10,16 @@ from bert_pipeline.verbs import common
 
 def add(verbs: Any) -> None:
     """Adds the verb."""
-    common.add_verb(verbs, "doctor", "say what is wrong with this machine", run=_run)
+    common.add_verb(verbs, "doctor", "say what is wrong with this machine", common.Verb("verbs.doctor"))
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    del arguments
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """`doctor` has no options."""
+
+
+def run(_: Request) -> int:
+    """Prints what it finds; returns the exit status."""
     from bert_pipeline.setup import doctor
 
     return doctor.main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.settings import argument_types
@@ -15,19 +14,10 @@ def add(verbs: Any) -> None:
         verbs,
         "gc",
         "list, and remove where told to, what nothing refers to any more",
-        run=_run,
-        needs_run="record",
-        reads_record=True,
-        writes=True,
+        common.Verb("history.gc", needs_run="record", reads_record=True, writes=True),
     )
     common.add_past(parser)
     parser.add_argument(
         "--keep", type=argument_types.count(1), default=3, help="how many of the newest versions stay"
     )
     parser.add_argument("--yes", action="store_true", help="remove it; without, nothing is removed")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.history import gc
-
-    return gc.main(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.settings import argument_types
@@ -12,7 +11,9 @@ from bert_pipeline.verbs import common
 def add(verbs: Any) -> None:
     """Adds the verb."""
     text = "label a file or folder of texts with the model in service"
-    parser = common.add_verb(verbs, "label", text, run=_run, needs_run="files", writes=True)
+    parser = common.add_verb(
+        verbs, "label", text, common.Verb("running.label", logged=True, needs_run="files", writes=True)
+    )
     common.add_task(parser)
     parser.add_argument(
         "--texts", type=argument_types.table, required=True, help=".csv or .parquet file, or a folder of them"
@@ -23,12 +24,3 @@ def add(verbs: Any) -> None:
         default="labelled.csv",
         help="table to write: .csv or .parquet",
     )
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    with common.logged(arguments, "label"):
-        from bert_pipeline.running import label
-        from bert_pipeline.settings.run_log import quiet_library_loggers
-
-        quiet_library_loggers()
-        return label.main(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.verbs import common
@@ -14,9 +13,7 @@ def add(verbs: Any) -> None:
         verbs,
         "lineage",
         "say what made a model, or which models a span made",
-        run=_run,
-        needs_run="record",
-        reads_record=True,
+        common.Verb("history.lineage", needs_run="record", reads_record=True),
     )
     common.add_past(parser)
     parser.add_argument(
@@ -24,9 +21,3 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--span", default=None, dest="of_span", help="the models trained on this span")
     parser.add_argument("--format", choices=("text", "json", "mermaid"), default="text")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.history import lineage_verb
-
-    return lineage_verb.main(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.settings import argument_types
@@ -12,7 +11,9 @@ from bert_pipeline.verbs import common
 def add(verbs: Any) -> None:
     """Adds the verb."""
     text = "judge the model in service by its traffic: fine, watch or retrain"
-    parser = common.add_verb(verbs, "monitor", text, run=_run, needs_run="files", writes=True)
+    parser = common.add_verb(
+        verbs, "monitor", text, common.Verb("monitoring.monitor", logged=True, needs_run="files", writes=True)
+    )
     common.add_task(parser)
     parser.add_argument("--logs", default="", help="folder of request logs; default: OUT/TASK/requests")
     parser.add_argument(
@@ -34,12 +35,3 @@ def add(verbs: Any) -> None:
         default="",
         help="file to write for the textfile collector",
     )
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    with common.logged(arguments, "monitor"):
-        from bert_pipeline.monitoring import command
-        from bert_pipeline.settings.run_log import quiet_library_loggers
-
-        quiet_library_loggers()
-        return command.main(arguments)

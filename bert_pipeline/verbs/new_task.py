@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.settings import argument_types
@@ -11,7 +10,9 @@ from bert_pipeline.verbs import common
 
 def add(verbs: Any) -> None:
     """Adds the verb."""
-    parser = common.add_verb(verbs, "new-task", "write a task file for a data set", run=_run)
+    parser = common.add_verb(
+        verbs, "new-task", "write a task file for a data set", common.Verb("new_task.new_task")
+    )
     parser.add_argument("--name", required=True, help="of the task: letters, digits and _")
     parser.add_argument("--data", required=True, help="file, folder, or hf:HANDLE of the Hugging Face hub")
     parser.add_argument("--text", action="append", default=[], help="text column; twice for a pair")
@@ -38,9 +39,3 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--drop_label", "--drop-label", action="append", default=[], help="leave out the rows with this label"
     )
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.new_task import command
-
-    return command.main(arguments)

@@ -11,7 +11,14 @@ from bert_pipeline.verbs import common
 
 def add(verbs: Any) -> None:
     """Adds the verb."""
-    parser = common.add_verb(verbs, "pipeline", "run a task's pipeline", run=_run, writes=True)
+    parser = common.add_verb(
+        verbs, "pipeline", "run a task's pipeline", common.Verb("running.run", writes=True)
+    )
+    add_request(parser)
+
+
+def add_request(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a run."""
     common.add_task(parser)
     parser.add_argument(
         "--window", type=argument_types.count(1), help="spans to train on, instead of data.window"
@@ -22,11 +29,3 @@ def add(verbs: Any) -> None:
         default="process",
         help="what InfraValidator loads the candidate in: our server, or TensorFlow Serving in docker",
     )
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.running import run
-
-    fields = ("task", "data", "span", "window", "out", "metadata", "server", "verbose")
-    given = {name: getattr(arguments, name) for name in fields}
-    return run.run(run.Request(overrides=tuple(arguments.overrides), **given))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import socket
 from typing import Any, NoReturn
 
 from bert_pipeline.settings import argument_types, typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.requests import PlaceRequest
 from bert_pipeline.verbs import common
 
 
@@ -17,7 +19,7 @@ def add(verbs: Any) -> None:
         verbs,
         "predict",
         "ask a running server",
-        run=_predict,
+        common.Verb("verbs.predict"),
         epilog="Further flags, behind --, go to the client: python -m serving.client --help",
     )
     common.add_place(parser)
@@ -30,18 +32,33 @@ def add(verbs: Any) -> None:
     parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)
 
 
-def _predict(arguments: argparse.Namespace) -> NoReturn:
-    from bert_pipeline.settings.config import task_name
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PlaceRequest):
+    """What `predict` is asked for."""
 
-    if arguments.file:
-        texts = [f"--file={arguments.file}"]
-        texts += [f"--id_column={arguments.id_column}"] if arguments.id_column else []
+    rest_port: int
+    text: str
+    file: str
+    id_column: str
+    flags: tuple[str, ...]
+    """Of the client, as they are."""
+
+
+def run(request: Request) -> NoReturn:
+    """Goes on as the client.
+
+    Raises:
+        UserError: no server answers.
+    """
+    if request.file:
+        texts = [f"--file={request.file}"]
+        texts += [f"--id_column={request.id_column}"] if request.id_column else []
     else:
-        texts = [f"--text={arguments.text}"]
-    name, address = task_name(arguments.task), f"localhost:{arguments.rest_port}"
-    if not any(flag.startswith("--address") for flag in arguments.flags):
-        _check_server(arguments.rest_port)
-    common.become("serving.client", f"--model={name}", f"--address={address}", *texts, *arguments.flags)
+        texts = [f"--text={request.text}"]
+    name, address = request.paths.task_name, f"localhost:{request.rest_port}"
+    if not any(flag.startswith("--address") for flag in request.flags):
+        _check_server(request.rest_port)
+    common.become("serving.client", f"--model={name}", f"--address={address}", *texts, *request.flags)
 
 
 def _check_server(port: int) -> None:

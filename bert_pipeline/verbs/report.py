@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.verbs import common
@@ -14,19 +13,10 @@ def add(verbs: Any) -> None:
         verbs,
         "report",
         "open the newest report, or write an older run's again",
-        run=_run,
-        needs_run="record",
-        reads_record=True,
-        writes=True,
+        common.Verb("report.report", needs_run="record", reads_record=True, writes=True),
     )
     common.add_past(parser)
     parser.add_argument(
         "wanted", nargs="?", default="", help="number, run id or version of a run; default: the newest"
     )
     parser.add_argument("--no-open", action="store_true", help="print the path, open no browser")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.report import command
-
-    return command.main(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.settings import argument_types
@@ -15,17 +14,8 @@ def add(verbs: Any) -> None:
         verbs,
         "rollback",
         "put the version before back into service",
-        run=_run,
-        needs_run="record",
-        reads_record=True,
-        writes=True,
+        common.Verb("history.rollback", needs_run="record", reads_record=True, writes=True),
     )
     common.add_past(parser)
     parser.add_argument("--to", default="", help="the version to go back to; default: the one before")
     parser.add_argument("--reason", type=argument_types.line, default="", help="why, for the record")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from bert_pipeline.history import rollback
-
-    return rollback.main(arguments)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import socket
 from typing import Any, NoReturn
 
 from bert_pipeline.settings import argument_types, typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.requests import PlaceRequest
 from bert_pipeline.verbs import common
 
 _HOST = "127.0.0.1"
@@ -19,9 +21,8 @@ def add(verbs: Any) -> None:
         verbs,
         "serve",
         "serve the newest pushed model over REST and gRPC",
-        run=_serve,
+        common.Verb("verbs.serve", needs_run="files"),
         epilog="Further flags, behind --, go to the server: python -m serving.model_server --help",
-        needs_run="files",
     )
     common.add_place(parser)
     parser.add_argument("--grpc_port", type=argument_types.port, default=8500)
@@ -30,26 +31,41 @@ def add(verbs: Any) -> None:
     parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)
 
 
-def _serve(arguments: argparse.Namespace) -> NoReturn:
-    from bert_pipeline.settings.config import task_name
-    from bert_pipeline.settings.paths import run_paths
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PlaceRequest):
+    """What `serve` is asked for."""
 
-    name = task_name(arguments.task)
-    paths = run_paths(name, out=arguments.out)
-    for option in ("rest_port", "grpc_port"):
-        _check_port(getattr(arguments, option), option=option)
-    logging = [f"--request_log_prefix={paths.root / 'requests' / name}"] if arguments.log else []
+    rest_port: int
+    grpc_port: int
+    log: bool
+    """Whether requests are kept."""
+
+    flags: tuple[str, ...]
+    """Of the server, as they are."""
+
+
+def run(request: Request) -> NoReturn:
+    """Goes on as the server.
+
+    Raises:
+        UserError: a port is in use.
+    """
+    paths = request.paths
+    name = paths.task_name
+    _check_port(request.rest_port, option="rest_port")
+    _check_port(request.grpc_port, option="grpc_port")
+    logging = [f"--request_log_prefix={paths.root / 'requests' / name}"] if request.log else []
     common.become(
         "serving.model_server",
         f"--model_name={name}",
         f"--model_base_path={paths.push_destination}",
         f"--host={_HOST}",
-        f"--port={arguments.grpc_port}",
-        f"--rest_api_port={arguments.rest_port}",
+        f"--port={request.grpc_port}",
+        f"--rest_api_port={request.rest_port}",
         "--enable_batching",
         "--supervise",
         *logging,
-        *arguments.flags,
+        *request.flags,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from bert_pipeline.settings import argument_types
@@ -12,7 +11,10 @@ from bert_pipeline.verbs import common
 def add(verbs: Any) -> None:
     """Adds the verb."""
     parser = common.add_verb(
-        verbs, "skew", "compare training with serving on a CSV", run=_run, needs_run="files", writes=True
+        verbs,
+        "skew",
+        "compare training with serving on a CSV",
+        common.Verb("running.skew", logged=True, needs_run="files", writes=True),
     )
     common.add_task(parser)
     parser.add_argument(
@@ -21,12 +23,3 @@ def add(verbs: Any) -> None:
         default="",
         help="file to compare on; default: the task's own files",
     )
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    with common.logged(arguments, "skew"):
-        from bert_pipeline.running import skew
-        from bert_pipeline.settings.run_log import quiet_library_loggers
-
-        quiet_library_loggers()
-        return skew.main(arguments)

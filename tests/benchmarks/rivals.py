@@ -12,6 +12,7 @@ from typing import Any
 
 import bert_task
 
+from bert_pipeline.settings import sections
 from tests.benchmarks.costs import run_measured
 
 
@@ -56,7 +57,7 @@ class Peer:
     data_root: Path
 
 
-def measure_peer(task: bert_task.TaskConfig, *, peer: Peer, out: Path) -> dict[str, Any]:
+def measure_peer(task: sections.TaskConfig, *, peer: Peer, out: Path) -> dict[str, Any]:
     """Fine-tunes the same checkpoint with `peer_finetune.py`: same examples, epochs, batch, rate and length.
 
     Raises:

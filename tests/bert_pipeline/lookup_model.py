@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import tensorflow as tf
-from bert_task import TaskConfig
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import proto_utils
 
@@ -15,6 +14,7 @@ from bert_pipeline import pipeline
 from bert_pipeline.components import evaluator
 from bert_pipeline.evaluation import eval_config, read
 from bert_pipeline.judging import gates
+from bert_pipeline.settings.sections import TaskConfig
 
 
 class LookupModel(tf.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_pipeline.new_task import command
+from bert_pipeline.new_task.new_task import LabelChoice, write_task
 from bert_pipeline.settings import config
 
 TEXTS = (
@@ -40,7 +40,7 @@ def write_csv(
     return path
 
 
-AS_THEY_ARE = command.LabelChoice()
+AS_THEY_ARE = LabelChoice()
 
 
 class Project:
@@ -52,9 +52,9 @@ class Project:
 
     def new_task(
         self, data: str | Path, *, text: tuple[str, ...] = (), label: str = "", slices: tuple[str, ...] = (),
-        name: str = "mine", force: bool = False, labels: command.LabelChoice = AS_THEY_ARE,
+        name: str = "mine", force: bool = False, labels: LabelChoice = AS_THEY_ARE,
     ) -> config.LoadedTask:  # fmt: skip
-        path = command.write_task(
+        path = write_task(
             name, data=str(data), chosen=(text, label, slices), force=force, labels=labels,
             tasks_dir=self.tasks, data_dir=self.data, say=self.said.append,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.__main__ import main
-from bert_pipeline.new_task import command
+from bert_pipeline.new_task import new_task
 from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.new_tasks import Project as NewTasks
 from tests.bert_pipeline.new_tasks import reviews, write_csv
@@ -99,8 +99,8 @@ def test_new_task_whose_schema_finds_no_room_says_what_is_there_and_what_comes_n
         raise UserError(error)
 
     write_csv(tmp_path / "reviews.csv", reviews())
-    monkeypatch.setattr(command, "_write_schema", no_room)
-    monkeypatch.setattr(command, "write_task", lambda name, **_: tmp_path / f"{name}.toml")
+    monkeypatch.setattr(new_task, "_write_schema", no_room)
+    monkeypatch.setattr(new_task, "write_task", lambda name, **_: tmp_path / f"{name}.toml")
     words = [
         "new-task",
         "--name",

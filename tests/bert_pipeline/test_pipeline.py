@@ -37,6 +37,10 @@ def first(project: Project) -> Ended:
 
 @pytest.fixture(scope="module")
 def second(project: Project, first: Ended) -> Ended:
+    """The same settings, which are only described in other words."""
+    for path in ("bert_pipeline/settings/sections.py", "bert_pipeline/judging/gates.py"):
+        project.edit(path, lambda text: text.replace("model", "candidate", 1))
+    project.edit("bert_pipeline/tasks/toy.toml", lambda text: f"# A remark.\n{text}")
     return project.run()
 
 
@@ -87,12 +91,21 @@ def test_summary_is_written_for_programs(project, second):
     assert 0.8 <= summary["metrics"]["accuracy"] <= 1
 
 
-def test_identical_second_run_does_nothing_and_says_so(first, second):
+def test_second_run_under_edited_docstrings_and_remarks_does_nothing_and_says_so(first, second):
     assert second.status == 0, second.text
     done = [node for node in EVERY_COMPONENT if node not in ("Baseline", "Pusher")]
     assert [second.state(node) for node in done] == ["cached"] * len(done)
     assert second.versions == first.versions
     assert "nothing was trained, evaluated or pushed" in second.text
+
+
+def test_run_without_a_change_loads_neither_tensorflow_nor_tfx_and_prints_what_it_would_find(project, second):
+    third = project.run()
+    assert third.status == 0, third.text
+    assert [third.state(node) for node in EVERY_COMPONENT] == ["cached"] * len(EVERY_COMPONENT)
+    assert "loading TensorFlow" not in third.text
+    tables = [re.sub(r"\ntime .*", "", ended.text.partition("\nslice  ")[2]) for ended in (second, third)]
+    assert tables[0] == tables[1]
 
 
 def test_changed_bound_evaluates_again_and_trains_nothing(stricter):

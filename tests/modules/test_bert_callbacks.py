@@ -8,13 +8,12 @@ import pathlib
 from typing import Any
 
 import bert_callbacks
-import bert_progress
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
-PLAN = bert_progress.Plan(num_epochs=3, num_steps=4, num_examples=100, batch_size=32)
+PLAN = bert_callbacks.Plan(num_epochs=3, num_steps=4, num_examples=100, batch_size=32)
 
 
 class Terminal(io.StringIO):
@@ -34,22 +33,22 @@ class Time:
         return self.seconds
 
 
-def _train(clock: bert_progress.Clock, time: Time, *, steps: int, seconds: float) -> None:
+def _train(clock: bert_callbacks.Clock, time: Time, *, steps: int, seconds: float) -> None:
     for _ in range(steps):
         time.seconds += seconds
-        clock.step()
+        clock.on_train_batch_end(0)
 
 
 def test_speed_leaves_out_the_first_step_and_the_evaluations() -> None:
     time = Time()
-    clock = bert_progress.Clock(PLAN, now=time)
+    clock = bert_callbacks.Clock(PLAN, now=time)
     _train(clock, time, steps=1, seconds=60)  # tracing
     assert clock.examples_per_second == 0
     assert clock.seconds_left is None
     _train(clock, time, steps=3, seconds=2)  # 32 + 32 + 4 examples
     assert clock.examples_per_second == pytest.approx(68 / 6)
     time.seconds += 5
-    clock.evaluation()
+    clock.on_epoch_end(0)
     assert clock.examples_per_second == pytest.approx(68 / 6)
     # Two epochs of 100 examples and two evaluations are left.
     assert clock.seconds_left == pytest.approx(200 * 6 / 68 + 2 * 5)
@@ -60,14 +59,13 @@ def test_speed_leaves_out_the_first_step_and_the_evaluations() -> None:
     [(0.4, "0s"), (59.4, "59s"), (59.6, "1m00s"), (100, "1m40s"), (3600, "1h00m"), (7260, "2h01m")],
 )
 def test_time_left_is_rounded_for_reading(seconds: float, text: str) -> None:
-    assert bert_progress.format_seconds(seconds) == text
+    assert bert_callbacks.format_seconds(seconds) == text
 
 
 def _progress(stream: io.StringIO, *, steps: int) -> str:
     time = Time()
-    clock = bert_progress.Clock(PLAN, now=time)
-    progress = bert_progress.Progress(clock, stream=stream)
-    progress.on_epoch_begin(0)
+    clock = bert_callbacks.Clock(PLAN, now=time)
+    progress = bert_callbacks.Progress(clock, stream=stream)
     for step in range(steps):
         _train(clock, time, steps=1, seconds=2)
         progress.on_train_batch_end(step, {"cross_entropy": 0.625, "accuracy": 0.71})
@@ -75,7 +73,7 @@ def _progress(stream: io.StringIO, *, steps: int) -> str:
 
 
 def test_progress_is_one_updating_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bert_progress, "UPDATE_SECONDS", 0.0)
+    monkeypatch.setattr(bert_callbacks, "UPDATE_SECONDS", 0.0)
     assert _progress(Terminal(), steps=2) == (
         "\r\x1b[Kepoch 1/3  step 1/4  loss 0.625  accuracy 0.710"
         "\r\x1b[Kepoch 1/3  step 2/4  loss 0.625  accuracy 0.710  16 examples/s  15s left"
@@ -88,13 +86,11 @@ def test_progress_is_a_line_now_and_then_elsewhere() -> None:
 
 def test_each_epoch_ends_with_a_line_of_both_splits() -> None:
     stream = Terminal()
-    progress = bert_progress.Progress(bert_progress.Clock(PLAN), stream=stream)
-    progress.on_epoch_begin(0)
+    progress = bert_callbacks.Progress(bert_callbacks.Clock(PLAN), stream=stream)
     progress.on_epoch_end(0, {"cross_entropy": 1.0, "accuracy": 0.5})
     assert stream.getvalue() == "\r\x1b[Kepoch 1/3  train:  loss 1  accuracy 0.500\n"
     stream.seek(0)
     stream.truncate()
-    progress.on_epoch_begin(1)
     progress.on_epoch_end(
         1,
         {
@@ -192,7 +188,7 @@ def test_where_nothing_chooses_the_last_weights_are_kept_and_nothing_stops(tmp_p
 
 def test_without_a_held_out_part_there_is_no_curve_of_one(tmp_path: pathlib.Path) -> None:
     board = bert_callbacks.TensorBoardLogs(
-        str(tmp_path), clock=bert_progress.Clock(PLAN), rate_of_step=lambda step: step / 8
+        str(tmp_path), clock=bert_callbacks.Clock(PLAN), rate_of_step=lambda step: step / 8
     )
     board.on_epoch_end(0, {"cross_entropy": 0.5, "accuracy": 0.75})
     board.on_train_end()
@@ -210,7 +206,7 @@ def _points(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_curves_of_both_splits_are_written(tmp_path: pathlib.Path) -> None:
-    clock = bert_progress.Clock(PLAN)
+    clock = bert_callbacks.Clock(PLAN)
     board = bert_callbacks.TensorBoardLogs(str(tmp_path), clock=clock, rate_of_step=lambda step: step / 8)
     logs: dict[str, Any] = {
         "cross_entropy": 0.5,
@@ -219,7 +215,7 @@ def test_curves_of_both_splits_are_written(tmp_path: pathlib.Path) -> None:
         "val_accuracy": 1.0,
     }
     for batch in range(4):
-        clock.step()
+        clock.on_train_batch_end(0)
         board.on_train_batch_end(batch, logs)
     board.on_epoch_end(0, logs)
     board.on_train_end()

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from bert_pipeline.components.coverage import count_slices, read_report
-from bert_pipeline.data import coverage
-from bert_pipeline.data.coverage import Thin
+from bert_pipeline.components import coverage
+from bert_pipeline.components.coverage import Thin, count_slices, read_report
 
 
 def test_a_slice_is_thin_under_twelve_examples_and_missing_without_any() -> None:
@@ -42,18 +41,22 @@ def test_a_report_of_before_is_read_without_the_clusters_of_texts_that_it_holds(
 
 
 def test_slices_are_counted_under_the_evaluators_names() -> None:
-    def example(**values) -> bytes:
+    def example(**values) -> tf.train.Example:
         features = {
             name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
             if isinstance(value, int)
             else tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()] if value else []))
             for name, value in values.items()
         }
-        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        return tf.train.Example(features=tf.train.Features(feature=features))
 
-    records = [example(channel="web", stars=5), example(channel="web", stars=4), example(channel="", stars=5)]
+    examples = [
+        example(channel="web", stars=5),
+        example(channel="web", stars=4),
+        example(channel="", stars=5),
+    ]
 
-    assert count_slices(records, ["channel", "stars+channel"]) == {
+    assert count_slices(examples, ["channel", "stars+channel"]) == {
         "channel=web": 2,
         "channel=web+stars=5": 1,
         "channel=web+stars=4": 1,

@@ -15,6 +15,7 @@ from tfx.types import channel_utils, standard_artifacts
 
 from bert_pipeline.components import infra_executor, op_audit, server_process
 from bert_pipeline.components.infra_validator import infra_validator
+from bert_pipeline.settings import sections
 from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.length_model import LABELS, save_toy
 
@@ -43,7 +44,7 @@ def component(num_warmup_requests: int = 4, **kwargs: Any) -> Any:
         model=channel_utils.as_channel([standard_artifacts.Model()]),
         examples=channel_utils.as_channel([standard_artifacts.Examples()]),
         data=data,
-        serving=bert_task.ServingConfig(num_warmup_requests=num_warmup_requests),
+        serving=sections.ServingConfig(num_warmup_requests=num_warmup_requests),
         **kwargs,
     )
 
@@ -176,7 +177,7 @@ def test_unknown_tf_serving_release_is_refused_when_the_graph_is_built() -> None
             model=channel_utils.as_channel([standard_artifacts.Model()]),
             examples=channel_utils.as_channel([standard_artifacts.Examples()]),
             data=bert_task.DataConfig(path="", text=("text",), label="label", labels=LABELS, files={}),
-            serving=bert_task.ServingConfig(tf_serving_version="1.0"),
+            serving=sections.ServingConfig(tf_serving_version="1.0"),
         )
 
 

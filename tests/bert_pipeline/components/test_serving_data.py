@@ -6,7 +6,7 @@ import pytest
 import tensorflow_data_validation as tfdv
 
 from bert_pipeline.components.schema import SERVING, TRAINING
-from bert_pipeline.components.serving_data import check_served
+from bert_pipeline.components.serving_validator import check_served
 from bert_pipeline.data.drift import Threshold
 from bert_pipeline.data.text_features import TextFeatures, statistics_of
 

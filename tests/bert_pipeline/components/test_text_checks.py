@@ -5,15 +5,14 @@ from __future__ import annotations
 import bert_task
 import pytest
 
-from bert_pipeline.components import text_checks
+from bert_pipeline.components import validation_report
 from bert_pipeline.components.example_gen import to_example
 
 DATA = bert_task.DataConfig(path="", text=("text",), label="label", labels=("a", "b"), files={"all": "*"})
 
 
 def check(rows, data=DATA, **must_have):
-    records = [to_example(row).SerializeToString() for row in rows]
-    return text_checks.check_examples(records, data=data, **must_have)
+    return validation_report.check_examples(map(to_example, rows), data=data, **must_have)
 
 
 def rows(*pairs):

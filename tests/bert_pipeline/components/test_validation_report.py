@@ -7,8 +7,7 @@ from pathlib import Path
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from bert_pipeline.components.text_checks import Finding
-from bert_pipeline.components.validation_report import Report
+from bert_pipeline.components.validation_report import Finding, Report
 from bert_pipeline.data.text_features import statistics_of
 
 SCHEMA = schema_pb2.Schema(feature=[schema_pb2.Feature(name="text", type=schema_pb2.BYTES)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import bert_task
 import numpy as np
 import pytest
 
 from bert_pipeline.data import drift
 from bert_pipeline.data.drift import Threshold, compare, thresholds
 from bert_pipeline.data.text_features import statistics_of
-from bert_pipeline.settings import config
+from bert_pipeline.settings import config, sections
 from bert_pipeline.settings.errors import UserError
 
 LABEL = {"label": Threshold(note=0.1, stop=0.3)}
@@ -76,7 +75,7 @@ def test_columns_of_one_side_and_columns_of_ids_are_left_out():
     assert [d.column for d in compare(current, reference, limits)] == ["label"]
 
 
-def task(validation: dict) -> bert_task.TaskConfig:
+def task(validation: dict) -> sections.TaskConfig:
     values = {
         "name": "t",
         "description": "t",
@@ -108,7 +107,9 @@ def test_drift_and_skew_have_limits_of_their_own():
 
 
 def test_a_limit_that_is_no_distance_is_named():
-    with pytest.raises(UserError, match=r"validation\.drift_stop\.stars is 1\.5; a distance lies from 0"):
+    with pytest.raises(
+        UserError, match=r"validation\.drift_stop\.stars is 1\.5; it must be less than or equal to 1"
+    ):
         task({"drift_stop": {"stars": 1.5}})
 
 

@@ -153,3 +153,22 @@ def test_quiet_comparisons_are_told_in_one_of_twenty_at_most(now, before):
     generator = np.random.default_rng((7, now, before))
     told = [drift_samples.quiet_is_told(generator, now, before) for _ in range(100)]
     assert np.mean(told) <= drift_samples.band(100)
+
+
+def test_the_distance_that_is_seen_is_the_least_whose_p_value_is_the_level() -> None:
+    now, before = {"a": 37, "b": 23}, {"a": 53, "b": 67}  # 37 / 60 - 53 / 120 is 0.175
+    p_value = drift_chance.p_value_of_counts(now, before)
+    assert 0.01 < p_value < 0.1
+    seen = drift_chance.smallest_seen_of_counts(now, before, level=p_value + 1e-9)
+    assert seen == pytest.approx(0.175)
+    assert drift_chance.smallest_seen_of_counts(now, before, level=p_value - 1e-9) > 0.18
+
+
+def test_two_samples_of_one_value_each_count_as_one() -> None:
+    assert drift_chance.smallest_seen(num_now=1, num_before=1, level=0.05) == pytest.approx(0.975)
+    assert drift_chance.p_value_of_counts({"a": 3}, {"a": 5}) == 1.0
+
+
+def test_a_value_that_is_new_is_beyond_chance_by_fishers_test() -> None:
+    found = drift_chance.p_value_of_counts({"a": 20, "b": 20, "c": 20}, {"b": 500, "c": 500})
+    assert found == pytest.approx(2 * 3 * stats.hypergeom.sf(19, 1060, 20, 60), rel=1e-6, abs=0.0)

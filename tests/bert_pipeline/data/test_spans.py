@@ -6,7 +6,7 @@ import bert_task
 import pytest
 
 from bert_pipeline.data import spans
-from bert_pipeline.settings import config
+from bert_pipeline.settings import config, sections
 from bert_pipeline.settings.errors import UserError
 
 
@@ -20,7 +20,7 @@ def loaded(tmp_path):
         section = bert_task.DataConfig(
             path="", text=("text",), label="label", labels=("a", "b"), files=patterns, **data
         )
-        task = bert_task.TaskConfig(name="t", description="", data=section)
+        task = sections.TaskConfig(name="t", description="", data=section)
         return config.LoadedTask(task=task, path=tmp_path / "t.toml", data_dir=tmp_path)
 
     return load

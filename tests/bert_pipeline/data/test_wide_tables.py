@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 from bert_pipeline import pipeline
 from bert_pipeline.components import example_gen
 from bert_pipeline.data import wide_tables
-from bert_pipeline.new_task import profile, roles
+from bert_pipeline.new_task import roles
 from bert_pipeline.new_task.tables import Table
 from bert_pipeline.settings import config
 from bert_pipeline.settings.config import LoadedTask
@@ -147,14 +147,14 @@ def test_new_task_looks_at_thousands_of_columns_in_seconds_and_lists_some(
 ) -> None:
     """A cell that is no date took a hundred times as long as one that is: 2,003 columns of 400 rows took 75 s."""
     tried: list[str] = []
-    is_date = profile._is_date
-    monkeypatch.setattr(profile, "_is_date", lambda cell: not tried.append(cell) and is_date(cell))
+    is_date = roles._is_date
+    monkeypatch.setattr(roles, "_is_date", lambda cell: not tried.append(cell) and is_date(cell))
     names = ("text", "label", *(f"c{i}" for i in range(2000)))
     rows = [
         (f"the parcel number {i} came late", f"label {i % 2}", *[f"value number {i % 40}"] * 2000)
         for i in range(400)
     ]
-    columns = profile.profile(Table(names, tuple(rows), "", True))
+    columns = roles.profile(Table(names, tuple(rows), "", True))
     assert len(tried) == 2002 * 21  # of 400 values 20 may be something else, and the 21st settles it
     found = roles.choose(columns, text=("text",))
     assert found.label == "label"
@@ -166,5 +166,5 @@ def test_new_task_looks_at_thousands_of_columns_in_seconds_and_lists_some(
 def test_a_column_is_of_dates_where_nearly_all_values_are(others: int, is_date: bool) -> None:
     cells = [*(f"value {i}" for i in range(others)), *["2024-05-01"] * (400 - others)]
     for order in (cells, cells[::-1]):
-        [column] = profile.profile(Table(("day",), tuple((cell,) for cell in order), "", True))
+        [column] = roles.profile(Table(("day",), tuple((cell,) for cell in order), "", True))
         assert column.is_date == is_date

@@ -6,12 +6,13 @@ import dataclasses
 
 import pytest
 import tensorflow_model_analysis as tfma
-from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from bert_task import DataConfig
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
 from bert_pipeline.evaluation import eval_config
 from bert_pipeline.settings.checks import gates_of
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.sections import EvaluationConfig, GateConfig, TaskConfig
 
 
 def _task(*gates: GateConfig, slices: tuple[str, ...] = ("category",)) -> TaskConfig:

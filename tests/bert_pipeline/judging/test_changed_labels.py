@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from bert_task import DataConfig
 
 from bert_pipeline.evaluation import slices
 from bert_pipeline.judging.gates import read_verdict
+from bert_pipeline.settings.sections import EvaluationConfig, GateConfig, TaskConfig
 from tests.bert_pipeline.lookup_model import Outcome, evaluate_model, save_lookup_model, write_examples
 
 TEXTS = [(f"text {i}", ("neg", "pos")[i % 2], "boots") for i in range(20)]

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from bert_task import GateConfig
 
 from bert_pipeline.judging import comparisons, power
 from bert_pipeline.judging.answers import Slice
 from bert_pipeline.judging.comparisons import Comparison
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.judging.measures import Change, Gap
+from bert_pipeline.settings.sections import GateConfig
 
 
 def compared(
@@ -92,3 +92,12 @@ def test_a_bound_that_held_on_several_slices_says_between_what_it_sees() -> None
     assert list(comparisons.held_sentences([group[0], group[3]])) == [
         f"accuracy on each part, 2 slices; {few}"
     ]
+
+
+def test_all_data_share_seven_tenths_of_the_chance_and_the_slices_the_rest() -> None:
+    of_all, of_slice = (
+        compared("accuracy", "max_drop", 0.1, CHANGED),
+        compared("accuracy", "max_gap", 0.1, GAP, name="b"),
+    )
+    assert comparisons.weights_of([of_all, of_slice]) == pytest.approx([0.7, 0.3])
+    assert comparisons.weights_of([of_all, of_all, of_slice]) == pytest.approx([0.35, 0.35, 0.3])

@@ -73,3 +73,21 @@ def test_the_gap_of_a_share_is_newcombes_and_fishers_and_that_of_a_cost_alike() 
     assert p_value == pytest.approx(10 * 9 / (50 * 49), abs=0.015)
     known, p_value = counts.compare_counts("recall/b", table, other, **how)
     assert math.isnan(known.value) and p_value == 1.0
+
+
+def test_examples_are_counted_by_label_and_answer() -> None:
+    found = counts.confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    assert found.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_only_labels_that_occur_have_half_an_example_more() -> None:
+    _, true, answered = counts.draw_tables(np.array([[3.0, 1], [0, 0]]), 1 - np.eye(2))
+    assert (true.tolist(), answered.tolist()) == ([0, 0], [0, 1])
+
+
+def test_two_sets_with_the_same_answers_do_not_differ() -> None:
+    table = np.array([[30.0, 5], [4, 21]])
+    known, p_value = counts.compare_counts("macro_f1", table, table, labels=("a", "b"), costs=1 - np.eye(2))
+    assert known.value == 0.0
+    assert known.low < -0.1 and known.high > 0.1
+    assert p_value == pytest.approx(0.5, abs=0.06)

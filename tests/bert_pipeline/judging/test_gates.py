@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from bert_task import DataConfig
 
+from bert_pipeline.settings.sections import EvaluationConfig, GateConfig, TaskConfig
 from tests.bert_pipeline.lookup_model import Outcome, evaluate_model, save_lookup_model, write_examples
 
 LABELS = ("negative", "neutral", "positive")

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from bert_task import DataConfig
 
 from bert_pipeline.judging import gates
 from bert_pipeline.judging.answers import Answers, read_answers
+from bert_pipeline.settings.sections import EvaluationConfig, GateConfig, TaskConfig
 from tests.bert_pipeline.lookup_model import Outcome, evaluate_model, save_lookup_model, write_examples
 
 LABELS = ("negative", "neutral", "positive")

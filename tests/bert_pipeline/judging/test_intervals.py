@@ -137,6 +137,9 @@ def test_holm_by_hand() -> None:
     assert intervals.holm([0.02, 0.2, 0.01, 0.03]) == pytest.approx([0.06, 0.2, 0.04, 0.06])
     # 0.7 of the chance for the first: 0.03 / 0.7; the rest then have all of it.
     assert intervals.holm([0.03, 0.04], [0.7, 0.3]) == pytest.approx([0.03 / 0.7, 0.03 / 0.7])
+    # 0.04 / 0.3 comes before 0.3 / 0.7: the first has 0.3 of the chance, the last what is left, 0.7.
+    assert intervals.holm([0.3, 0.04], [0.7, 0.3]) == pytest.approx([0.3, 0.04 / 0.3])
+    assert intervals.holm([0.9, 0.8]) == [1.0, 1.0]
     assert intervals.holm([]) == []
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
-from bert_task import DataConfig, EvaluationConfig, GateConfig, TaskConfig
+from bert_task import DataConfig
 
 from bert_pipeline.judging import comparisons, gates, intervals, power
 from bert_pipeline.judging.answers import Answers
 from bert_pipeline.judging.gates import Terms, Verdict
+from bert_pipeline.settings.sections import EvaluationConfig, GateConfig, TaskConfig
 from tests.error_rates import DIFFERENT, draw
 
 LABELS = ("neg", "pos")
@@ -237,6 +240,42 @@ def test_terms_travel_as_json() -> None:
         LABELS, {"neg": {"pos": 2.0}}, (GateConfig("loss", max=1.0),), slices=("part",), label_column="l"
     )
     assert gates.terms_from_json(gates.terms_to_json(terms)) == terms
+
+
+def test_the_order_of_the_costs_does_not_change_the_terms() -> None:
+    costs = {"neg": {"pos": 2.0}, "pos": {"neg": 1.0}}
+    first, second = (Terms(LABELS, each, ()) for each in (costs, dict(reversed(costs.items()))))
+    assert gates.terms_to_json(first) == gates.terms_to_json(second)
+
+
+def test_a_verdict_is_read_from_its_evaluation(tmp_path: Path) -> None:
+    assert gates.read_verdict(str(tmp_path)) == Verdict()
+    verdict = Verdict(("a", "b"), ("c",), (), ("d",))
+    (tmp_path / "verdict.json").write_text(json.dumps(dataclasses.asdict(verdict)), encoding="utf-8")
+    assert gates.read_verdict(str(tmp_path)) == verdict
+
+
+def test_a_model_without_a_baseline_is_not_compared() -> None:
+    alone = dataclasses.replace(DROPPED, baseline=None)
+    gate = GateConfig("accuracy", min=0.5, max_drop=0.0, max_rise=0.0, min_gain=0.5)
+    assert judged(alone, gate) == Verdict(
+        (), (), (), ("accuracy on all data 0.77 [0.70 to 0.82], at least 0.50",)
+    )
+
+
+def test_a_gate_on_two_columns_names_both_where_no_example_has_them() -> None:
+    assert judged(DROPPED, GateConfig("accuracy", slice="part+kind", min=0.5)).refusals == (
+        "no evaluated example has kind and part, and a gate bounds each value of it",
+    )
+
+
+def test_a_change_that_is_the_allowed_one_is_allowed_and_a_chance_that_is_alpha_refuses() -> None:
+    lost = answers((950, "a", True, True), (50, "a", False, True))  # 0.95 - 1.0 is -0.050000000000000044
+    assert judged(lost, GateConfig("accuracy", max_drop=0.05)).refusals == ()
+    assert judged(lost, GateConfig("accuracy", max_drop=0.0499)).refusals
+    lost = answers((35, "a", True, True), (5, "a", False, True))  # by chance in 1 of 32
+    assert judged(lost, GateConfig("accuracy", max_drop=0.1, confidence=31 / 32)).refusals
+    assert not judged(lost, GateConfig("accuracy", max_drop=0.1, confidence=0.9688)).refusals
 
 
 def test_the_terms_of_a_task_are_its_settings() -> None:

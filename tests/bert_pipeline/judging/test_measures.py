@@ -117,12 +117,36 @@ def test_one_right_and_one_wrong_are_as_unsure_as_can_be() -> None:
     assert means.auc_error(ids, probabilities, parts) == pytest.approx(math.sqrt(0.5 / 4 + 1 / 24 / 4))
 
 
+def test_a_change_of_a_recall_is_of_the_examples_with_the_label() -> None:
+    ids = np.array([0] * 10 + [1] * 40)
+    new, old = ids.copy(), ids.copy()
+    new[:3], old[3:4], new[10:12] = 1, 1, 0  # 3 lost and 1 gained of a, 2 lost of b
+    found = Metrics(Answers(("a", "b"), ids, np.eye(2)[new], np.eye(2)[old]), 1 - np.eye(2))
+    change = found.change("recall/a")
+    assert (change.value, change.spread) == pytest.approx((-0.2, math.sqrt(4) / 10))
+    assert (change.num_examples, change.num_different) == (10, 4)
+    assert (change.p_lower, change.p_higher) == (intervals.sign_p_value(1, 3), intervals.sign_p_value(3, 1))
+    assert found.change("accuracy").spread == pytest.approx(math.sqrt(6) / 50)
+    assert found.change_interval("recall/a") == intervals.paired_share_interval(1, 3, 10)
+
+
+def test_two_examples_are_enough_for_a_gap_of_the_loss() -> None:
+    here, rest = made(2, seed=1), made(50)
+    parts = [means.contributions("loss", *_of(side))[0] for side in (here, rest)]
+    test = stats.ttest_ind(*parts, equal_var=False, alternative="greater")
+    assert measures.gap("loss", here, rest).p_behind == pytest.approx(test.pvalue)
+
+
 def test_two_examples_of_three_labels_have_an_unsure_auc_of_1() -> None:
     ids, probabilities = np.array([0, 2]), np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3]])
     parts, value = means.contributions("auc", ids, probabilities)
     assert (value, parts.tolist()) == (1.0, [1.0, 1.0])
     # Of two labels, var(1, 0, 1) / 3 = 1/9 each.
     assert means.auc_error(ids, probabilities, parts) == pytest.approx(math.sqrt(2 / 9) / 2)
+    last = np.array([[0.5, 0.2, 0.3], [0.3, 0.6, 0.1]])  # of the first label above, of the last below
+    assert means.contributions("auc", ids, last)[1] == 0.5
+    without_first = means.contributions("auc", np.array([1, 2]), probabilities[:, [2, 0, 1]])
+    assert without_first[1] == 0.5  # 1 and 0: 0.6 above 0.5, and 0.2 below 0.3
 
 
 def test_the_auc_of_one_label_is_not_defined() -> None:
@@ -144,6 +168,9 @@ def test_the_calibration_error_sums_the_gaps_of_each_bin() -> None:
         "calibration_error", np.array([0, 1]), np.array([[0.95, 0.05], [1.0, 0.0]])
     )
     assert value == pytest.approx(0.95 / 2)
+    # In bins of a fifteenth, 0.92 and 0.97 share none: 1 - 0.92 and 0 - 0.97.
+    apart = np.array([[0.92, 0.08], [0.97, 0.03]])
+    assert means.contributions("calibration_error", np.array([0, 1]), apart)[1] == pytest.approx(1.05 / 2)
 
 
 def test_by_chance_each_example_changes_sides_by_a_coin() -> None:
@@ -153,6 +180,10 @@ def test_by_chance_each_example_changes_sides_by_a_coin() -> None:
     new = np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1], [0.2, 0.4, 0.3, 0.1]])
     old = np.array([[0.3, 0.5, 0.1, 0.1], [0.5, 0.3, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1]])
     changes = means.auc_by_chance(Answers(("a", "b", "c", "none"), np.array([0, 0, 1, 2]), new, old))
+    none_first = Answers(
+        ("none", "a", "b", "c"), np.array([1, 1, 2, 3]), new[:, [3, 0, 1, 2]], old[:, [3, 0, 1, 2]]
+    )
+    assert (means.auc_by_chance(none_first) == changes).all()
     found, times = np.unique((changes * 72).round(3), return_counts=True)
     # The 16 ways to swap four answers, by counting pairs: AUCs of 17/18 and 39/72 unswapped, 29/72 apart.
     assert found.tolist() == [-36, -29, -21, -14, -8, -7, -1, 1, 7, 8, 14, 21, 29, 36]

@@ -92,3 +92,8 @@ def test_a_difference_of_two_shares_by_its_formula(
     # By hand: the first step d of 0.005 with d - max(z * error if both were alike, allowed) >= 0.8416 * error.
     found = power.smallest_difference(share, num_examples, num_others, level=level, allowed=allowed)
     assert found == pytest.approx(difference, abs=1e-9)
+
+
+def test_a_share_may_fall_to_nothing_and_not_further() -> None:
+    # Of 10 examples, none right where a quarter is right elsewhere: as much as can be seen there at all.
+    assert power.smallest_difference(0.25, 10, 1000, level=0.05) == pytest.approx(0.25)

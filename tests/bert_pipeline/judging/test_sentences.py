@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from bert_task import GateConfig
 
 from bert_pipeline.judging import sentences
 from bert_pipeline.judging.intervals import Interval
+from bert_pipeline.settings.sections import GateConfig
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_a_gain_names_what_was_wanted(
 
 
 def test_a_chance_has_one_digit_that_counts() -> None:
-    assert [sentences.chance(p) for p in (0.73, 0.1, 0.0449, 0.00042, 1e-9)] == [
-        "0.7", "0.1", "0.04", "0.0004", "under 0.0001",
+    assert [sentences.chance(p) for p in (1.0, 0.97, 0.73, 0.1, 0.0449, 0.00042, 1e-9)] == [
+        "1.0", "1.0", "0.7", "0.1", "0.04", "0.0004", "under 0.0001",
     ]  # fmt: skip
     assert sentences.seen_text(math.inf, what="drop") == "no drop would have been seen: too few examples"
 
@@ -168,6 +168,32 @@ def test_a_gain_that_is_not_sure_has_its_interval(
     assert sentences.gain_sentence(gate, "a=b", value, baseline, Interval(0.03, -0.01, 0.07)) == (
         f"{metric} on a=b is {value:.2f}, 0.03 {word} the baseline's 0.80 [-0.01 to +0.07] "
         f"(wanted: surely 0.02 {wanted}, 95 %)"
+    )
+
+
+def test_a_bound_that_was_computed_is_rounded() -> None:
+    gate = GateConfig("macro_f1", min=0.3833)
+    assert sentences.bound_sentence(gate, "", Interval(0.17), is_lower=True, bound=0.3833) == (
+        "macro_f1 on all data is 0.17, below the bound 0.38 (by 0.21)"
+    )
+
+
+@pytest.mark.parametrize(("metric", "better"), [("accuracy", "above"), ("loss", "below")])
+def test_no_gain_at_all_is_0_above_the_baseline(metric: str, better: str) -> None:
+    gate = GateConfig(metric, min_gain=0.02)
+    assert sentences.gain_sentence(gate, "", 0.8, 0.8, Interval(0.0)) == (
+        f"{metric} on all data is 0.80, 0.00 above the baseline's 0.80 (wanted: 0.02 {better})"
+    )
+    gate = GateConfig(metric, min_gain=0.0)
+    assert sentences.gain_sentence(gate, "", 0.8, 0.8, Interval(0.0)).endswith(f"(wanted: 0.00 {better})")
+
+
+def test_a_gap_names_the_size_of_the_slice_and_the_rest() -> None:
+    found = sentences.gap_sentence(
+        "accuracy", "part=sole", 1030, here=0.6, rest=0.85, allowed=0.1, p_value=0.002
+    )
+    assert found == (
+        "accuracy on part=sole (1,030 examples) is 0.60, 0.25 behind the rest's 0.85 (allowed 0.10; p 0.002)"
     )
 
 

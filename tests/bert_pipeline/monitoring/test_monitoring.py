@@ -6,13 +6,13 @@ import json
 import math
 from pathlib import Path
 
-from bert_task import MonitoringConfig
 from prometheus_client.parser import text_string_to_metric_families
 
 from bert_pipeline.data.drift import Drift
 from bert_pipeline.judging.intervals import Interval
 from bert_pipeline.monitoring import report, verdict, weak_labels
 from bert_pipeline.monitoring.verdict import Change, Level
+from bert_pipeline.settings.sections import MonitoringConfig
 from bert_pipeline.settings.whole_file import write_whole
 
 

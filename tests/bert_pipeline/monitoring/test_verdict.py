@@ -6,11 +6,11 @@ import dataclasses
 import math
 
 import pytest
-from bert_task import MonitoringConfig
 
 from bert_pipeline.evaluation.slices import SliceMetrics
 from bert_pipeline.monitoring import verdict
 from bert_pipeline.monitoring.verdict import Change, Level
+from bert_pipeline.settings.sections import MonitoringConfig
 
 
 def row(name: str, right: int, wrong: int) -> SliceMetrics:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bert_task import WeakLabelConfig
-
 from bert_pipeline.monitoring import weak_labels
+from bert_pipeline.settings.sections import WeakLabelConfig
 from tests.bert_pipeline.logged_texts import logged
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bert_pipeline.new_task import command, hub_datasets, profile, roles, settings, sources, tables
+from bert_pipeline.new_task import new_task, roles, sources, tables, task_file
 from bert_pipeline.new_task.tables import Table
 from bert_pipeline.settings.errors import UserError
 from tests.bert_pipeline.new_tasks import TEXTS, Project, reviews, write_csv
@@ -156,7 +156,7 @@ def test_two_columns_that_belong_together_are_a_pair() -> None:
         ("title", "body"),
     ):
         rows = tuple((text, text[::-1] + " and more", "yn"[i % 2]) for i, text in enumerate(texts))
-        found = roles.choose(profile.profile(Table((first, second, "label"), rows, "", True)))
+        found = roles.choose(roles.profile(Table((first, second, "label"), rows, "", True)))
         assert (found.text, found.label) == ((first, second), "label")
 
 
@@ -182,7 +182,7 @@ def test_a_training_of_many_tokens_is_announced() -> None:
     def said(num_rows: int, num_words: int) -> str:
         rows = tuple(("shoe " * num_words, ("bad", "good")[i % 2]) for i in range(num_rows))
         table = Table(("text", "label"), rows, "", True)
-        return settings.choose_settings({"train": table}, found).long_training
+        return task_file.choose_settings({"train": table}, found).long_training
 
     assert said(5_000, 40) == ""
     # 4 epochs of 5,000 texts of 300 * 1.25 tokens, [CLS] and [SEP]
@@ -198,7 +198,7 @@ def test_a_rare_label_gets_a_weight_and_different_shares_no_bound() -> None:
         return Table(("text", "label"), rows, "", True)
 
     found = roles.Roles(("text",), "label", (), "", {})
-    picked = settings.choose_settings({"train": table(40, 1000), "eval": table(20, 100)}, found)
+    picked = task_file.choose_settings({"train": table(40, 1000), "eval": table(20, 100)}, found)
     assert picked.class_weights == "balanced"
     assert picked.label_shares == {}
     assert picked.why["label_shares"] == "the share of 'ham' differs by 0.16 in eval: not bounded"
@@ -279,9 +279,9 @@ def test_cells_of_the_hub_are_as_they_stand_in_the_files(
 def test_another_class_column_that_is_unknown_in_a_row_leaves_the_row_in() -> None:
     given = tables.Table(("text", "label", "other"), (("a", "1", "-1"), ("b", "0", "2")), "", False)
     names = {"label": ["neg", "pos"], "other": ["x", "y", "z"]}
-    assert hub_datasets._with_names(given, names).rows == (("a", "pos", ""), ("b", "neg", "z"))
+    assert sources._with_names(given, names).rows == (("a", "pos", ""), ("b", "neg", "z"))
     words = tables.Table(("label",), (("neg",), ("pos",)), "", False)
-    assert hub_datasets._with_names(words, {"label": ["pos", "neg"]}) == words
+    assert sources._with_names(words, {"label": ["pos", "neg"]}) == words
 
 
 def relabelled(labels: list[str]) -> list[dict[str, str]]:
@@ -317,7 +317,7 @@ def test_odd_labels_are_said_with_their_counts(
 def test_labels_that_are_twins_are_made_one_where_that_is_asked_for(project: Project, tmp_path: Path) -> None:
     rows = relabelled(["neg", "pos", "neg", "Neg "])
     loaded = project.new_task(
-        write_csv(tmp_path / "rows.csv", rows), label="stars", labels=command.LabelChoice(merge=True)
+        write_csv(tmp_path / "rows.csv", rows), label="stars", labels=new_task.LabelChoice(merge=True)
     )
     assert loaded.task.data.labels == ("neg", "pos")
     [table] = sources.read_source(str(loaded.data_dir), say=print).tables.values()
@@ -329,10 +329,10 @@ def test_labels_that_are_twins_are_made_one_where_that_is_asked_for(project: Pro
 
 def test_rows_of_a_label_are_left_out_where_that_is_asked_for(project: Project, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", relabelled(["neg", "pos", "nan", "pos"]))
-    loaded = project.new_task(path, label="stars", labels=command.LabelChoice(dropped=("nan",)))
+    loaded = project.new_task(path, label="stars", labels=new_task.LabelChoice(dropped=("nan",)))
     assert loaded.task.data.labels == ("neg", "pos")
     with pytest.raises(UserError, match="no row has this label"):
-        project.new_task(path, label="stars", labels=command.LabelChoice(dropped=("NaN",)), force=True)
+        project.new_task(path, label="stars", labels=new_task.LabelChoice(dropped=("NaN",)), force=True)
 
 
 def test_a_label_with_one_example_is_said(project: Project, tmp_path: Path) -> None:

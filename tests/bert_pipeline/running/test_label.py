@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,12 +61,11 @@ def test_nothing_is_labelled_without_a_model_in_service_or_a_table_to_write(
     tmp_path: Path, to: str, message: str
 ) -> None:
     (tmp_path / "a.csv").write_text("text\nfine\n")
-    arguments = argparse.Namespace(
-        task="toy", data="", overrides=(), out=tmp_path / "out", metadata="",
-        texts=str(tmp_path / "a.csv"), to=str(tmp_path / to),
-    )  # fmt: skip
+    request = label.Request(
+        task="toy", out=tmp_path / "out", texts=str(tmp_path / "a.csv"), to=str(tmp_path / to)
+    )
     with pytest.raises(UserError, match=message):
-        label.main(arguments)
+        label.run(request)
     assert not (tmp_path / to).exists()
 
 

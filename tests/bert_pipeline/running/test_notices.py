@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bert_task import NoticesConfig
 
 from bert_pipeline.running import notices, run
 from bert_pipeline.settings.config import parse_task
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.sections import NoticesConfig
 from tests.bert_pipeline.notice_servers import hook, mailbox
 
 REFUSED = notices.event(
@@ -184,7 +184,10 @@ def test_a_run_that_fails_says_so_and_still_fails(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"on": ["drifted"]}, "notices.on has 'drifted'; it may have pushed, unchanged, refused, failed,"),
+        (
+            {"on": ["drifted"]},
+            "notices.on[0] is 'drifted'; it must be 'pushed', 'unchanged', 'refused', 'failed',",
+        ),
         (
             {"webhook_env": "https://h/s3cret"},
             "notices.webhook_env must be the name of an environment variable",

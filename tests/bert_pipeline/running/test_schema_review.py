@@ -10,7 +10,7 @@ import pytest
 from bert_pipeline.components import schema
 from bert_pipeline.data.text_features import statistics_of
 from bert_pipeline.running import schema_review
-from bert_pipeline.settings import config
+from bert_pipeline.settings import config, sections
 
 HEADER = "# The schema of task t.\n"
 NUM_ROWS = 40
@@ -28,7 +28,7 @@ def columns(**changed: list[bytes]) -> dict[str, list[bytes]]:
 @pytest.fixture
 def loaded(tmp_path) -> config.LoadedTask:
     data = bert_task.DataConfig(path="", text=("text",), label="label", labels=("a", "b"), files={"all": "*"})
-    task = bert_task.TaskConfig(name="t", description="", data=data)
+    task = sections.TaskConfig(name="t", description="", data=data)
     loaded = config.LoadedTask(task=task, path=tmp_path / "t.toml", data_dir=tmp_path)
     inferred = schema_review.tfdv.infer_schema(statistics_of(columns()))
     schema.write_schema(schema.tighten(inferred, data=data), path=loaded.schema_path, header=HEADER)

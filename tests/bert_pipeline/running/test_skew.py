@@ -19,17 +19,17 @@ import tf_keras
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from bert_transform import preprocessing_fn
 from google.protobuf import text_format
-from ml_metadata import MetadataStore
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata
 from tensorflow_transform.tf_metadata.metadata_io import write_metadata
 
 from bert_pipeline.__main__ import main
 from bert_pipeline.encoders.resolve import Encoder
-from bert_pipeline.metadata import database
 from bert_pipeline.running import skew
 from bert_pipeline.running.skew import Artifacts
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import run_paths
+from tests.bert_pipeline.past import Past
 
 DATA = bert_task.DataConfig(
     path=".", text=("text",), label="label", labels=("bad", "good"), files={"all": "reviews.csv"}
@@ -197,6 +197,16 @@ def test_before_the_first_run_the_check_says_what_to_do(
 
 
 def test_without_a_finished_training_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    store = MetadataStore(database.connection_config("", sqlite_path=tmp_path / "metadata.sqlite"))
+    past = Past(tmp_path)
+    past.execute("first", "ExampleGen", {}, {"examples": "Examples"}, span=1)
     with pytest.raises(UserError, match="no training has finished in .*; make pipeline first"):
-        skew.newest_training(store, skew.run_paths("toy", out=tmp_path))
+        skew.newest_training(past.store, past.paths)
+
+
+def test_of_several_tasks_in_one_store_only_the_trainings_of_the_task_count(tmp_path: Path) -> None:
+    past = Past(tmp_path)
+    model, _ = past.run(span=1, weights="a")
+    (artifact,) = past.store.get_artifacts_by_id([model])
+    assert skew.newest_training(past.store, past.paths).saved_model_dir == f"{artifact.uri}/Format-Serving"
+    with pytest.raises(UserError, match="ML Metadata knows no run of task other; "):
+        skew.newest_training(past.store, run_paths("other", out=tmp_path))

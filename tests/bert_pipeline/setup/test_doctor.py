@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_pipeline.setup import bootstrap, doctor, doctor_gpu
-from bert_pipeline.setup.doctor_report import BAD, OK, WARN, Finding, print_report
+from bert_pipeline.setup import bootstrap, doctor
+from bert_pipeline.setup.doctor import BAD, OK, WARN, Finding, print_report
 
 ROOT = Path(__file__).resolve().parents[3]
 GIB = 1 << 30
@@ -139,7 +139,7 @@ def test_this_machines_memory_is_some() -> None:
     assert doctor.memory_bytes() > GIB // 4
 
 
-SEEN = doctor_gpu.GpuFacts(
+SEEN = doctor.GpuFacts(
     names=("NVIDIA H200",),
     device=True,
     libcuda=True,
@@ -152,12 +152,12 @@ UNSEEN = dataclasses.replace(SEEN, seen_by_tensorflow=0)
 
 
 def test_a_gpu_that_tensorflow_sees_is_ok() -> None:
-    assert doctor_gpu.check_gpu(SEEN) == Finding(OK, "GPU", "TensorFlow sees 1: NVIDIA H200")
+    assert doctor.check_gpu(SEEN) == Finding(OK, "GPU", "TensorFlow sees 1: NVIDIA H200")
 
 
 def test_a_machine_without_gpu_is_ok() -> None:
-    nothing = doctor_gpu.GpuFacts((), False, False, False, False, 0, "")
-    assert doctor_gpu.check_gpu(nothing) == Finding(OK, "GPU", "none on this machine: runs use the CPU")
+    nothing = doctor.GpuFacts((), False, False, False, False, 0, "")
+    assert doctor.check_gpu(nothing) == Finding(OK, "GPU", "none on this machine: runs use the CPU")
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_a_machine_without_gpu_is_ok() -> None:
         (dataclasses.replace(UNSEEN, reason="failed call to cuInit"), "(failed call to cuInit)", "driver"),
     ],
 )
-def test_the_first_missing_step_to_a_gpu_is_named(facts: doctor_gpu.GpuFacts, state: str, fix: str) -> None:
-    finding = doctor_gpu.check_gpu(facts)
+def test_the_first_missing_step_to_a_gpu_is_named(facts: doctor.GpuFacts, state: str, fix: str) -> None:
+    finding = doctor.check_gpu(facts)
     assert finding.level == WARN
     assert state in finding.state
     assert fix in finding.fix

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.__main__ import main
-from bert_pipeline.monitoring import command, report
+from bert_pipeline.monitoring import monitor, report
 from bert_pipeline.settings import argument_types, typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import run_paths
@@ -191,7 +191,7 @@ def test_a_file_that_came_while_the_traffic_was_read_is_left_alone(tmp_path):
     target = tmp_path / "shoes.prom"
     target.write_text("mine")
     with pytest.raises(UserError, match="was not written by this command"):
-        command._write(made_report(), paths=run_paths("toy", out=tmp_path), prometheus=str(target))
+        monitor._write(made_report(), paths=run_paths("toy", out=tmp_path), prometheus=str(target))
     assert target.read_text() == "mine"
 
 

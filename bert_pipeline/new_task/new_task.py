@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import re
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
-from bert_pipeline.new_task import converted_data, findings, profile, roles, settings, sources, task_file
+from bert_pipeline.new_task import converted_data, findings, roles, sources, task_file
 from bert_pipeline.new_task.findings import Note
 from bert_pipeline.new_task.tables import AS_FOUND, Reading, Table
 from bert_pipeline.settings import config, typed
@@ -32,7 +31,28 @@ class LabelChoice:
     """Labels whose rows are left out."""
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `new-task` is asked for."""
+
+    name: str
+    data: str
+    text: tuple[str, ...]
+    label: str
+    slice: tuple[str, ...]
+    out: Path
+    force: bool
+    header: str | None
+    """yes or no; None: found."""
+
+    encoding: str
+    """Empty: found."""
+
+    merge_labels: bool
+    drop_label: tuple[str, ...]
+
+
+def run(request: Request) -> int:
     """Runs the verb: `--name --data [--text C [--text C]] [--label C] [--slice C] [--header yes|no] ...`.
 
     Returns:
@@ -41,23 +61,23 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the data cannot be read, a column is not clear, or the task is there already.
     """
-    name = arguments.name
+    name = request.name
     path = write_task(
         name,
-        data=arguments.data,
-        chosen=(tuple(arguments.text), arguments.label, tuple(arguments.slice)),
-        force=arguments.force,
-        reading=Reading({"yes": True, "no": False}.get(arguments.header), arguments.encoding),
-        labels=LabelChoice(arguments.merge_labels, tuple(arguments.drop_label)),
+        data=request.data,
+        chosen=(request.text, request.label, request.slice),
+        force=request.force,
+        reading=Reading(None if request.header is None else request.header == "yes", request.encoding),
+        labels=LabelChoice(request.merge_labels, request.drop_label),
         say=lambda line: print("".join(c if c.isprintable() else " " for c in line)),
     )
     try:
-        _write_schema(name, out=arguments.out)
+        _write_schema(name, out=request.out)
     except Exception as error:
         if not is_full_disk(error):
             raise
         raise UserError(
-            f"the disk of {arguments.out} is full, so that no schema was inferred; {config.short(path)} is written and "
+            f"the disk of {request.out} is full, so that no schema was inferred; {config.short(path)} is written and "
             f"stays: free some room, then {typed.command('pipeline', task=name)}, which begins with the schema"
         ) from error
     print(f"\nnext      read {config.short(path)}, then: {typed.command('pipeline', task=name)}")
@@ -70,12 +90,9 @@ def _write_schema(name: str, *, out: Path) -> None:
 
     paths = run_paths(name, out=out)
     with run_log(paths.logs / "new-task.log", verbose=False):
-        from bert_pipeline.metadata import database
-        from bert_pipeline.running import run
+        from bert_pipeline.running import steps
 
-        connection = database.connection_config("", sqlite_path=paths.metadata)
-        database.open_store(connection)
-        run.infer_schema(config.load_task(name), paths, connection)
+        steps.infer_schema(steps.Place.of(paths), config.load_task(name))
 
 
 def write_task(
@@ -156,13 +173,13 @@ def _disk_of(path: Path) -> Iterator[None]:
 
 def _look(
     source: sources.Source, chosen: tuple[tuple[str, ...], str, tuple[str, ...]], labels: LabelChoice
-) -> tuple[roles.Roles, dict[str, Table], list[Note], settings.Settings]:
+) -> tuple[roles.Roles, dict[str, Table], list[Note], task_file.Settings]:
     """The columns' roles, the rows that stay, what was found in them, and the settings that follow."""
     main_table = source.tables.get("train") or source.tables["all"]
-    found = roles.choose(profile.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
+    found = roles.choose(roles.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
     tables, notes = _clean(_with_labels(source.tables, found, labels), found)
     notes += [*findings.label_notes(tables, found.label), *findings.findings(tables, found)]
-    picked = settings.choose_settings(tables, found)
+    picked = task_file.choose_settings(tables, found)
     notes += [Note(picked.long_training)] if picked.long_training else []
     if len(picked.labels) < 2:
         raise UserError(
@@ -228,7 +245,7 @@ def _tell(
     *,
     source: sources.Source,
     found: roles.Roles,
-    picked: settings.Settings,
+    picked: task_file.Settings,
     notes: list[Note],
     say: Callable[[str], None],
 ) -> None:
@@ -238,7 +255,7 @@ def _tell(
     say(f"text      {', '.join(found.text)}: {found.why['text']}")
     say(f"label     {found.label}: {found.why['label']}")
     main = source.tables.get("train") or source.tables["all"]
-    counts = settings.label_counts(main, found.label)
+    counts = main.counts(found.label)
     say(
         "          "
         + ", ".join(f"{label} {count / counts.total():.1%}" for label, count in counts.most_common(8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import os
 import sys
 import webbrowser
@@ -15,33 +15,41 @@ from bert_pipeline.report.after_run import write_report
 from bert_pipeline.report.source import Source
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import in_use, run_paths
+from bert_pipeline.settings.paths import in_use
+from bert_pipeline.settings.requests import PastRequest
 from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
 from bert_pipeline.settings.whole_file import write_whole
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Prints where the report lies and shows it in a browser; returns 0.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(PastRequest):
+    """What `report` is asked for."""
 
-    Args:
-        arguments: `wanted` (number, run id or version of a run; empty: the newest), `no_open`, and those of
-            `task_store`.
+    wanted: str
+    """Number, run id or version of a run; empty: the newest."""
+
+    no_open: bool
+    """Whether no browser is opened."""
+
+
+def run(request: Request) -> int:
+    """Prints where the report lies and shows it in a browser; returns 0.
 
     Raises:
         UserError: there is no run yet, or none of that name.
     """
-    paths = run_paths(config.task_name(arguments.task), out=Path(arguments.out))
-    page = _written_anew(arguments, arguments.wanted) if arguments.wanted else paths.newest_report
+    paths = request.paths
+    page = _written_anew(request, request.wanted) if request.wanted else paths.newest_report
     if not page.is_file():
-        page = _written_anew(arguments, "")
+        page = _written_anew(request, "")
     print(f"report    {page}")
-    if not arguments.no_open and not _open(page):
+    if not request.no_open and not _open(page):
         print("          no browser was found here; open it with one, it needs no network")
     return 0
 
 
-def _written_anew(arguments: argparse.Namespace, wanted: str) -> Path:
-    store, paths = task_store(arguments)
+def _written_anew(request: Request, wanted: str) -> Path:
+    store, paths = task_store(request)
     history = read_history(store, task=paths.task_name)
     runs = choose(history, [wanted] if wanted else [], last=1)
     if not runs:
@@ -50,7 +58,7 @@ def _written_anew(arguments: argparse.Namespace, wanted: str) -> Path:
             f"{typed.command('pipeline')} first"
         )
     # What the task file allows now; the run's own setting may be older than a wish for privacy.
-    num_examples = config.task_settings(arguments.task).report.examples
+    num_examples = config.task_settings(request.task).report.examples
     source = Source(store, history, runs[-1], paths, num_examples=num_examples)
     newest = paths.newest_report.read_text(encoding="utf-8") if paths.newest_report.is_file() else None
     with in_use(paths), run_log(paths.logs / "report.log", verbose=False):

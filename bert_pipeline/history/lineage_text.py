@@ -1,32 +1,25 @@
-"""The verb `lineage`: where a model comes from in words, as JSON or as a picture, or which models a span made."""
+"""A lineage in words, as JSON or as a picture; the models of a span in words."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ml_metadata import MetadataStore
-
-from bert_pipeline.data.spans import parse_span
-from bert_pipeline.history import lineage
-from bert_pipeline.history.lineage import Lineage, Made, Picture
-from bert_pipeline.history.names import find_model, name_of_span
-from bert_pipeline.history.task_store import task_store
 from bert_pipeline.judging.sentences import in_table
-from bert_pipeline.metadata.run_history import History, read_history
-from bert_pipeline.serving_folder.served import ServedVersion, served_versions
+
+if TYPE_CHECKING:
+    from bert_pipeline.history.lineage import Lineage, Made, Picture
 
 # Metrics of the table; `--format json` has all of them.
 COLUMNS = ("accuracy", "macro_f1")
 _SHORT_HASH = 12
 
 
-def as_json(found: Lineage) -> str:
-    """Everything, as one JSON object."""
-    return json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False)
+def as_json(found: Lineage | Sequence[Lineage]) -> str:
+    """Everything, as one JSON object, or a list of them."""
+    return json.dumps(found, indent=2, ensure_ascii=False, default=dataclasses.asdict)
 
 
 def as_text(found: Lineage) -> str:
@@ -132,44 +125,15 @@ def as_mermaid(drawn: Picture) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Prints the lineage; returns 0.
+def of_span(found: Sequence[Lineage], *, task: str, span: str) -> str:
+    """The models that learned from a span, one a line.
 
     Args:
-        arguments: `model` (a version or model, empty: what is in service), `of_span` (a span as it is typed, or None),
-            `format` (text, json or mermaid), and those of `task_store`.
-
-    Raises:
-        UserError: there is no such model or span, or nothing is recorded.
+        found: their lineages.
+        task: its name.
+        span: its name.
     """
-    store, paths = task_store(arguments)
-    history = read_history(store, task=paths.task_name)
-    versions = served_versions(paths.push_destination)
-    if arguments.of_span is not None:
-        print(_of_span(history, store, versions, parse_span(arguments.of_span), arguments.format))
-        return 0
-    model_id, version = find_model(history, store, versions, arguments.model)
-    if arguments.format == "mermaid":
-        served = lineage.served_pushes(history, versions)
-        print(as_mermaid(lineage.picture(history, model_id=model_id, served=served)))
-        return 0
-    found = lineage.lineage_of(history, store, versions, model_id=model_id, version=version)
-    print(as_json(found) if arguments.format == "json" else as_text(found))
-    return 0
-
-
-def _of_span(
-    history: History, store: MetadataStore, versions: Sequence[ServedVersion], span: int, form: str
-) -> str:
-    found = [
-        lineage.lineage_of(history, store, versions, model_id=model_id, version=None)
-        for model_id in lineage.models_of_span(history, span)
-    ]
-    if form == "json":
-        return json.dumps([json.loads(as_json(each)) for each in found], indent=2, ensure_ascii=False)
-    lines = [
-        f"{len(found)} model{'s' * (len(found) != 1)} of {history.task} learned from span {name_of_span(history, span)}"
-    ]
+    lines = [f"{len(found)} model{'s' * (len(found) != 1)} of {task} learned from span {span}"]
     for each in found:
         spans = ", ".join(example.span_name for example in each.examples)
         where = f"version {', '.join(each.versions)}" if each.versions else gone_versions(each)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import collections
+import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from bert_task import TaskConfig
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
@@ -26,11 +25,36 @@ from bert_pipeline.running import notices
 from bert_pipeline.serving_folder import unfinished
 from bert_pipeline.settings import argument_types, config
 from bert_pipeline.settings.errors import UserError
-from bert_pipeline.settings.paths import RunPaths, one_monitor, run_paths
+from bert_pipeline.settings.paths import RunPaths, one_monitor
+from bert_pipeline.settings.requests import GraphRequest
+from bert_pipeline.settings.sections import TaskConfig
 from bert_pipeline.settings.whole_file import write_whole
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(GraphRequest):
+    """What `monitor` is asked for."""
+
+    logs: str
+    """Folder of request logs; empty: of the task."""
+
+    labels: str
+    """CSV of id and label; empty: none."""
+
+    context: str
+    """CSV of id and columns to slice by; empty: none."""
+
+    version: int | None
+    """The one that is judged; None: what is in service."""
+
+    compare: int
+    """Another pushed version, for agreement; 0: none."""
+
+    prometheus: str
+    """File to write; empty: none."""
+
+
+def run(request: Request) -> int:
     """Runs the verb: `--task --out --logs --labels --context --version --compare --prometheus --metadata`.
 
     Returns:
@@ -39,26 +63,25 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: no traffic, no model in service, or a file that cannot be used.
     """
-    loaded = config.load_task(arguments.task, data=arguments.data, overrides=arguments.overrides)
-    paths = run_paths(loaded.task.name, out=arguments.out)
+    paths = request.paths
     with one_monitor(paths):
-        return _monitor(arguments, loaded.task, paths)
+        return _monitor(request, request.load().task, paths)
 
 
-def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -> int:
-    connection = database.connection_config(arguments.metadata, sqlite_path=paths.metadata)
+def _monitor(request: Request, task: TaskConfig, paths: RunPaths) -> int:
+    connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
     store = database.open_store(connection, must_exist=True)
     unfinished.settle_if_free(store, paths)
-    served = find_served(store, paths, version=arguments.version)
-    logs = request_logs.read_folder(Path(arguments.logs) if arguments.logs else paths.root / "requests")
+    served = find_served(store, paths, version=request.version)
+    logs = request_logs.read_folder(Path(request.logs) if request.logs else paths.root / "requests")
     texts, told = _of_version(logs, served=served, task=task)
     joined = (
-        late_labels.join(texts, Path(arguments.labels), label=task.data.label, labels=task.data.labels)
-        if arguments.labels
+        late_labels.join(texts, Path(request.labels), label=task.data.label, labels=task.data.labels)
+        if request.labels
         else late_labels.without_labels(texts)
     )
-    if arguments.context:
-        joined = late_labels.with_context(joined, Path(arguments.context))
+    if request.context:
+        joined = late_labels.with_context(joined, Path(request.context))
     found = _changes(joined, served, task=task, paths=paths, store=store, connection=connection)
     looks = report.looks_before(
         paths.root / "monitoring",
@@ -68,7 +91,7 @@ def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -
     )
     alpha = drift_alpha(task.monitoring, look=1 + looks[0], has_labels=bool(found))
     drifts = _drifts(joined, served, task=task, alpha=alpha)
-    agreements = _agreements(arguments, texts, task=task, paths=paths)
+    agreements = _agreements(request, texts, task=task, paths=paths)
     made = report.Report(
         task=task.name,
         version=served.version.version,
@@ -93,7 +116,7 @@ def _monitor(arguments: argparse.Namespace, task: TaskConfig, paths: RunPaths) -
         ),
         look=1 + looks[1],
     )
-    _write(made, paths=paths, prometheus=arguments.prometheus)
+    _write(made, paths=paths, prometheus=request.prometheus)
     print(report.as_text(made), flush=True)
     notices.send(report.event_of(made), config=task.notices)
     return EXIT_STATUS[made.verdict.level]
@@ -179,13 +202,13 @@ def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig, alpha: float
 
 
 def _agreements(
-    arguments: argparse.Namespace, texts: Sequence[LoggedText], *, task: TaskConfig, paths: RunPaths
+    request: Request, texts: Sequence[LoggedText], *, task: TaskConfig, paths: RunPaths
 ) -> list[weak_labels.Agreement]:
     found = []
     if task.monitoring.weak_labels:
         found.append(weak_labels.with_rules(texts, task.monitoring.weak_labels, columns=task.data.text))
-    if arguments.compare:
-        folder = paths.push_destination / str(arguments.compare)
+    if request.compare:
+        folder = paths.push_destination / str(request.compare)
         found.append(weak_labels.with_model(texts, folder, columns=task.data.text, say=print))
     return found
 
