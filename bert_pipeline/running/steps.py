@@ -107,6 +107,7 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
     from bert_pipeline import pipeline
     from bert_pipeline.components import schema
     from bert_pipeline.data import spans, wide_tables
+    from bert_pipeline.metadata import limits
     from bert_pipeline.running import older_spans, recovered, summary
     from bert_pipeline.serving_folder import unfinished
 
@@ -114,6 +115,13 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
     unsettled = unfinished.settle(place.store, paths)
     recovered.complete(place.store, paths, connection, say=say)
     window = spans.resolve_window(loaded)
+    limits.check(
+        place.store,
+        connection,
+        task_name=paths.task_name,
+        run_id=options.run_id,
+        spans=(window.newest, *window.spans),
+    )
     if not loaded.schema_path.exists():
         infer_schema(place, loaded)
     columns = wide_tables.choose(loaded, span=window.newest)
