@@ -10,12 +10,12 @@ import sys
 # Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Of ML Metadata, which tells of every connection to PostgreSQL.
+# ML Metadata logs every connection to PostgreSQL.
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules
 from bert_pipeline.settings.errors import UserError, sentence_of
-from bert_pipeline.verbs import checks, common
+from bert_pipeline.verbs import common
 
 # The files of verbs/, in the order of `--help`: each adds a verb's options and names the module that does its work.
 VERBS = (
@@ -54,8 +54,6 @@ def main(argv: list[str] | None = None) -> int:
         with typed.remembered(argparse.Namespace(verb=""), by_make=by_make):
             arguments = _parser().parse_args(argv)
         with typed.remembered(arguments, by_make=by_make):
-            checks.check(arguments)
-            checks.complete_records(arguments)
             return common.run(arguments)
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)

@@ -55,6 +55,16 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_first_page_has_a_line_for_each_folder() -> None:
+    named = re.findall(r"^      (\w+)/ +\S", text_of("README.md"), re.MULTILINE)
+    assert sorted(named) == sorted(
+        {p.parent.name for p in (ROOT / "bert_pipeline").glob("*/*.[pt][yo]*")} - {"__pycache__"}
+    )
+    tops = re.findall(r"^    (\w+)/(?:  (\w+)/)?", text_of("README.md"), re.MULTILINE)
+    assert [name for pair in tops for name in pair if name and not (ROOT / name).is_dir()] == []
+    assert len(tops) == 5
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_no_page_holds_both_sides_of_a_merge(page: str) -> None:
     assert not re.findall(r"^(?:<{7} |>{7} |={7}$).*", text_of(page), re.MULTILINE)

@@ -68,7 +68,6 @@ ORDER["serving/model_server"] = (
     "grpc_service.py",
     "assembly.py",
     "server.py",
-    "supervisor.py",
     "__main__.py",
 )
 # What one file or folder of bert_pipeline/ may import beyond the rest of it.

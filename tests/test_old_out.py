@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,12 +97,14 @@ def _is_available(port: str) -> bool:
         return False
 
 
-def _predict(port: str, texts: list[str]) -> list[dict[str, object]]:
+def _predict(port: str, texts: list[str]) -> list[tuple[str, list[float]]]:
+    """Labels, and probabilities as float32: how many digits are written is the server's affair."""
     body = json.dumps({"instances": texts}).encode()
     with urllib.request.urlopen(
         f"http://127.0.0.1:{port}/v1/models/toy:predict", body, timeout=60
     ) as response:
-        return list(json.load(response)["predictions"])
+        answers = json.load(response)["predictions"]
+    return [(each["label"], np.float32(each["probabilities"]).tolist()) for each in answers]
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +160,7 @@ def test_every_verb_goes_on_where_the_older_code_stopped(project: Project) -> No
     assert "every gate held" in again
     rows = {row[0]: row[1:] for row in project.metrics()}
     assert {name: values[-1] for name, values in rows.items()} == {row[0]: row[1] for row in metrics}
+    assert "15 components" in project.run("node", "Begin", "--task=toy", "--run=by-steps")
     project.run("gc", "--task=toy", "--yes", "--keep=1")
     assert project.versions()[-1] in project.run("lineage", "--task=toy")
 

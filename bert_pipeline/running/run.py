@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bert_pipeline.running import notices
+from bert_pipeline.running import notices, unchanged
 from bert_pipeline.settings import config
 from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.settings.paths import RunPaths, exclusive
 from bert_pipeline.settings.requests import GraphRequest
 from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
+from bert_pipeline.settings.whole_file import write_whole
 
 if TYPE_CHECKING:
     from bert_pipeline.encoders.resolve import Encoder
@@ -44,6 +46,9 @@ def run(request: Request) -> int:
         say(f"task {loaded.task.name}: {loaded.task.description}")
         # Before the libraries: a cache that cannot be written is said at once.
         encoder = resolve_encoder(loaded)
+        inputs = unchanged.inputs_of(request, loaded, encoder, paths)
+        if kept := unchanged.recall(paths, unchanged.digest_of(inputs, paths)):
+            return _say_unchanged(loaded, paths, kept, started=started)
         with _timed("loading TensorFlow and TFX"):
             from bert_pipeline import pipeline  # noqa: F401
             from bert_pipeline.metadata import run_record
@@ -54,8 +59,21 @@ def run(request: Request) -> int:
         begun = steps.begin(place, loaded, steps.Options(encoder, request.server))
         with run_record.stops_recorded(place.store, begun.run_id, on_stop=place.reports(loaded).tell):
             results = steps.runner().run_nodes(begun.graph)
-            report = steps.finish(place, loaded, begun, results, seconds=time.monotonic() - started)
+            digest = functools.partial(unchanged.digest_of, inputs, paths)
+            seconds = time.monotonic() - started
+            report = steps.finish(place, loaded, begun, results, seconds=seconds, digest=digest)
     return 0 if report.in_service else 1
+
+
+def _say_unchanged(
+    loaded: config.LoadedTask, paths: RunPaths, kept: unchanged.Unchanged, *, started: float
+) -> int:
+    """Ends a run that would change nothing as it would end."""
+    write_whole(paths.root / "summary.json", kept.summary)
+    print(kept.text.replace("{seconds}", f"{time.monotonic() - started:.1f}"), flush=True)
+    event = notices.event("unchanged", task=loaded.task.name, version=kept.version)
+    notices.send(event, config=loaded.task.notices, say=say)
+    return 0
 
 
 def load(request: Request) -> tuple[config.LoadedTask, RunPaths]:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from bert_pipeline.metadata import database, run_record
 from bert_pipeline.metadata.run_history import NODE_TYPE, RUN_TYPE
-from bert_pipeline.running import local_runner, notices
+from bert_pipeline.running import local_runner, notices, unchanged
 from bert_pipeline.running.local_runner import NodeResult
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
@@ -138,11 +138,15 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
         graph = local_runner.compile_graph(
             _pipeline(place, pipeline.task_components(parts)), run_id=run_id, never_cached=NEVER_CACHED
         )
-        notes = filter(None, (*unsettled, *older.notes, columns.note))
-        of_encoder = (f"encoder {encoder.source}: {note}" for note in encoder.notes)
-        data = dataclasses.asdict(summary.DataReport.of(window, notes=(*notes, *of_encoder)))
+        notes = notes_of(*unsettled, *older.notes, columns.note, encoder=encoder)
+        data = dataclasses.asdict(summary.DataReport.of(window, notes=notes))
         run_record.put(place.store, run_id, {run_record.DATA: json.dumps(data, ensure_ascii=False)})
     return Begun(run_id, graph)
+
+
+def notes_of(*notes: str, encoder: Encoder) -> tuple[str, ...]:
+    """What the summary notes: the sentences that are not empty, and the encoder's."""
+    return (*filter(None, notes), *(f"encoder {encoder.source}: {note}" for note in encoder.notes))
 
 
 def run_graph(place: Place, components: Sequence[BaseNode]) -> list[NodeResult]:
@@ -200,7 +204,13 @@ def infer_schema(place: Place, loaded: config.LoadedTask) -> None:
 
 
 def finish(
-    place: Place, loaded: config.LoadedTask, begun: Begun, results: Sequence[NodeResult], *, seconds: float
+    place: Place,
+    loaded: config.LoadedTask,
+    begun: Begun,
+    results: Sequence[NodeResult],
+    *,
+    seconds: float,
+    digest: Callable[[], str] = str,
 ) -> RunReport:
     """Writes the summary and the record of a run whose components ran, and sends its notices.
 
@@ -210,6 +220,7 @@ def finish(
         begun: the run.
         results: of its components.
         seconds: since the run began.
+        digest: gives `unchanged.digest_of`, after the run; empty: the next run decides by TFX's cache.
     """
     from bert_pipeline.running import summary
 
@@ -228,8 +239,32 @@ def finish(
     run_record.end(place.store, begun.run_id, text)
     lines = place.reports(loaded).lines(begun.run_id)
     print(summary.as_text(report, also=lines), flush=True)
+    _remember(place, report, lines, digest=digest())
     notices.send(notices.of_run(report), config=loaded.task.notices, say=say)
     return report
+
+
+def _remember(place: Place, report: RunReport, lines: Sequence[str], *, digest: str) -> None:
+    """Keeps what the next run prints where nothing has changed; nothing where a component is still to run."""
+    from bert_pipeline.running import summary
+
+    if not report.in_service or any(result.state in ("failed", "skipped") for result in report.results):
+        return
+    ids = [result.execution_id for result in report.results if result.execution_id]
+    artifacts = [a.uri for i in ids for a in database.output_artifacts(place.store, i).values()]
+    cached = tuple(NodeResult(result.node_id, "cached", 0.0) for result in report.results)
+    again = dataclasses.replace(report, pushed=False, results=cached, wall_seconds=0.0)
+    text = summary.as_text(again, also=lines).replace("time      0.0 s", "time      {seconds} s")
+    unchanged.remember(
+        place.paths,
+        unchanged.Unchanged(
+            digest=digest,
+            artifacts=(*filter(None, artifacts), *(line.split(maxsplit=1)[1] for line in lines)),
+            text="\n".join([*(result.line for result in cached), text]),
+            summary=summary.as_json(again),
+            version=report.version,
+        ),
+    )
 
 
 def graph_file(paths: RunPaths, run_id: str) -> Path:

@@ -169,7 +169,7 @@ def parse_task(values: Mapping[str, Any], *, source: str) -> sections.TaskConfig
     try:
         # As JSON, where pydantic's strict mode takes lists for tuples; what JSON lacks, TOML's dates, fits no field.
         text = json.dumps(values, default=lambda value: {"": str(value)})
-        task = _adapter().validate_json(text, strict=True)
+        task = task_type().validate_json(text, strict=True)
         checks.check_task(task)
     except pydantic.ValidationError as error:
         raise UserError(f"{source}: {_sentence(error.errors(), values)}") from None
@@ -179,7 +179,8 @@ def parse_task(values: Mapping[str, Any], *, source: str) -> sections.TaskConfig
 
 
 @functools.cache  # 0.1 s
-def _adapter() -> pydantic.TypeAdapter[sections.TaskConfig]:
+def task_type() -> pydantic.TypeAdapter[sections.TaskConfig]:
+    """What pydantic makes of the dataclasses: validates, and gives their JSON schema."""
     return pydantic.TypeAdapter(sections.TaskConfig)
 
 

@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """The name that somebody may have meant; empty: none is near."""
+    """The known name that is nearest to a word; empty: none is near."""
     return next(iter(difflib.get_close_matches(word, known, n=1)), "")
 
 

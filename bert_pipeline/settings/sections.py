@@ -20,14 +20,14 @@ Distance = Annotated[float, Interval(ge=0, le=1)]
 # A difference of a metric, without its sign.
 Difference = Annotated[float, Ge(0)]
 
-# What can be told: how a run ended, and the verdicts of `monitor`.
+# What a notice can be about: how a run ended, and the verdicts of `monitor`.
 NoticeEvent = Literal["pushed", "unchanged", "refused", "failed", "fine", "watch", "retrain"]
 NOTICE_EVENTS: tuple[NoticeEvent, ...] = get_args(NoticeEvent)
 
 
 @dataclasses.dataclass(frozen=True)
 class ValidationConfig:
-    """Section [validation]: how far data may move before somebody is told, or the run stops.
+    """Section [validation]: how far data may move before that is noted, or the run stops.
 
     Limits are by column: `label`, a column of the data, or one derived from the text
     (`bert_pipeline/data/text_features.py`: text_num_tokens, text_unknown_share, text_truncated, text_script,
@@ -47,7 +47,7 @@ class ValidationConfig:
     """Distance of served texts from the texts of the training, above which it is noted."""
 
     skew_stop: dict[str, Distance] = dataclasses.field(default_factory=dict)
-    """The same, above which the model should be trained anew."""
+    """The same, above which the model should be trained again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ class BulkInferenceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class WeakLabelConfig:
-    """One of [[monitoring.weak_labels]]: a rule that guesses a label, for texts whose label nobody knows."""
+    """One of [[monitoring.weak_labels]]: a rule that guesses a label, for texts whose label is not known."""
 
     pattern: str
     """Regular expression of Python's `re`, looked for anywhere in the text, whatever the case."""
@@ -184,7 +184,7 @@ class NoticesConfig:
     """Section [notices]. Addresses are secrets: here stand the names of the environment variables that hold them."""
 
     on: tuple[NoticeEvent, ...] = ("refused", "failed", "watch", "retrain")
-    """Which events are told: of `NOTICE_EVENTS`."""
+    """Which events are sent: pushed, unchanged, refused, failed; fine, watch, retrain of `monitor`."""
 
     webhook_env: str = ""
     """Environment variable with an http(s) address that takes a POST of JSON, such as a Slack webhook; empty: none."""
@@ -208,18 +208,22 @@ class ReportConfig:
     none, for texts that must not be copied."""
 
     intended_use: str = ""
-    """What the model is for and what it is not for, in a sentence or two; stands in the model card."""
+    """What the model is for and what it is not for, in a sentence or two, for the model card."""
 
     data_license: str = ""
-    """Terms of the data; stands in the model card."""
+    """Terms of the data, for the model card."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskConfig:
     """A whole task file."""
 
-    # Of pydantic, for every section: no unknown keys, no NaN and no infinity.
-    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
+    # Of pydantic, for every section: no unknown keys, no NaN and no infinity; docstrings are for `settings`.
+    __pydantic_config__: ClassVar[dict[str, object]] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "use_attribute_docstrings": True,
+    }
 
     name: str
     """Letters, digits and _; names the output folder and the served model."""

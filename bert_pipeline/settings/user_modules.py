@@ -1,4 +1,4 @@
-"""Makes the flat files of `modules/` importable where nobody has: `python -m bert_pipeline` typed without make."""
+"""Makes the flat files of `modules/` importable for `python -m bert_pipeline`, which make does by PYTHONPATH."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ reruns Transform and Trainer.
 _SETTINGS = """
 ## Settings
 
-*Reruns* names the components that are given a setting; from the first of them on everything runs anew that depends
-on it, the rest comes from the cache. A dash: no component is given it, and a change reruns nothing.
+*Reruns* names the components that are given a setting; what depends on them reruns too, and the rest comes from the
+cache. A dash: no component is given it, and a change reruns nothing.
 `ARGS="--set training.epochs=2"` sets one for one run of `make pipeline`. `[]` marks a list of tables:
 `[[evaluation.gates]]`.
 """

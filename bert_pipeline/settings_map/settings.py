@@ -1,18 +1,14 @@
-"""Every setting of a task file, read off the dataclasses and their docstrings; the verb `settings`."""
+"""Every setting of a task file, read off the JSON schema that pydantic makes of them; the verb `settings`."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 import json
-import textwrap
-import typing
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from bert_pipeline.settings import sections
+from bert_pipeline.settings import config, sections
 from bert_pipeline.settings.errors import UserError
 
 
@@ -41,54 +37,34 @@ class Setting:
 
 def all_settings() -> list[Setting]:
     """Every key, in the order of the dataclasses."""
-    return list(_settings(sections.TaskConfig, prefix=""))
+    whole = config.task_type().json_schema()
+    return list(_settings(sections.TaskConfig, {**whole["$defs"], "TaskConfig": whole}, prefix=""))
 
 
-def _settings(cls: type, *, prefix: str) -> Iterator[Setting]:
-    hints, meanings = typing.get_type_hints(cls), docstrings(cls)
+def _settings(cls: type, schemas: dict[str, Any], *, prefix: str) -> Iterator[Setting]:
+    properties = schemas[cls.__name__]["properties"]
     for field in dataclasses.fields(cls):
-        key, hint = prefix + field.name, hints[field.name]
-        item = next(iter(typing.get_args(hint)), None) if typing.get_origin(hint) is tuple else None
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            yield from _settings(hint, prefix=f"{key}.")
-            continue
-        text = meanings.get(field.name, "")
-        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        yield Setting(key, _type_name(hint), _default(field), text, choices)
-        if isinstance(item, type) and dataclasses.is_dataclass(item):
-            yield from _settings(item, prefix=f"{key}[].")
+        schema, key = properties[field.name], prefix + field.name
+        item = schema.get("items", {})
+        if "$ref" not in schema:
+            meaning = " ".join(schema["description"].split())
+            yield Setting(key, _type_name(schema), _default(field), meaning, tuple(schema.get("enum", ())))
+        if reference := schema.get("$ref") or item.get("$ref"):
+            inner = getattr(sections, reference.rpartition("/")[2])
+            yield from _settings(inner, schemas, prefix=f"{key}[]." if item else f"{key}.")
 
 
-def docstrings(cls: type) -> dict[str, str]:
-    """The strings under the fields of a dataclass, each in one line.
-
-    Args:
-        cls: a class whose source can be read.
-    """
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    found: dict[str, str] = {}
-    name = ""
-    for node in getattr(body, "body", []):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            name = node.target.id
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
-            found[name] = " ".join(str(node.value.value).split())
-            name = ""
-    return found
-
-
-def _type_name(hint: Any) -> str:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        inner = args[0]
-        return "list of tables" if dataclasses.is_dataclass(inner) else f"list of {_type_name(inner)}s"
-    if origin is dict:
-        return "table of tables" if typing.get_origin(args[1]) is dict else f"table of {_type_name(args[1])}s"
-    if origin is typing.Literal:
-        return "string"
-    if args:  # X | None
-        return _type_name(next(a for a in args if a is not type(None)))
-    return {str: "string", int: "integer", float: "number", bool: "boolean"}[hint]
+def _type_name(schema: dict[str, Any]) -> str:
+    """A type of JSON Schema in TOML's words."""
+    if "anyOf" in schema:  # a value, or null where it is left out
+        return _type_name(schema["anyOf"][0])
+    if "$ref" in schema:
+        return "table"
+    if inner := schema.get("items"):
+        return f"list of {_type_name(inner)}s"
+    if inner := schema.get("additionalProperties"):
+        return f"table of {_type_name(inner).partition(' ')[0]}s"
+    return str(schema["type"])
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

@@ -9,17 +9,20 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
-from bert_pipeline.settings import argument_types, requests, run_log
+from bert_pipeline.settings import argument_types, requests, run_log, typed
 from bert_pipeline.settings.errors import UserError
+from bert_pipeline.settings.paths import check_writable
+
+# Other imports stand inside the functions: `doctor` must run where no package is installed.
 
 REST_PORT = 8501
 
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """What is done for a verb, and what `checks` looks at before."""
+    """What is done for a verb, and what is checked before."""
 
     work: str
     """The module that does it, below `bert_pipeline`; imported last, as most import TensorFlow. It has a dataclass
@@ -28,8 +31,8 @@ class Verb:
     logged: bool = False
     """Whether what libraries print goes to OUT/TASK/logs/NAME.log."""
 
-    needs_run: str = ""
-    """`files` or `record`: what there must be of a run before."""
+    needs_run: Literal["", "files", "record"] = ""
+    """What there must be of a run before; `record`: in ML Metadata, which may lie elsewhere."""
 
     reads_record: bool = False
     """Whether the records of runs that were killed are completed first."""
@@ -56,8 +59,14 @@ def add_verb(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the verb of a parsed command line; returns the exit status."""
+    """Checks a parsed command line and runs its verb; returns the exit status.
+
+    Raises:
+        UserError: names the option, its value and the fix, or is the verb's.
+    """
     verb: Verb = arguments.does
+    _check(arguments)
+    _complete_records(arguments)
     with contextlib.ExitStack() as stack:
         if verb.logged:
             log = requests.of(requests.PlaceRequest, arguments).paths.logs / f"{arguments.verb}.log"
@@ -66,6 +75,47 @@ def run(arguments: argparse.Namespace) -> int:
         if verb.logged:
             run_log.quiet_library_loggers()
         return int(module.run(requests.of(module.Request, arguments)))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses a task, folder, span or setting that the verb could not use, before TensorFlow is loaded."""
+    if not hasattr(arguments, "task"):
+        return
+    from bert_pipeline.data import spans
+
+    request = requests.of(requests.GraphRequest, arguments)
+    paths = request.paths
+    if hasattr(arguments, "overrides"):
+        loaded = request.load()
+        if arguments.verb in ("pipeline", "schema"):
+            spans.resolve_window(loaded)
+    if request.metadata:
+        from bert_pipeline.metadata import database
+
+        database.connection_config(request.metadata, sqlite_path=paths.metadata)
+    need = arguments.does.needs_run
+    is_elsewhere = need == "record" and request.metadata not in ("", "sqlite")
+    if need and not paths.root.is_dir() and not is_elsewhere:
+        raise UserError(typed.missing_run(paths.root))
+    if arguments.does.writes:
+        check_writable(paths)
+
+
+def _complete_records(arguments: argparse.Namespace) -> None:
+    """Completes the records of runs that were killed after their push, before a verb reads them."""
+    if not arguments.does.reads_record:
+        return
+    from bert_pipeline.history.task_store import task_store
+    from bert_pipeline.serving_folder import unfinished
+
+    request = requests.of(requests.PastRequest, arguments)
+    store, paths = task_store(request)
+    if unfinished.without_summary(store):
+        from bert_pipeline.metadata import database
+        from bert_pipeline.running import recovered  # TensorFlow: loaded only where it is needed
+
+        connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
+        recovered.complete(store, paths, connection, say=lambda line: print(line, file=sys.stderr))
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:

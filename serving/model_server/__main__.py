@@ -14,12 +14,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # google-api-core, which TensorFlow imports, on the age of Python 3.10.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
 
-from serving.model_server import supervisor  # noqa: E402
+from serving.model_server import process  # noqa: E402
 from serving.model_server.config.flags import parse_flags  # noqa: E402
 
 if __name__ == "__main__" and parse_flags().supervise:  # before TensorFlow, which the parent does without
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    sys.exit(supervisor.supervise([*sys.argv[1:], "--supervise=false"]))
+    sys.exit(process.supervise([*sys.argv[1:], "--supervise=false"]))
 
 import tensorflow as tf  # noqa: E402  # after the settings above
 

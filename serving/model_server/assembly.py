@@ -10,8 +10,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
-
 from serving.model_server import process
 from serving.model_server.api import Models
 from serving.model_server.config import files
@@ -23,11 +21,11 @@ from serving.model_server.config.settings import (
     single_model,
 )
 from serving.model_server.grpc_service import GrpcServer, Health
+from serving.model_server.models.loading import SessionThreads
 from serving.model_server.models.manager import Manager, ManagerOptions
 from serving.model_server.models.servable import LoadError, Servable
-from serving.model_server.models.session import SessionThreads
 from serving.model_server.models.versions import LoadPolicy
-from serving.model_server.observe.metrics import Gauge, Metrics, refusals, server_gauges
+from serving.model_server.observe.metrics import Metrics, server_figures
 from serving.model_server.observe.request_log import RequestLog
 from serving.model_server.rest.demo_page import demo_pages
 from serving.model_server.rest.server import Page, RestServer
@@ -36,15 +34,6 @@ logger = logging.getLogger(__name__)
 
 # In the folder of a version, with --enable_per_model_batching_parameters.
 _BATCHING_FILE = "batching_params.pbtxt"
-
-
-def _single_model(flags: argparse.Namespace) -> ModelServerConfig:
-    return single_model(
-        flags.model_name,
-        flags.model_base_path,
-        log_prefix=flags.request_log_prefix,
-        sampling_rate=flags.request_log_sampling_rate,
-    )
 
 
 class Assembly:
@@ -66,25 +55,21 @@ class Assembly:
             if flags.model_config_file
             else None
         )
-        config = self.config_watch.read() if self.config_watch else None
+        config = (
+            self.config_watch.read()
+            if self.config_watch
+            else single_model(
+                flags.model_name,
+                flags.model_base_path,
+                log_prefix=flags.request_log_prefix,
+                sampling_rate=flags.request_log_sampling_rate,
+            )
+        )
         self._request_log = RequestLog()
-        self.manager = Manager(
-            config or _single_model(flags),
-            _manager_options(flags, on_settings=self._request_log.configure),
-        )
+        self.manager = Manager(config, _manager_options(flags, on_settings=self._request_log.configure))
         self.health = Health(lambda: self.manager.ready, has_models=lambda: bool(self.manager.settings))
-        self._metrics = Metrics(
-            [
-                *server_gauges(self.manager, self._request_log),
-                Gauge(
-                    "model_server_refused",
-                    "Requests that were refused.",
-                    ("entrypoint", "code"),
-                    refusals.counts,
-                ),
-            ],
-            knows=self.manager.knows,
-        )
+        figures = functools.partial(server_figures, self.manager, self._request_log)
+        self._metrics = Metrics(figures, knows=self.manager.knows)
         self._models = Models(
             self.manager,
             request_log=self._request_log,

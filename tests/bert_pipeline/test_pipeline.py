@@ -99,6 +99,15 @@ def test_second_run_under_edited_docstrings_and_remarks_does_nothing_and_says_so
     assert "nothing was trained, evaluated or pushed" in second.text
 
 
+def test_run_without_a_change_loads_neither_tensorflow_nor_tfx_and_prints_what_it_would_find(project, second):
+    third = project.run()
+    assert third.status == 0, third.text
+    assert [third.state(node) for node in EVERY_COMPONENT] == ["cached"] * len(EVERY_COMPONENT)
+    assert "loading TensorFlow" not in third.text
+    tables = [re.sub(r"\ntime .*", "", ended.text.partition("\nslice  ")[2]) for ended in (second, third)]
+    assert tables[0] == tables[1]
+
+
 def test_changed_bound_evaluates_again_and_trains_nothing(stricter):
     states = [stricter.state(node) for node in ("Transform", "Trainer", "Evaluator")]
     assert states == ["cached", "cached", "ran"]

@@ -131,15 +131,6 @@ class Monitoring:
     path: str = _METRICS_PATH
 
 
-def read_models(path: str) -> model_server_config_pb2.ModelServerConfig:
-    """Reads models.config.
-
-    Raises:
-        ConfigError: it cannot be read, or parsed.
-    """
-    return parse_models(read_text(path), path=path)
-
-
 def parse_models(text: str, *, path: str) -> model_server_config_pb2.ModelServerConfig:
     """Reads the text of models.config.
 

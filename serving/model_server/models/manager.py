@@ -125,9 +125,6 @@ class ManagerOptions:
     load: Callable[..., Servable] = Servable
     """Makes a servable of a path, `name` and `version`; runs in a load thread."""
 
-    start_load_thread: Callable[[], None] | None = None
-    """Called first in each load thread."""
-
     on_settings: Callable[[list[ModelSettings]], None] | None = None
     """Called with each configuration just before it is put in force; refuses it with ServingError."""
 
@@ -152,9 +149,7 @@ class Manager:
         self._serving = ServingSet({s.name: self._new_model(s) for s in self._settings})
         self._gone: dict[str, ServedModel] = {}
         self._turn = threading.Lock()
-        self._loaders = futures.ThreadPoolExecutor(
-            max(1, self._options.num_load_threads), "load", self._options.start_load_thread
-        )
+        self._loaders = futures.ThreadPoolExecutor(max(1, self._options.num_load_threads), "load")
         self._unloaders = futures.ThreadPoolExecutor(max(1, self._options.num_unload_threads), "unload")
         self._announce(self._settings)
 

@@ -21,8 +21,8 @@ from serving.model_server.batching.queue import Call
 from serving.model_server.batching.scheduler import Scheduler
 from serving.model_server.config.settings import BatchingParameters
 from serving.model_server.errors import ServingError
-from serving.model_server.models import tensors, warmup
-from serving.model_server.models.session import SessionThreads, load_graph, session_config
+from serving.model_server.models import tensors
+from serving.model_server.models.loading import SessionThreads, load_graph, replay_warmup, session_config
 from serving.model_server.models.tensors import CLASSIFY, DEFAULT_SIGNATURE, PREDICT, REGRESS
 
 
@@ -124,7 +124,7 @@ class Servable:
         try:
             meta_graph = load_graph(self._session, path)
             self.signatures = dict(meta_graph.signature_def)
-            warmup.replay(self, path=path)
+            replay_warmup(self, path=path)
         except Exception as error:
             self._session.close()
             raise LoadError(_one_line(error)) from error

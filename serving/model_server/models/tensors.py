@@ -87,13 +87,6 @@ def _fits(proto: tensor_pb2.TensorProto, *, count: int, itemsize: int) -> bool:
     return 0 < given <= count or given == count == 0
 
 
-def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """Writes a tensor into a new proto; see `write`."""
-    proto = tensor_pb2.TensorProto()
-    write(array, proto=proto)
-    return proto
-
-
 def write(array: np.ndarray, *, proto: tensor_pb2.TensorProto) -> None:
     """Writes a tensor into its typed field, as TF Serving answers.
 

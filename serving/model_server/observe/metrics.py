@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import functools
 import logging
 import re
@@ -34,60 +33,41 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SIZES = tuple(2**power for power in range(11))
 
 
-@dataclasses.dataclass(frozen=True)
-class Gauge:
-    """A gauge that is read at scrape time."""
-
-    name: str
-    """`model_server_...`: ours, and not TF Serving's."""
-
-    help: str
-    """One line."""
-
-    labels: tuple[str, ...]
-    """Names of its labels."""
-
-    read: Callable[[], Mapping[tuple[str, ...], float]]
-    """Looks it up: value by the values of its labels; called from the event loop."""
-
-    def families(self) -> Iterator[core.Metric]:
-        """What Prometheus' library takes."""
-        family = core.GaugeMetricFamily(self.name, self.help, labels=self.labels)
-        for labels, value in self.read().items():
-            family.add_metric(labels, value)
-        yield family
+Labels = tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """How often which size occurred; a histogram with bounds at 1, 2, 4, ... 1024. For the rest as `Gauge`."""
+def gauge(name: str, text: str, labels: Labels, values: Mapping[Labels, float]) -> core.Metric:
+    """A figure of our own: value by the values of its labels."""
+    family = core.GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
 
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    read: Callable[[], Mapping[tuple[str, ...], Mapping[int, int]]]
-    """Looks it up: count by size, by the values of its labels."""
 
-    def families(self) -> Iterator[core.Metric]:
-        """What Prometheus' library takes."""
-        family = core.HistogramMetricFamily(self.name, self.help, labels=self.labels)
-        for labels, counts in self.read().items():
-            buckets = [
-                (str(most), float(sum(n for size, n in counts.items() if size <= most))) for most in _SIZES
-            ]
-            buckets.append(("+Inf", float(sum(counts.values()))))
-            family.add_metric(labels, buckets, sum_value=sum(size * n for size, n in counts.items()))
-        yield family
+def histogram(
+    name: str, text: str, labels: Labels, counts: Mapping[Labels, Mapping[int, int]]
+) -> core.Metric:
+    """How often which size occurred, by the values of its labels; with bounds at 1, 2, 4, ... 1024."""
+    family = core.HistogramMetricFamily(name, text, labels=labels)
+    for key, by_size in counts.items():
+        buckets = [
+            (str(most), float(sum(n for size, n in by_size.items() if size <= most))) for most in _SIZES
+        ]
+        buckets.append(("+Inf", float(sum(by_size.values()))))
+        family.add_metric(key, buckets, sum_value=sum(size * n for size, n in by_size.items()))
+    return family
 
 
 class Metrics:
     """What the server counts; any thread may call it."""
 
-    def __init__(self, gauges: Iterable[Gauge | Sizes] = (), *, knows: Callable[[str], bool] = bool) -> None:
+    def __init__(
+        self, figures: Callable[[], Iterable[core.Metric]] = tuple, *, knows: Callable[[str], bool] = bool
+    ) -> None:
         """Starts from zero.
 
         Args:
-            gauges: figures of our own.
+            figures: those of our own, read at scrape time.
             knows: whether a model has this name; requests for others are counted under "", so that clients
                 cannot fill the memory with series.
         """
@@ -111,7 +91,7 @@ class Metrics:
         # Prometheus' own lookup by labels costs as much as the rest of `observe`.
         self._count_of = functools.cache(self._count.labels)
         self._latency_of = functools.cache(self._latency.labels)
-        self._registry.register(_Gauges(tuple(gauges)))
+        self._registry.register(_Figures(figures))
         prometheus_client.ProcessCollector(registry=self._registry)
 
     def observe(self, model_name: str, api: str, entrypoint: str, code_name: str, seconds: float) -> None:
@@ -139,52 +119,49 @@ class Metrics:
         return 200, CONTENT_TYPE, self.render()
 
 
-class _Gauges:
-    """The figures that are looked up, as Prometheus' library wants them."""
+class _Figures:
+    """The figures of our own, as Prometheus' library wants them."""
 
-    def __init__(self, gauges: tuple[Gauge | Sizes, ...]) -> None:
-        self._gauges = gauges
+    def __init__(self, read: Callable[[], Iterable[core.Metric]]) -> None:
+        self._read = read
 
-    def collect(self) -> Iterator[core.Metric]:
-        for gauge in self._gauges:
-            yield from gauge.families()
+    def collect(self) -> Iterable[core.Metric]:
+        return self._read()
 
     def describe(self) -> list[core.Metric]:
-        """Nothing: otherwise registering would read every gauge, before there is anything to read."""
+        """Nothing: otherwise registering would read every figure, before there is anything to read."""
         return []
 
 
 _State = get_model_status_pb2.ModelVersionStatus.State
 
 
-def server_gauges(manager: Manager, request_log: RequestLog) -> list[Gauge | Sizes]:
-    """What is looked up when the metrics are asked for."""
-    return [
-        Gauge(
-            "model_server_version_state",
-            "1 for the state that each version is in: START, LOADING, AVAILABLE, UNLOADING or END.",
-            ("model_name", "version", "state"),
-            lambda: _version_states(manager),
-        ),
-        Gauge(
-            "model_server_rows_waiting",
-            "Rows in the queue of each available version; requests, where batching is off.",
-            ("model_name", "version"),
-            lambda: {key: float(one.rows_waiting) for key, one in _schedulers(manager).items()},
-        ),
-        Sizes(
-            "model_server_batch_size",
-            "Rows of the batches that each available version has run; 1 each, where batching is off.",
-            ("model_name", "version"),
-            lambda: {key: one.batch_sizes() for key, one in _schedulers(manager).items()},
-        ),
-        Gauge(
-            "model_server_request_log_dropped",
-            "Sampled requests that were not logged: the disk was too slow, or failed.",
-            (),
-            lambda: {(): float(request_log.dropped)},
-        ),
-    ]
+def server_figures(manager: Manager, request_log: RequestLog) -> Iterator[core.Metric]:
+    """What is read at scrape time."""
+    version, schedulers = ("model_name", "version"), _schedulers(manager)
+    yield gauge(
+        "model_server_version_state",
+        "1 for the state that each version is in: START, LOADING, AVAILABLE, UNLOADING or END.",
+        (*version, "state"),
+        _version_states(manager),
+    )
+    yield gauge(
+        "model_server_rows_waiting",
+        "Rows in the queue of each available version; requests, where batching is off.",
+        version,
+        {key: float(one.rows_waiting) for key, one in schedulers.items()},
+    )
+    yield histogram(
+        "model_server_batch_size",
+        "Rows of the batches that each available version has run; 1 each, where batching is off.",
+        version,
+        {key: one.batch_sizes() for key, one in schedulers.items()},
+    )
+    dropped: dict[Labels, float] = {(): float(request_log.dropped)}
+    text = "Sampled requests that were not logged: the disk was too slow, or failed."
+    yield gauge("model_server_request_log_dropped", text, (), dropped)
+    labels = ("entrypoint", "code")
+    yield gauge("model_server_refused", "Requests that were refused.", labels, refusals.counts())
 
 
 def _schedulers(manager: Manager) -> dict[tuple[str, ...], Scheduler]:

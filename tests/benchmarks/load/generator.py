@@ -5,6 +5,9 @@
 
 It is a process of its own, so that the server does not share its interpreter, and it imports neither TensorFlow
 nor a web framework: its processor time is the server's loss. What a request costs it is part of each result.
+
+Where the server answers at once it takes 0.04 ms of processor time a request (REST, 32 clients); Locust 2.46 takes 0.14
+(FastHttpUser) or 0.65 (HttpUser), has no open loop, which the tests of overload need, and no client for gRPC.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import tensorflow as tf
 from bert_task import EncoderConfig
 
 from bert_pipeline.encoders import encoder_cache, resolve
-from bert_pipeline.running import run
+from bert_pipeline.running import steps
 from bert_pipeline.settings.errors import UserError
 
 
@@ -89,7 +89,7 @@ def test_notes_on_a_checkpoint_are_said_when_it_is_converted_and_kept_for_each_r
     assert said == []
     spare = "63 rows of the embedding table have no wordpiece, and are never used"
     assert (len(cached.notes), cached.notes[1]) == (2, spare)
-    assert run._notes("", "a note", encoder=cached)[::2] == ("a note", f"encoder bert: {spare}")
+    assert steps.notes_of("", "a note", encoder=cached)[::2] == ("a note", f"encoder bert: {spare}")
     [record] = tmp_path.glob("encoders/*/" + resolve.RECORD_FILE)
     values = json.loads(record.read_text())
     del values["notes"]

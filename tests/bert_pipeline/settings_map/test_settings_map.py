@@ -23,7 +23,7 @@ PAGE = Path(page.__file__).resolve().parents[1] / "MAP.md"
 
 def test_the_committed_page_is_what_the_command_prints() -> None:
     fresh = "python -m bert_pipeline settings > bert_pipeline/MAP.md"
-    assert PAGE.read_text(encoding="utf-8") == page.as_markdown(), f"out of date; write it anew: {fresh}"
+    assert PAGE.read_text(encoding="utf-8") == page.as_markdown(), f"out of date: {fresh}"
 
 
 @pytest.mark.parametrize("each", all_settings(), ids=lambda each: each.key)

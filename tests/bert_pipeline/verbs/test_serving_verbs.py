@@ -18,7 +18,7 @@ import pytest
 from bert_pipeline.settings.config import PROJECT_ROOT
 from tests.serving.contract.toy import save_toy
 from tests.serving.processes import free_ports, wait_until
-from tests.serving.test_supervisor import child_of_process
+from tests.serving.test_process import child_of_process
 
 
 class Serving:

@@ -26,7 +26,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 
 
 def test_the_table_names_every_file() -> None:
-    helpers = {"__init__", "checks", "common"}
+    helpers = {"__init__", "common"}
     assert sorted(__main__.VERBS) == sorted({path.stem for path in FOLDER.glob("*.py")} - helpers)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from serving.model_server import process
 from serving.model_server.batching.queue import Call
 from serving.model_server.batching.scheduler import Scheduler
 from serving.model_server.config.settings import BatchingParameters
@@ -224,3 +226,19 @@ def test_many_callers_on_many_loops_get_their_own_answers(make_scheduler: MakeSc
     assert wrong == []
     assert sum(map(len, recorder.batches)) == 4 * 8 * 200 * 2
     assert max(map(len, recorder.batches)) == 8
+
+
+def test_a_scheduler_under_a_supervisor_notes_the_version_that_runs(
+    make_scheduler: MakeScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, seen = tmp_path / "running", []
+    process.create_record(file)
+
+    def look(x: np.ndarray) -> list[np.ndarray]:
+        seen.append(process.read_record(file))
+        return [x]
+
+    run(make_scheduler().run(Call(function=look, batchable=True), arrays(1)))
+    monkeypatch.setenv(process.FILE_VARIABLE, str(file))
+    run(make_scheduler().run(Call(function=look, batchable=True), arrays(1)))
+    assert (seen, process.read_record(file)) == ([[], ["model"]], [])

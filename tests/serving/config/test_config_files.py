@@ -44,7 +44,7 @@ def write(tmp_path: Path) -> Callable[[str], str]:
 
 def test_models_config_in_tf_servings_text_format(write: Callable[[str], str]) -> None:
     """V2, V10, C2: several models, version policies, labels and request logging."""
-    one, two = read_settings(files.read_models(write(MODELS)))
+    one, two = read_settings(files.ConfigWatch(write(MODELS), reload=print).read())
     assert (one.name, one.base_path, one.labels) == ("one", "/models/one", {"stable": 1})
     assert one.policy == VersionPolicy(specific=frozenset({1, 2}))
     assert one.logging is not None
@@ -99,7 +99,7 @@ def test_c3_monitoring_file(write: Callable[[str], str]) -> None:
 
 
 READERS: dict[str, Any] = {
-    "models": files.read_models,
+    "models": lambda path: files.ConfigWatch(path, reload=print).read(),
     "batching": files.read_batching,
     "monitoring": files.read_monitoring,
     "ssl": files.read_ssl,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tensorflow.core.framework import tensor_pb2
 
 from serving.model_server.models import tensors
 
@@ -24,7 +25,8 @@ from serving.model_server.models import tensors
     ],
 )
 def test_tensors_go_through_typed_fields_and_back(array: np.ndarray) -> None:
-    proto = tensors.to_proto(array)
+    proto = tensor_pb2.TensorProto()
+    tensors.write(array, proto=proto)
     assert proto.tensor_content == b""
     assert proto.HasField("tensor_shape")
     back = tensors.to_array(proto, alias="x")

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from prometheus_client import parser
 
-from serving.model_server.observe.metrics import CONTENT_TYPE, Gauge, Metrics, Sizes
+from serving.model_server.observe.metrics import CONTENT_TYPE, Metrics, gauge, histogram
 from tests.serving.calls import predict_request, prediction_stub, rest
 from tests.serving.processes import RunningServer, wait_until
 
@@ -47,9 +47,8 @@ def test_c3_latency_is_a_histogram_in_microseconds() -> None:
 
 def test_gauges_are_read_when_asked_for() -> None:
     waiting = {("shoes", "3"): 0.0}
-    metrics = Metrics(
-        [Gauge("model_server_rows_waiting", "Rows in the queue.", ("model_name", "version"), lambda: waiting)]
-    )
+    name, labels = "model_server_rows_waiting", ("model_name", "version")
+    metrics = Metrics(lambda: [gauge(name, "Rows in the queue.", labels, waiting)])
     waiting[("shoes", "3")] = 7.0
     line = 'model_server_rows_waiting{model_name="shoes",version="3"} 7.0'
     assert line in metrics.render().decode()
@@ -57,7 +56,8 @@ def test_gauges_are_read_when_asked_for() -> None:
 
 def test_sizes_become_a_histogram() -> None:
     counts = {("shoes", "3"): {1: 5, 3: 2, 2000: 1}}
-    metrics = Metrics([Sizes("model_server_batch_size", "Rows.", ("model_name", "version"), lambda: counts)])
+    name = "model_server_batch_size"
+    metrics = Metrics(lambda: [histogram(name, "Rows.", ("model_name", "version"), counts)])
     text = metrics.render().decode()
     labels = 'model_name="shoes",version="3"'
     assert "# TYPE model_server_batch_size histogram\n" in text

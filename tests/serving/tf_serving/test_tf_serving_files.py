@@ -70,7 +70,9 @@ def test_gpu_servers_run_alike() -> None:
 
 
 def test_the_model_has_one_name() -> None:
-    (settings,) = model_settings.read_settings(files.read_models(str(CONFIG / "models.config")))
+    (settings,) = model_settings.read_settings(
+        files.ConfigWatch(str(CONFIG / "models.config"), reload=print).read()
+    )
     proxy = containers(manifest("deployment.yaml"))["proxy"]
     assert (settings.name, settings.base_path) == (TASK, f"/models/{TASK}")
     assert proxy["env"] == [{"name": "MODEL_NAME", "value": TASK}]
@@ -108,7 +110,7 @@ def test_b1_the_gpu_file_is_a_batching_file() -> None:
 
 def test_c2_no_file_holds_a_logging_config() -> None:
     """The stock binary does not start on one."""
-    config = files.read_models(str(CONFIG / "models.config"))
+    config = files.ConfigWatch(str(CONFIG / "models.config"), reload=print).read()
     assert not any(model.HasField("logging_config") for model in config.model_config_list.config)
     for path in CONFIG.iterdir():
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving.model_server import process, supervisor
+from serving.model_server import process
 from tests.serving.calls import rest
 from tests.serving.processes import RunningServer, read_ports, wait_until
 
@@ -72,15 +72,15 @@ def test_what_ran_at_the_end_is_blamed_and_left_out_after_three_times(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "running"
-    process.create(file)
+    process.create_record(file)
     monkeypatch.setenv(process.FILE_VARIABLE, str(file))
-    assert process.read(file) == []
-    one = supervisor._Supervisor([], file)
+    assert process.read_record(file) == []
+    one = process._Supervisor([], file)
     with process.marked("toy 7"):
-        assert process.read(file) == ["toy 7"]
+        assert process.read_record(file) == ["toy 7"]
         for _ in range(3):
             one._blame(-signal.SIGSEGV, pause=1.0)
-    assert process.read(file) == []
+    assert process.read_record(file) == []
     assert caplog.messages[-1] == "toy 7 has ended the server 3 times: it is not loaded again"
     assert (
         caplog.messages[0] == "the server was ended by SIGSEGV while it was at toy 7; it starts again in 1 s"
@@ -90,8 +90,8 @@ def test_what_ran_at_the_end_is_blamed_and_left_out_after_three_times(
 def test_a_server_that_ends_again_and_again_is_started_ever_more_seldom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = supervisor._Supervisor([], tmp_path / "running")
-    process.create(tmp_path / "running")
+    one = process._Supervisor([], tmp_path / "running")
+    process.create_record(tmp_path / "running")
     clock, pauses = [0.0], []
     # Seconds that it ran, and how it ended; the last time by itself.
     runs = iter([(1.0, -9), (1.0, -9), (5.0, -11), *[(1.0, -9)] * 6, (301.0, -9), (1.0, -9), (1.0, 3)])
@@ -110,10 +110,10 @@ def test_a_server_that_ends_again_and_again_is_started_ever_more_seldom(
 
 
 def test_sigterm_ends_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = supervisor._Supervisor([], tmp_path / "running")
+    one = process._Supervisor([], tmp_path / "running")
     monkeypatch.setattr(time, "sleep", lambda seconds: one._forward(signal.SIGTERM, None))
     assert one._is_told_to_end(60.0)
 
 
 def test_pauses_grow() -> None:
-    assert [supervisor.pause_after(ends) for ends in (1, 2, 3, 7, 500)] == [1.0, 2.0, 4.0, 60.0, 60.0]
+    assert [process.pause_after(ends) for ends in (1, 2, 3, 7, 500)] == [1.0, 2.0, 4.0, 60.0, 60.0]

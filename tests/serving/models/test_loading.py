@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from serving.model_server.models import session as sessions
+from serving.model_server.models import loading
 
 tf1 = tf.compat.v1
 SERVE = [tf.saved_model.SERVING]
@@ -59,9 +59,9 @@ def tensorflows_own(session: Any, path: str) -> Any:
 
 
 def pieces_of(path: Path) -> list[list[str]]:
-    saved = sessions.loader_impl.SavedModelLoader(str(path))
+    saved = loading.loader_impl.SavedModelLoader(str(path))
     graph_def = saved.get_meta_graph_def_from_tags(SERVE).graph_def
-    return [[node.name for node in nodes] for nodes in sessions._pieces(graph_def)]
+    return [[node.name for node in nodes] for nodes in loading._pieces(graph_def)]
 
 
 def save_v1(path: Path, build: Callable[[Any], Any]) -> Path:
@@ -131,12 +131,12 @@ def test_models_of_tensorflow_1_are_loaded_alike_in_pieces_or_whole(
     tmp_path: Path, build: Callable[[Any], Any]
 ) -> None:
     path = save_v1(tmp_path / "model", build)
-    assert loaded(sessions.load_graph, path) == loaded(tensorflows_own, path)
+    assert loaded(loading.load_graph, path) == loaded(tensorflows_own, path)
     assert (len(pieces_of(path)) > 1) == BUILDS[build]
 
 
 def test_a_model_of_tensorflow_2_is_loaded_alike_each_call_by_itself(toy_path: Path) -> None:
-    assert loaded(sessions.load_graph, toy_path) == loaded(tensorflows_own, toy_path)
+    assert loaded(loading.load_graph, toy_path) == loaded(tensorflows_own, toy_path)
     pieces = pieces_of(toy_path)
     calls = {name for names in pieces for name in names if "PartitionedCall" in name}
     alone = {names[0] for names in pieces if len(names) == 1}
@@ -157,7 +157,7 @@ def test_a_setting_that_this_tensorflow_does_not_know_yet_is_left_out_where_it_s
         "of_the_next_version"
     ].i = 7
     path.write_bytes(saved.SerializeToString())
-    assert loaded(sessions.load_graph, path.parent) == loaded(tensorflows_own, path.parent)
+    assert loaded(loading.load_graph, path.parent) == loaded(tensorflows_own, path.parent)
 
 
 def test_assets_and_tables_are_there(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_assets_and_tables_are_there(tmp_path: Path) -> None:
     tf.saved_model.save(model, str(tmp_path / "model"), signatures={"serving_default": model.serve})
     words.unlink()
     with tf.Graph().as_default(), tf1.Session() as session:
-        signature = sessions.load_graph(session, str(tmp_path / "model")).signature_def["serving_default"]
+        signature = loading.load_graph(session, str(tmp_path / "model")).signature_def["serving_default"]
         number = signature.outputs["number"].name
         found = session.run(number, {signature.inputs["word"].name: ["b", "z", "a"]})
     assert found.tolist() == [1, -1, 0]

@@ -1,4 +1,6 @@
-"""Sessions: their threads, and loading a SavedModel in steps short enough for requests to be answered between them.
+"""Loading a SavedModel: a session's threads, its graph, and warm-up: real requests that lie with a model.
+
+The graph is loaded in steps short enough for requests to be answered between them.
 
 `tf.compat.v1.saved_model.load` imports the whole graph in one call that holds Python's lock: 35 ms for a BERT with
 three signatures, nearly all of it to infer shapes through the functions that the graph calls. A request needs the
@@ -11,20 +13,29 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
+import os
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from google.protobuf import message as protobuf_message
 from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2, op_def_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 # Private, but the only way to have its steps one by one.
 from tensorflow.python.saved_model import loader_impl
+from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
+from serving.model_server import errors
 from serving.model_server.config.settings import (
     BatchingParameters,
     default_num_batch_threads,
     usable_processors,
 )
+from serving.model_server.models import inference
+
+if TYPE_CHECKING:  # it replays while it loads
+    from serving.model_server.models.servable import Servable, SignatureCall
 
 # As inter_op_parallelism_threads of a session: no threads besides.
 _IN_THE_CALLING_THREAD = -1
@@ -188,3 +199,80 @@ def _beginnings(name: str) -> list[str]:
     """`a` and `a/b` of `a/b/c`."""
     parts = name.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+# https://www.tensorflow.org/tfx/serving/saved_model_warmup
+WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+MAX_REQUESTS = 1000
+
+
+class WarmupError(Exception):
+    """A warm-up file that cannot be replayed."""
+
+
+def replay_warmup(servable: Servable, *, path: str) -> int:
+    """Replays the model's warm-up requests, if it has any: of Predict, Classify, Regress and MultiInference.
+
+    Args:
+        servable: whose requests they are; not in use yet.
+        path: folder of the SavedModel.
+
+    Returns:
+        Number of requests replayed.
+
+    Raises:
+        WarmupError: a record is not a PredictionLog, its request failed, or there are more than MAX_REQUESTS.
+    """
+    file = os.path.join(path, WARMUP_FILE)
+    if not os.path.exists(file):
+        return 0
+    count = 0
+    try:
+        for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(file), start=1):
+            if count > MAX_REQUESTS:
+                raise WarmupError(f"{WARMUP_FILE} holds more than {MAX_REQUESTS} requests")
+            _replay_one(servable, record, number=count)
+    except tf.errors.DataLossError as error:
+        raise WarmupError(f"{WARMUP_FILE} is not a TFRecord file after {count} requests: {error}") from error
+    return count
+
+
+def _replay_one(servable: Servable, record: bytes, *, number: int) -> None:
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except protobuf_message.DecodeError as error:
+        raise WarmupError(f"warm-up request {number} is not a PredictionLog: {error}") from error
+    try:
+        _run(servable, log, number=number)
+    except errors.ServingError as error:
+        raise WarmupError(f"warm-up request {number} failed: {error.code.name}: {error.message}") from error
+
+
+def _run(servable: Servable, log: prediction_log_pb2.PredictionLog, *, number: int) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        servable.predict(
+            request.inputs,
+            signature_name=request.model_spec.signature_name,
+            output_filter=tuple(request.output_filter),
+        )
+    elif kind == "classify_log":
+        request = log.classify_log.request
+        _infer(request.input, inference.classify_call(servable, request.model_spec.signature_name))
+    elif kind == "regress_log":
+        request = log.regress_log.request
+        _infer(request.input, inference.regress_call(servable, request.model_spec.signature_name))
+    elif kind == "multi_inference_log":
+        request = log.multi_inference_log.request
+        for call in inference.multi_calls(servable, request):
+            _infer(request.input, call)
+    else:
+        raise WarmupError(
+            f"warm-up request {number} is a {kind}; give predict_log, classify_log, regress_log or "
+            "multi_inference_log"
+        )
+
+
+def _infer(request_input: input_pb2.Input, call: SignatureCall) -> None:
+    call.function(inference.serialized(request_input))

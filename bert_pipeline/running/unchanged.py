@@ -1,0 +1,117 @@
+"""Whether a run could change anything, without loading TensorFlow and TFX: nothing that it reads has changed since.
+
+A run whose model is in service leaves a digest of everything that a run reads: settings, code, packages, data files by
+size and time, schema, encoder, ML Metadata, the pushed versions. Where the next run finds the same digest, TFX would
+find each component in its cache, and what that run would print is printed at once. In any doubt (a server as the
+metadata store, an artifact that is gone, very many files) the run goes on as usual and decides by TFX's own cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bert_pipeline.settings.config import PROJECT_ROOT, LoadedTask
+from bert_pipeline.settings.paths import RunPaths
+from bert_pipeline.settings.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from bert_pipeline.encoders.resolve import Encoder
+    from bert_pipeline.running.run import Request
+
+_MAX_FILES = 10_000  # whose times are asked for each run
+_CODE = ("bert_pipeline", "modules", "serving")
+_FILE = "unchanged.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchanged:
+    """What a run prints and writes where nothing has changed."""
+
+    digest: str
+    """Of `digest_of`, after the run."""
+
+    artifacts: tuple[str, ...]
+    """What the run's components wrote, or found in the cache."""
+
+    text: str
+    """Components and summary for people, with `{seconds}` where the time stands."""
+
+    summary: str
+    """summary.json."""
+
+    version: str
+    """In service."""
+
+
+def inputs_of(request: Request, loaded: LoadedTask, encoder: Encoder, paths: RunPaths) -> str:
+    """What a run reads, and does not write itself, as JSON; empty where that cannot be said quickly.
+
+    To be asked for before the run: what changes while it goes on is news for the next one.
+    """
+    folders = [loaded.data_dir, *(PROJECT_ROOT / name for name in _CODE)]
+    states = [list(islice(_states(folder), _MAX_FILES + 1)) for folder in folders]
+    if request.metadata not in ("", "sqlite") or any(len(each) > _MAX_FILES for each in states):
+        return ""
+    values = {
+        "asked": [loaded.path.name, request.server, str(paths.root)],
+        "settings": dataclasses.asdict(loaded.task),
+        "schema": loaded.schema_path.read_text(encoding="utf-8") if loaded.schema_path.exists() else None,
+        "encoder": [encoder.path, encoder.sha256, encoder.notes],
+        "python": [
+            sys.version,
+            sorted(path.name for each in sys.path for path in Path(each).glob("*.dist-info")),
+        ],
+        "variables": sorted(i for i in os.environ.items() if i[0].startswith(("TF_", "BERT_PIPELINE_"))),
+        "files": [sorted(each) for each in states],
+    }
+    return json.dumps(values, sort_keys=True, ensure_ascii=False)
+
+
+def digest_of(inputs: str, paths: RunPaths) -> str:
+    """SHA-256 of what a run reads: of `inputs_of`, and of the output folder as it is now; empty where inputs are."""
+    if not inputs:
+        return ""
+    written = [
+        *_states(paths.push_destination),
+        *([_state(paths.metadata)] if paths.metadata.exists() else []),
+    ]
+    return hashlib.sha256(json.dumps([inputs, sorted(written)]).encode()).hexdigest()
+
+
+def _states(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Of each file that is no byte code."""
+    for path in folder.rglob("*"):
+        if path.suffix != ".pyc" and path.is_file():
+            yield _state(path)
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """Name, bytes, and nanoseconds since 1970: what TFX's ExampleGen goes by, too."""
+    state = path.stat()
+    return str(path), state.st_size, state.st_mtime_ns
+
+
+def remember(paths: RunPaths, unchanged: Unchanged) -> None:
+    """Keeps what the next run prints if it finds nothing changed."""
+    if unchanged.digest:
+        write_whole(paths.root / _FILE, json.dumps(dataclasses.asdict(unchanged), ensure_ascii=False))
+
+
+def recall(paths: RunPaths, digest: str) -> Unchanged | None:
+    """What `remember` kept; None where something has changed, or an artifact is gone."""
+    file = paths.root / _FILE
+    if not digest or not file.is_file():
+        return None
+    values = json.loads(file.read_text(encoding="utf-8"))
+    kept = Unchanged(**{**values, "artifacts": tuple(values["artifacts"])})
+    if kept.digest != digest or not all(Path(uri).exists() for uri in kept.artifacts):
+        return None
+    return kept
