@@ -165,37 +165,31 @@ def format_seconds(seconds: float) -> str:
 class StopAtNonFiniteLoss(tf_keras.callbacks.Callback):
     """Stops at the first step whose loss is NaN or infinite, rather than train on and export that."""
 
-    def __init__(self, plan: Plan, *, rate_of_step: Callable[[int], float]) -> None:
-        """Takes the plan and the learning rate as a function of the step (0, 1, ... over all epochs)."""
+    def __init__(self, clock: Clock, *, rate_of_step: Callable[[int], float]) -> None:
+        """Takes a clock and the learning rate as a function of the step (0, 1, ... over all epochs)."""
         super().__init__()
-        self._plan = plan
+        self._clock = clock
         self._rate_of_step = rate_of_step
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers the epoch (0, 1, ...)."""
-        self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Reads the epoch's running mean, which stays NaN after the first NaN loss."""
-        self._check((logs or {})[LOSS], where="loss", batch=batch)
+        self._check((logs or {})[LOSS], where="loss")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """The last step's weights show in no loss but the held-out one; without it they are looked at themselves."""
-        last = self._plan.num_steps - 1
         if HELD_OUT_LOSS in (logs or {}):
-            self._check((logs or {})[HELD_OUT_LOSS], where="held-out loss", batch=last)
+            self._check((logs or {})[HELD_OUT_LOSS], where="held-out loss")
         elif not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
-            self._check(math.nan, where="weights", batch=last)
+            self._check(math.nan, where="weights")
 
-    def _check(self, loss: float, *, where: str, batch: int) -> None:
+    def _check(self, loss: float, *, where: str) -> None:
         if math.isfinite(loss):
             return
-        rate = self._rate_of_step(self._epoch * self._plan.num_steps + batch)
+        last, num_steps = self._clock.num_steps_done - 1, self._clock.plan.num_steps
         raise FloatingPointError(
-            f"the {where} became {loss} at step {batch + 1}/{self._plan.num_steps} of epoch {self._epoch + 1}, "
-            f"learning rate {rate:.3g}: lower training.learning_rate, keep training.clip_norm above 0 "
-            "(1.0 is usual), or set training.precision to float32"
+            f"the {where} became {loss} at step {last % num_steps + 1}/{num_steps} of epoch {last // num_steps + 1}, "
+            f"learning rate {self._rate_of_step(last):.3g}: lower training.learning_rate, keep training.clip_norm "
+            "above 0 (1.0 is usual), or set training.precision to float32"
         )
 
 

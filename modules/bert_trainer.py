@@ -188,7 +188,7 @@ def _callbacks(
     callbacks = [
         clock,
         # Before the weights are kept: those of a broken epoch must not be.
-        bert_callbacks.StopAtNonFiniteLoss(clock.plan, rate_of_step=rate_of_step),
+        bert_callbacks.StopAtNonFiniteLoss(clock, rate_of_step=rate_of_step),
         best,
         bert_callbacks.TensorBoardLogs(job.model_run_dir, clock=clock, rate_of_step=rate_of_step),
     ]

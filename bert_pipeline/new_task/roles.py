@@ -166,9 +166,8 @@ def choose(
 
 def _find_label(columns: Sequence[Column]) -> tuple[str, str]:
     """The label's column and why it is that."""
-    best, before = _pick(
-        columns, _may_be_label, _label_score, option="label", like="a label (few values, each often, short)"
-    )
+    none = "no column looks like a label (few values, each often, short); name it with"
+    best, before = _pick(columns, _may_be_label, _label_score, option="label", none=none)
     return best.name, f"{best.num_distinct} values" + (f"{before} by its name" if before else "")
 
 
@@ -194,9 +193,8 @@ def _find_text(columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
     pair = _find_pair([column.name for column in columns if _may_be_text(column)])
     if pair:
         return pair, "two columns whose names say that they belong together"
-    best, before = _pick(
-        columns, _may_be_text, _text_score, option="text", like="text (several words, mostly different)"
-    )
+    none = "no column looks like text (several words, mostly different); name it with"
+    best, before = _pick(columns, _may_be_text, _text_score, option="text", none=none)
     return (best.name,), f"{best.mean_words:.0f} words on average{before}"
 
 
@@ -247,14 +245,12 @@ def _pick(
     score: Callable[[Column], float],
     *,
     option: str,
-    like: str,
+    none: str,
 ) -> tuple[Column, str]:
     """The candidate that leads clearly, and the words for those that it was taken before."""
     ranked = sorted(filter(may_be, columns), key=score, reverse=True)
     if not ranked:
-        raise UserError(
-            f"no column looks like {like}; name it with {typed.give(option)}. Columns: {_list(columns)}"
-        )
+        raise UserError(f"{none} {typed.give(option)}. Columns: {_list(columns)}")
     tied = [column for column in ranked if score(ranked[0]) - score(column) < _CLEAR]
     if len(tied) > 1:
         raise UserError(

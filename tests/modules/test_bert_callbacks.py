@@ -106,11 +106,16 @@ def test_each_epoch_ends_with_a_line_of_both_splits() -> None:
     )
 
 
+def _stop(*, num_steps_done: int) -> bert_callbacks.StopAtNonFiniteLoss:
+    clock = bert_callbacks.Clock(PLAN)
+    clock.num_steps_done = num_steps_done
+    return bert_callbacks.StopAtNonFiniteLoss(clock, rate_of_step=lambda step: step / 1000)
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_and_says_where(loss: float) -> None:
-    stop = bert_callbacks.StopAtNonFiniteLoss(PLAN, rate_of_step=lambda step: step / 1000)
-    stop.on_epoch_begin(1)
-    stop.on_train_batch_end(1, {"cross_entropy": 0.7})
+    stop = _stop(num_steps_done=7)
+    stop.on_train_batch_end(2, {"cross_entropy": 0.7})
     with pytest.raises(FloatingPointError) as error:
         stop.on_train_batch_end(2, {"cross_entropy": loss})
     assert str(error.value) == (
@@ -120,14 +125,14 @@ def test_a_loss_that_is_no_number_stops_and_says_where(loss: float) -> None:
 
 
 def test_a_held_out_loss_that_is_no_number_stops_too() -> None:
-    stop = bert_callbacks.StopAtNonFiniteLoss(PLAN, rate_of_step=lambda step: step / 1000)
+    stop = _stop(num_steps_done=4)
     stop.on_epoch_end(0, {"cross_entropy": 0.5, "val_cross_entropy": 0.5})
     with pytest.raises(FloatingPointError, match=r"^the held-out loss became nan at step 4/4 of epoch 1"):
         stop.on_epoch_end(0, {"cross_entropy": 0.5, "val_cross_entropy": math.nan})
 
 
 def test_without_a_held_out_part_the_last_weights_are_looked_at_themselves() -> None:
-    stop = bert_callbacks.StopAtNonFiniteLoss(PLAN, rate_of_step=lambda step: step / 1000)
+    stop = _stop(num_steps_done=4)
     model = tf_keras.Sequential([tf_keras.layers.Dense(1, use_bias=False, input_shape=[1])])
     stop.set_model(model)
     stop.on_epoch_end(0, {"cross_entropy": 0.5})
