@@ -1,1 +1,1 @@
-"""What TFMA computes for a task, and how its records are read: metrics by slice beside the baseline's."""
+"""The Evaluator's configuration, and reading TFMA's records: metrics by slice beside the baseline's."""

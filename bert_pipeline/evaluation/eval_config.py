@@ -1,4 +1,4 @@
-"""Task -> tfma.EvalConfig: what is measured, and on which slices."""
+"""Task -> tfma.EvalConfig: the metrics and the slices."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def eval_config(task: sections.TaskConfig) -> config_pb2.EvalConfig:
 
     Returns:
         Two ModelSpecs over the model's `serve_examples` and `transform_features` signatures (the Evaluator
-        drops the baseline's where there is no baseline), one MetricsSpec with all metrics, and the slices, all
-        data first. The gates are no thresholds of TFMA's: `judging` holds them.
+        drops the second one without a baseline), one MetricsSpec with all metrics, and the slices, all
+        data first. The gates are not TFMA thresholds: `judging` checks them.
 
     Raises:
-        UserError: a gate names a metric or a label that there is not.
+        UserError: a gate names an unknown metric or label.
     """
     for i, gate in enumerate(gates_of(task)):
         _check_metric(gate.metric, key=f"evaluation.gates[{i}].metric", task=task)
@@ -70,7 +70,7 @@ def _metrics_spec(task: sections.TaskConfig) -> config_pb2.MetricsSpec:
     costs = scores.cost_matrix(task.evaluation.costs, labels).tolist() if task.evaluation.costs else None
     confusion = _metric_config(metrics.ConfusionScores(labels=labels, costs=costs))
     spec = config_pb2.MetricsSpec(metrics=[probability, confusion])
-    # TFX blesses nothing where there is no threshold. This one asks for an example; `judging` decides the rest.
+    # TFX blesses nothing without a threshold. This one requires one example; `judging` decides the rest.
     lower = config_pb2.GenericValueThreshold(lower_bound={"value": 1})
     spec.per_slice_thresholds[metric_names.EXAMPLE_COUNT].thresholds.add(
         slicing_specs=[config_pb2.SlicingSpec()], threshold=config_pb2.MetricThreshold(value_threshold=lower)
@@ -96,6 +96,6 @@ def _check_metric(name: str, *, key: str, task: sections.TaskConfig) -> None:
         raise UserError(
             f"{key} is {name!r}, and {label!r} is not in data.labels; {did_you_mean(label, labels)}"
         )
-    # The names per label would bury the rest where there are 77 labels.
+    # With 77 labels, the names per label would bury the rest.
     general = [metric for metric in known if "/" not in metric] + ["precision/<label>", "recall/<label>"]
     raise UserError(f"{key} is {name!r}, and there is no such metric; {did_you_mean(name, general)}")

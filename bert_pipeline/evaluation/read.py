@@ -1,4 +1,4 @@
-"""The table of metrics by slice, for people, and its intervals, for programs."""
+"""The table of metrics by slice for people, and its intervals for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bert_pipeline.settings.checks import BOUNDS, gates_of
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationReport:
-    """An evaluation, as the summary of a run tells it."""
+    """An evaluation as shown in the summary of a run."""
 
     overall: SliceMetrics
     slices: tuple[SliceMetrics, ...]
@@ -27,23 +27,23 @@ class EvaluationReport:
     blessed: bool
     has_baseline: bool
     refusals: tuple[str, ...]
-    """One sentence for each bound that was broken; empty where blessed."""
+    """One sentence per broken bound; empty if blessed."""
 
     notes: tuple[str, ...]
-    """What was not checked, and why; what was within noise."""
+    """Gates that were not checked, with the reason, and changes within noise."""
 
     behind: tuple[str, ...] = ()
     """The worst slices of each comparison between slices (`max_gap`)."""
 
     held: tuple[str, ...] = ()
-    """One sentence for each bound that held, with what it could have seen."""
+    """One sentence per bound that held, with the smallest change it could have detected."""
 
     cost_unit: str = ""
     """Unit of expected_cost."""
 
 
 def read_report(evaluation_uri: str, *, task: sections.TaskConfig) -> EvaluationReport:
-    """Reads what the Evaluator wrote.
+    """Reads the Evaluator's output.
 
     Args:
         evaluation_uri: uri of the ModelEvaluation artifact.
@@ -99,7 +99,7 @@ def _notes(task: sections.TaskConfig, *, slices: list[SliceMetrics], has_baselin
 def _without_value(
     specs: Sequence[str], *, overall: SliceMetrics, slices: Sequence[SliceMetrics]
 ) -> Iterator[str]:
-    """Examples that lack a value of a column that is sliced by; TFMA counts them on all data only."""
+    """Examples without a value in a slice column; TFMA counts them in all data only."""
     for spec in specs:
         counts = [row.num_examples for row in slices if row.columns == _columns(spec)]
         missing = overall.num_examples - sum(counts)
@@ -116,14 +116,14 @@ def _gate_text(gate: sections.GateConfig, names: Sequence[str] = (*BOUNDS, "conf
     return f"{gate.metric} on {gate.slice or 'all data'}: {', '.join(texts)}"
 
 
-# Metrics of the table, expected_cost where the task has costs; all of them are in summary.json.
+# Metrics in the table, plus expected_cost if the task has costs; summary.json has all metrics.
 _COLUMNS = (metric_names.ACCURACY, metric_names.MACRO_F1, metric_names.EXPECTED_COST)
 
 
 def metric_lines(evaluation: EvaluationReport) -> Iterator[str]:
-    """One line a slice: examples, then each metric as `0.800 ±0.057 (0.790)`.
+    """One line per slice: examples, then each metric as `0.800 ±0.057 (0.790)`.
 
-    The figure after the sign is half of the 95 % interval, in brackets stands the baseline's value.
+    The number after ± is half the width of the 95 % interval; the baseline's value is in brackets.
     """
     rows = [evaluation.overall, *evaluation.slices]
     columns = [
@@ -154,7 +154,7 @@ def _cell(row: SliceMetrics, name: str, *, has_intervals: bool) -> str:
 
 
 def ends(found: Mapping[str, Interval]) -> dict[str, tuple[float, float] | None]:
-    """Metric to the ends of its 95 % interval; None where it is not known."""
+    """Metric to the ends of its 95 % interval; None if unknown."""
     return {
         name: (known.low, known.high) if known.is_known else None for name, known in sorted(found.items())
     }

@@ -11,8 +11,8 @@ from typing import Any
 
 from bert_pipeline.judging.intervals import Interval
 
-# Beside TFMA's files in the ModelEvaluation's folder: the labels that its metrics and confusion matrices are of, and
-# the intervals of its metrics.
+# Beside TFMA's files in the ModelEvaluation's folder: the labels of its metrics and confusion matrices, and the
+# intervals of its metrics.
 LABELS_FILE = "labels.json"
 INTERVALS_FILE = "intervals.json"
 
@@ -22,31 +22,31 @@ class SliceMetrics:
     """Metrics of one slice."""
 
     slice: str
-    """Empty: all data; `category=boots`; `category=boots+channel=web`."""
+    """Empty for all data; `category=boots`; `category=boots+channel=web`."""
 
     columns: tuple[str, ...]
-    """The columns that were sliced by, by name."""
+    """The slice columns and their values."""
 
     num_examples: int
 
     metrics: dict[str, float]
-    """The candidate's, by the names of `scores.metric_names`; NaN where one is not defined."""
+    """The candidate's, by the names of `metric_names.metric_names`; NaN if undefined."""
 
     baseline: dict[str, float]
-    """The baseline's; empty where there is none."""
+    """The baseline's; empty without a baseline."""
 
     confusion: tuple[tuple[int, ...], ...]
-    """The candidate's examples by true label (row) and answered label (column)."""
+    """The candidate's examples by true label (row) and predicted label (column)."""
 
     intervals: dict[str, Interval] = dataclasses.field(default_factory=dict)
-    """Of the candidate's metrics, 95 %; empty where `evaluation.intervals` is none."""
+    """95 % intervals of the candidate's metrics; empty if `evaluation.intervals` is none."""
 
     changes: dict[str, Interval] = dataclasses.field(default_factory=dict)
-    """Candidate minus baseline, from the same examples of both: where two models err alike, the difference is
-    surer than either of them."""
+    """Candidate minus baseline on the same examples: if two models make the same errors, the difference is more
+    certain than either value."""
 
     labels: tuple[str, ...] = ()
-    """Those of `confusion`, in order: the task's when it was evaluated."""
+    """The labels of `confusion`, in order: the task's at the time of evaluation."""
 
 
 def read_slices(evaluation_uri: str, *, labels: tuple[str, ...]) -> list[SliceMetrics]:
@@ -54,7 +54,7 @@ def read_slices(evaluation_uri: str, *, labels: tuple[str, ...]) -> list[SliceMe
 
     Args:
         evaluation_uri: uri of the ModelEvaluation artifact.
-        labels: `data.labels` of the task, for an evaluation that does not say its own (by an older version of this).
+        labels: `data.labels` of the task, for evaluations by older versions, which do not store theirs.
     """
     from bert_pipeline.evaluation import tfma_records  # imports TFMA, which takes seconds
 
@@ -72,17 +72,17 @@ def read_slices(evaluation_uri: str, *, labels: tuple[str, ...]) -> list[SliceMe
 
 
 def evaluated_labels(evaluation_uri: str) -> tuple[str, ...]:
-    """The labels that an evaluation is of, in order; empty where it does not say them."""
+    """The labels of an evaluation, in order; empty if it does not store them."""
     return tuple(_read(evaluation_uri, LABELS_FILE) or ())
 
 
 def write_labels(evaluation_uri: str, labels: tuple[str, ...]) -> None:
-    """Keeps the labels that an evaluation is of: the task may have others when it is read."""
+    """Stores the labels of an evaluation: the task may have changed when it is read."""
     _write(evaluation_uri, LABELS_FILE, list(labels))
 
 
 def read_intervals(evaluation_uri: str) -> dict[str, dict[str, dict[str, Interval]]]:
-    """Slice to `metrics` and `changes`, by metric; empty where none were kept."""
+    """Slice to `metrics` and `changes`, by metric; empty if none were stored."""
     found = _read(evaluation_uri, INTERVALS_FILE) or {}
 
     def intervals(values: Mapping[str, list[float | None]]) -> dict[str, Interval]:
@@ -93,7 +93,7 @@ def read_intervals(evaluation_uri: str) -> dict[str, dict[str, dict[str, Interva
 
 
 def write_intervals(evaluation_uri: str, found: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> None:
-    """Keeps the intervals of an evaluation, as `read_intervals` gives them."""
+    """Stores the intervals of an evaluation in the form that `read_intervals` returns."""
     values = {
         name: {
             kind: {

@@ -1,4 +1,4 @@
-"""TFMA's records -> `SliceMetrics`; apart from them, because importing TFMA takes seconds."""
+"""TFMA's records -> `SliceMetrics`; a separate module because importing TFMA takes seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read(evaluation_uri: str, *, labels: tuple[str, ...]) -> list[SliceMetrics]:
 
     Args:
         evaluation_uri: uri of the ModelEvaluation artifact.
-        labels: that it is of, in order.
+        labels: of the evaluation, in order.
     """
     return [_slice_metrics(record, labels=labels) for record in tfma.load_metrics(evaluation_uri)]
 

@@ -1,1 +1,1 @@
-"""Intervals and verdicts: one way to say how sure a number is, for gates, monitor, report and coverage."""
+"""Intervals and verdicts: one measure of uncertainty for gates, monitor, report and coverage."""

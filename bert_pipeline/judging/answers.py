@@ -1,4 +1,4 @@
-"""What two models answered to the evaluated examples, as arrays, and the slices of them."""
+"""The answers of two models to the evaluated examples, as arrays, and the slices of the examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# Beside TFMA's own files in the ModelEvaluation's folder: gzipped JSON lines, in no order.
+# Beside TFMA's own files in the ModelEvaluation's folder: gzipped JSON lines, unordered.
 PREDICTIONS_FILE = "predictions"
 PREDICTIONS_SUFFIX = ".jsonl.gz"
 
@@ -20,10 +20,10 @@ CANDIDATE, BASELINE = "candidate", "baseline"
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """Examples with their true labels and the probabilities that each model gives."""
+    """Examples with their true labels and each model's probabilities."""
 
     labels: tuple[str, ...]
-    """In the order of ids and probabilities."""
+    """Label names, in the order of ids and probabilities."""
 
     label_ids: np.ndarray
     """int [num_examples]."""
@@ -32,17 +32,17 @@ class Answers:
     """float64 [num_examples, num_labels]."""
 
     baseline: np.ndarray | None = None
-    """Alike; None where no model is compared."""
+    """The baseline's, same shape; None without a baseline."""
 
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """Column to object [num_examples]: text; empty: the example has no value."""
+    """Column to object [num_examples]: text; empty if the example has no value."""
 
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.label_ids)
 
     def take(self, rows: np.ndarray) -> Answers:
-        """The examples of a mask or of positions."""
+        """Selects examples by a mask or by positions."""
         baseline = None if self.baseline is None else self.baseline[rows]
         columns = {name: values[rows] for name, values in self.columns.items()}
         return Answers(self.labels, self.label_ids[rows], self.candidate[rows], baseline, columns)
@@ -50,23 +50,23 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Some of the examples."""
+    """A subset of the examples."""
 
     name: str
     """Empty: all data; `category=boots`; `category=boots+channel=web`."""
 
     columns: tuple[str, ...]
-    """That were sliced by, sorted."""
+    """The columns that define the slice, sorted."""
 
     rows: np.ndarray
-    """int: positions of its examples."""
+    """int: positions of the slice's examples."""
 
 
 def slices_of(answers: Answers, specs: Iterable[str]) -> list[Slice]:
-    """All data, then each slice that has an example.
+    """Returns all data, then each slice that has an example.
 
     Args:
-        answers: with the columns that are sliced by.
+        answers: including the columns to slice by.
         specs: `evaluation.slices`: `column`, or `a+b` for two columns crossed.
     """
     found = [Slice("", (), np.arange(len(answers)))]
@@ -84,19 +84,19 @@ def slices_of(answers: Answers, specs: Iterable[str]) -> list[Slice]:
 
 
 def read_lines(evaluation_uri: str) -> Iterator[dict[str, Any]]:
-    """What was written beside an evaluation, in the order of the files; nothing where an older Evaluator wrote it."""
+    """Yields the answers saved beside an evaluation, in file order; none if an older Evaluator wrote it."""
     for path in sorted(Path(evaluation_uri).glob(f"{PREDICTIONS_FILE}*{PREDICTIONS_SUFFIX}")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield from map(json.loads, file)
 
 
 def read_answers(evaluation_uri: str, *, labels: Sequence[str], columns: Iterable[str]) -> Answers:
-    """Reads the examples of an evaluation, sorted, so that the order in which they were written decides nothing.
+    """Reads the examples of an evaluation, sorted, so the result does not depend on the order of writing.
 
     Args:
         evaluation_uri: uri of the ModelEvaluation artifact.
-        labels: that it is of, in order.
-        columns: that are kept.
+        labels: of the evaluation, in order.
+        columns: to keep.
     """
     lines = sorted(read_lines(evaluation_uri), key=lambda line: json.dumps(line, sort_keys=True))
     names = list(dict.fromkeys(columns))

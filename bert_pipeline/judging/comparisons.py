@@ -1,4 +1,4 @@
-"""One slice held against one bound of a comparison, and what that comparison can see."""
+"""One slice compared with one bound, and the smallest change that the comparison can detect."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bert_pipeline.judging.answers import Slice
 from bert_pipeline.judging.measures import Change, Gap
 from bert_pipeline.settings import metric_names, sections
 
-# Of comparisons whose gate names no other: a wrong refusal in at most 5 % of the verdicts.
+# Default of comparisons: at most 5 % of the verdicts refuse wrongly.
 DEFAULT_CONFIDENCE = 0.95
 
-# How the chance of a wrong refusal is shared.
+# Shares of the chance of a wrong refusal.
 SHARE_OF_ALL_DATA = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One slice held against one bound of a comparison."""
+    """One slice compared with one bound."""
 
     gate: sections.GateConfig
     kind: str
@@ -28,15 +28,15 @@ class Comparison:
 
     row: Slice
     measured: float
-    """Positive: for the worse."""
+    """Positive means worse."""
 
     p_value: float
     values: tuple[float, float]
-    """Here, and the baseline's or the rest's."""
+    """The value on this slice, and the baseline's or the rest's."""
 
     found: Change | Gap
     num_rest: int = 0
-    """Examples outside the slice, of a max_gap."""
+    """Examples outside the slice, for max_gap."""
 
     @property
     def allowed(self) -> float:
@@ -45,11 +45,11 @@ class Comparison:
 
     @property
     def alpha(self) -> float:
-        """Chance of a wrong refusal."""
+        """Accepted chance of a wrong refusal."""
         return 1 - (DEFAULT_CONFIDENCE if self.gate.confidence is None else self.gate.confidence)
 
     def sentence(self, p_value: float) -> str:
-        """With the p-value that takes all comparisons into account."""
+        """The message, with the p-value adjusted for all comparisons."""
         if self.kind == "max_gap":
             return sentences.gap_sentence(
                 self.gate.metric,
@@ -71,14 +71,14 @@ class Comparison:
 
 
 def weights_of(found: Sequence[Comparison]) -> list[float]:
-    """How the chance of a wrong refusal is shared: 70 % to all data, the rest to the slices."""
+    """Weights of the comparisons for Holm's procedure: 70 % for all data, the rest for the slices."""
     counts = [sum(bool(each.row.name) == of_slice for each in found) for of_slice in (False, True)]
     shares = [SHARE_OF_ALL_DATA / max(counts[0], 1), (1 - SHARE_OF_ALL_DATA) / max(counts[1], 1)]
     return [shares[bool(each.row.name)] for each in found]
 
 
 def smallest_seen(each: Comparison, level: float) -> float:
-    """The smallest change for the worse that this comparison sees four times in five."""
+    """The smallest worsening that this comparison detects with 80 % power."""
     if isinstance(each.found, Gap):
         share, kind = each.found.rest, each.gate.metric.partition("/")[0]
         if kind not in (metric_names.ACCURACY, "recall", "precision", metric_names.MACRO_F1):
@@ -93,7 +93,7 @@ def smallest_seen(each: Comparison, level: float) -> float:
             change.num_examples, change.num_different, level=level, allowed=each.allowed
         )
     if each.gate.metric not in (metric_names.LOSS, metric_names.AUC, metric_names.CALIBRATION_ERROR):
-        # Answers that changed sides by a coin: under so many differing ones no draw is rarer than the level.
+        # Random swaps: with too few differing answers, no p-value can fall below the level.
         of_share = power.smallest_share_drop(
             change.num_examples, change.num_different, level=level, allowed=each.allowed
         )
@@ -103,7 +103,7 @@ def smallest_seen(each: Comparison, level: float) -> float:
 
 
 def held_sentences(group: Sequence[tuple[Comparison, float]]) -> Iterator[str]:
-    """One sentence for a bound that held on every slice, with what it could have seen."""
+    """One sentence for a bound that held on every slice, with the smallest change it could have detected."""
     first = group[0][0]
     what = {"max_drop": "drop", "max_rise": "rise", "max_gap": "gap"}[first.kind]
     smallest = [(smallest_seen(each, level), each) for each, level in group]

@@ -1,4 +1,4 @@
-"""Metrics that counts of answers alone decide: accuracy, macro_f1, expected_cost, precision and recall of a label."""
+"""Metrics computed from counts of answers: accuracy, macro_f1, expected_cost, precision and recall per label."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ SEED = 13
 
 
 def confusion(label_ids: np.ndarray, answered: np.ndarray, size: int) -> np.ndarray:
-    """Float [num_labels, num_labels]: examples by true label and answered label."""
+    """Float [num_labels, num_labels]: examples by true label and predicted label."""
     return np.bincount(label_ids * size + answered, minlength=size * size).reshape([size, size]).astype(float)
 
 
 def costliest(costs: np.ndarray) -> np.ndarray:
-    """Int [num_labels]: of each label, the wrong answer that costs most."""
+    """Int [num_labels]: the costliest wrong answer for each label."""
     others = costs.astype(float).copy()
     np.fill_diagonal(others, -math.inf)
     return others.argmax(axis=1)
 
 
 def value_of_counts(metric: str, table: np.ndarray, *, labels: tuple[str, ...], costs: np.ndarray) -> float:
-    """A metric that counts alone decide; NaN where it is not defined.
+    """Computes a metric from counts; NaN if it is undefined.
 
     Args:
         metric: accuracy, macro_f1, expected_cost, precision/<label>, recall/<label> or example_count.
@@ -50,18 +50,18 @@ def drawn_values(
     labels: tuple[str, ...],
     costs: np.ndarray,
 ) -> np.ndarray:
-    """A metric that counts alone decide, of many draws at once.
+    """Computes a metric from counts, for many draws at once.
 
     Args:
         metric: see `value_of_counts`.
         counts: float [num_draws, num_kinds]: examples of each kind, in each draw.
-        true: int [num_kinds]: their label.
-        answered: int [num_kinds]: the answer.
+        true: int [num_kinds]: the true label of each kind.
+        answered: int [num_kinds]: the predicted label of each kind.
         labels: names of the labels, in order.
         costs: of `scores.cost_matrix`.
 
     Returns:
-        Float [num_draws]; NaN where it is not defined.
+        Float [num_draws]; NaN where undefined.
     """
     counts, kinds, is_right = counts.astype(float), np.arange(len(true)), true == answered
     kind, _, label = metric.partition("/")
@@ -87,7 +87,7 @@ def counts_interval(
     costs: np.ndarray,
     confidence: float = SHOWN_CONFIDENCE,
 ) -> Interval:
-    """Two-sided interval of a metric that counts alone decide; see `value_of_counts`."""
+    """Two-sided interval of a metric of counts; see `value_of_counts`."""
     value = value_of_counts(metric, table, labels=labels, costs=costs)
     hits = hits_of(metric, table, labels)
     if hits is not None:
@@ -97,7 +97,7 @@ def counts_interval(
 
 
 def hits_of(metric: str, table: np.ndarray, labels: tuple[str, ...]) -> tuple[int, int] | None:
-    """Right answers and all answers, where a metric is their quotient; else None."""
+    """Correct and all answers if the metric is their quotient, else None."""
     kind, _, label = metric.partition("/")
     if metric == metric_names.ACCURACY:
         return round(float(np.trace(table))), round(float(table.sum()))
@@ -110,15 +110,15 @@ def hits_of(metric: str, table: np.ndarray, labels: tuple[str, ...]) -> tuple[in
 def draw_tables(
     table: np.ndarray, costs: np.ndarray, *, seed: int = SEED
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts that may have been seen instead of these: `counts`, `true` and `answered` of `drawn_values`.
+    """Draws counts by a Bayesian bootstrap: `counts`, `true` and `answered` of `drawn_values`.
 
-    A Bayesian bootstrap of the cells, with half an example more on the right and on the costliest wrong answer of each
-    label that occurs (Jeffreys' prior), so that 4 right answers of 4 are not as sure as 4,000 of 4,000.
+    Adds half an example to the correct and to the costliest wrong answer of each
+    label that occurs (Jeffreys' prior), so that 4 of 4 correct answers are less certain than 4,000 of 4,000.
 
     Args:
         table: float [num_labels, num_labels].
         costs: of `scores.cost_matrix`.
-        seed: of the draws; of two tables that share no example, each has its own.
+        seed: of the draws; use different seeds for two tables that share no example.
     """
     prior = np.zeros(table.shape)
     occurs = np.flatnonzero(table.sum(axis=1))
@@ -133,18 +133,18 @@ def draw_tables(
 def compare_counts(
     metric: str, table: np.ndarray, other: np.ndarray, *, labels: tuple[str, ...], costs: np.ndarray
 ) -> tuple[Interval, float]:
-    """How much worse a metric is on one set of examples than on another that shares none with it.
+    """Computes how much worse a metric is on one set of examples than on a disjoint one.
 
     Args:
-        metric: that counts alone decide; see `value_of_counts`.
+        metric: a metric of counts; see `value_of_counts`.
         table: float [num_labels, num_labels]: examples by true label and answered label.
-        other: alike, of the other examples.
+        other: same, for the other examples.
         labels: names of the labels, in order.
         costs: of `scores.cost_matrix`.
 
     Returns:
-        The difference, positive where `table` is worse, two-sided; and the chance of one so large where both are
-        alike.
+        The two-sided interval of the difference, positive if `table` is worse, and the p-value of a difference
+        this large under the null hypothesis.
     """
     how: dict[str, Any] = {"labels": labels, "costs": costs}
     sign = 1.0 if metric in metric_names.LOWER_IS_BETTER else -1.0
@@ -162,7 +162,7 @@ def compare_counts(
         for i, each in enumerate((table, other))
     ]
     known = intervals.drawn_interval(worse, sign * (draws[0] - draws[1]))
-    # By chance: all examples together, cut anew into two sets of these sizes.
+    # Permutation: pool all examples and split them at random into two sets of these sizes.
     true, answered = np.nonzero(table + other)
     together = (table + other)[true, answered].astype(np.int64)
     generator = np.random.default_rng(SEED)

@@ -1,10 +1,10 @@
-"""Holds a model's answers against the gates of a task: what is refused, what is noise, what could have been seen.
+"""Checks a model's answers against the gates of a task: refusals, noise, and the smallest detectable change.
 
 Bounds on the model alone (`min`, `max`, `min_gain`) judge the measured value, or with `confidence` the end of its
-one-sided interval. Comparisons (`max_drop`, `max_rise`, `max_gap`) refuse a change that is larger than allowed and that
-chance does not explain: all comparisons of a verdict share one chance of 1 - confidence (0.05 where the gate names
-none) of refusing a model where nothing changed, by Holm's procedure. Those on all data have 70 % of it, so that many
-slices do not hide the one number that matters most.
+one-sided interval. Comparisons (`max_drop`, `max_rise`, `max_gap`) refuse a change that is larger than allowed and
+significant: all comparisons of a verdict share one chance of 1 - confidence (default 0.05)
+of refusing a model when nothing changed, by Holm's procedure. Comparisons on all data get 70 % of it, so that many
+slices do not weaken the most important number.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from bert_pipeline.judging.measures import Metrics
 from bert_pipeline.settings import metric_names, sections
 from bert_pipeline.settings.checks import gates_of
 
-# A value on its bound passes, whichever way the last bit of 0.78 - 0.80 was rounded.
+# A value on its bound passes, however the last bit of 0.78 - 0.80 is rounded.
 _ROUNDING = 1e-9
 
-# How many slices of a `max_gap` gate the summary shows, the worst first.
+# Slices of a `max_gap` gate in the summary, worst first.
 _NUM_GAPS_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """What a verdict depends on beside the answers."""
+    """The settings that a verdict depends on."""
 
     labels: tuple[str, ...]
     costs: Mapping[str, Mapping[str, float]]
@@ -47,28 +47,28 @@ class Terms:
     """`data.label`."""
 
     intervals: bool = True
-    """Whether every metric gets its interval, for the summary and the report."""
+    """Whether to compute an interval for every metric, for the summary and the report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the gates found."""
+    """The result of all gates."""
 
     refusals: tuple[str, ...] = ()
-    """One sentence for each bound that was broken."""
+    """One sentence per broken bound."""
 
     notes: tuple[str, ...] = ()
-    """What was within noise or not judged."""
+    """Changes within noise, and gates that were not judged."""
 
     behind: tuple[str, ...] = ()
     """The worst slices of each comparison between slices."""
 
     held: tuple[str, ...] = ()
-    """One sentence for each bound that held: the values, and what it could have seen."""
+    """One sentence per bound that held: the values, and the smallest change it could have detected."""
 
 
 def terms_of(task: sections.TaskConfig) -> Terms:
-    """What `judge` needs of a task."""
+    """Extracts the terms from a task."""
     return Terms(
         task.data.labels,
         task.evaluation.costs,
@@ -80,7 +80,7 @@ def terms_of(task: sections.TaskConfig) -> Terms:
 
 
 def terms_to_json(terms: Terms) -> str:
-    """For a component's execution properties."""
+    """Serializes the terms for a component's execution properties."""
     return json.dumps(dataclasses.asdict(terms), sort_keys=True)
 
 
@@ -93,13 +93,13 @@ def terms_from_json(text: str) -> Terms:
 
 
 class Judge:
-    """Gates held against one evaluation."""
+    """Checks the gates on one evaluation."""
 
     def __init__(self, answers: Answers, *, terms: Terms) -> None:
-        """Cuts the examples into slices.
+        """Splits the examples into slices.
 
         Args:
-            answers: of the candidate, and of the baseline if there is one.
+            answers: of the candidate, and of the baseline if any.
             terms: of the task.
         """
         self._answers, self._terms = answers, terms
@@ -112,7 +112,7 @@ class Judge:
         self._held: list[str] = []
 
     def verdict(self) -> Verdict:
-        """The gates in their order; the comparisons, which are judged together, behind the bounds."""
+        """Checks the gates in order; the comparisons, which are judged together, come after the bounds."""
         if not len(self._answers):
             return Verdict(("there is no example to evaluate",))
         num_broken = int(np.count_nonzero(~np.isfinite(self._answers.candidate).all(axis=1)))
@@ -131,7 +131,7 @@ class Judge:
         return Verdict(*map(tuple, (self._refusals, self._notes, self._behind, self._held)))
 
     def intervals(self) -> dict[str, dict[str, dict[str, Interval]]]:
-        """Slice to `metrics` and `changes`: name of a metric to its interval; empty where the task wants none."""
+        """Slice to `metrics` and `changes`, each metric name to interval; empty if the task disables intervals."""
         if not self._terms.intervals or not len(self._answers):
             return {}
         names = metric_names.metric_names(self._terms.labels, with_cost=bool(self._terms.costs))[1:]
@@ -192,7 +192,7 @@ class Judge:
                 self._held.append(f"{where} {sentences.with_interval(shown)}, {limit}")
 
     def _one_sided(self, gate: sections.GateConfig, row: Slice) -> tuple[Interval, Interval]:
-        """The interval whose ends are each kept with the gate's confidence, and the one that is shown."""
+        """The interval that is judged, one-sided at the gate's confidence, and the one to show."""
         metrics = self._metrics[row.name]
         if gate.metric == metric_names.EXAMPLE_COUNT:
             known = Interval(float(len(row.rows)), float(len(row.rows)), float(len(row.rows)))
@@ -203,7 +203,7 @@ class Judge:
         return metrics.interval(gate.metric, confidence=2 * gate.confidence - 1), shown
 
     def changes(self, gate: sections.GateConfig, row: Slice) -> Iterator[Comparison]:
-        """`min_gain`, judged here; `max_drop` and `max_rise`, judged with all others."""
+        """Judges `min_gain`; collects `max_drop` and `max_rise`, which are judged with all comparisons."""
         if self._answers.baseline is None:
             return
         metrics = self._metrics[row.name]
@@ -238,7 +238,7 @@ class Judge:
             self._refusals.append(sentences.gain_sentence(gate, row.name, *values, change))
 
     def _gaps(self, gate: sections.GateConfig, rows: Sequence[Slice]) -> list[Comparison]:
-        """Each slice beside all examples outside it, the worst first; a slice that holds every example has none."""
+        """Compares each slice with all examples outside it, worst first; skips a slice that holds every example."""
         found = []
         for row in rows:
             rest = np.setdiff1d(np.arange(len(self._answers)), row.rows)
@@ -266,7 +266,7 @@ class Judge:
         return sorted(known, key=lambda each: (-each.measured, each.row.name))
 
     def _compare(self, found: Sequence[Comparison]) -> None:
-        """Refuses what is larger than allowed and no noise, all comparisons taken together."""
+        """Refuses significant changes larger than allowed, with one error rate over all comparisons."""
         weights = weights_of(found)
         adjusted = intervals.holm([each.p_value for each in found], weights)
         shown: dict[int, int] = {}
@@ -290,7 +290,7 @@ class Judge:
 
 
 def judge(answers: Answers, *, terms: Terms) -> Verdict:
-    """Holds the answers of a model, and of the baseline if there is one, against the gates."""
+    """Judges the answers of a model, and of the baseline if any, by the gates."""
     return Judge(answers, terms=terms).verdict()
 
 
@@ -298,7 +298,7 @@ VERDICT_FILE = "verdict.json"
 
 
 def read_verdict(evaluation_uri: str) -> Verdict:
-    """What the executor decided; an empty verdict where another Evaluator wrote the artifact."""
+    """Reads the executor's verdict; empty if another Evaluator wrote the artifact."""
     path = Path(evaluation_uri) / VERDICT_FILE
     if not path.exists():
         return Verdict()

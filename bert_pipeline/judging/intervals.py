@@ -1,7 +1,7 @@
-"""How sure a number is, and whether chance explains a difference: intervals and p-values from counts and means.
+"""Confidence intervals and p-values from counts and means.
 
-Every function is deterministic: what is drawn is drawn from a fixed seed. `confidence` is one-sided in verdicts (the
-chance that noise alone refuses or alarms is 1 - confidence); intervals that are shown are two-sided, 95 %.
+Every function is deterministic: random draws use a fixed seed. `confidence` is one-sided in verdicts (the
+chance that noise alone refuses or alarms is 1 - confidence); displayed intervals are two-sided, 95 %.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ from statistics import NormalDist
 import numpy as np
 from scipy import stats
 
-# What summaries and reports show, two-sided.
+# Two-sided confidence in summaries and reports.
 SHOWN_CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A value and the ends of its interval."""
+    """A value and its interval."""
 
     value: float
-    """NaN where it is not defined."""
+    """NaN if undefined."""
 
     low: float = math.nan
-    """NaN where no interval is known."""
+    """NaN without an interval."""
 
     high: float = math.nan
 
     @property
     def is_known(self) -> bool:
-        """Whether there is an interval."""
+        """Whether the interval is known."""
         return not (math.isnan(self.value) or math.isnan(self.low) or math.isnan(self.high))
 
     @property
     def half_width(self) -> float:
-        """Half of the distance between the ends; NaN where there is no interval."""
+        """Half the width of the interval; NaN if unknown."""
         return (self.high - self.low) / 2
 
 
 def share_interval(num_hits: float, num_trials: float, *, confidence: float = SHOWN_CONFIDENCE) -> Interval:
-    """Wilson's score interval of a share (Wilson 1927), two-sided.
+    """Wilson's two-sided score interval of a proportion (Wilson 1927).
 
     Args:
-        num_hits: examples that count.
-        num_trials: of so many; 0 gives a NaN value from 0 to 1.
+        num_hits: number of successes.
+        num_trials: number of trials; 0 gives a NaN value and the interval 0 to 1.
         confidence: 0 to 1.
 
     Example:
@@ -59,7 +59,7 @@ def share_interval(num_hits: float, num_trials: float, *, confidence: float = SH
     share, spread = num_hits / num_trials, z * z / num_trials
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / num_trials + spread / (4 * num_trials))
-    # At both ends the formula gives the share itself, but for the last bit.
+    # At 0 and 1 the formula gives the share itself up to rounding.
     low = 0.0 if num_hits == 0 else min(middle - half, share)
     return Interval(share, low, 1.0 if num_hits == num_trials else max(middle + half, share))
 
@@ -67,12 +67,12 @@ def share_interval(num_hits: float, num_trials: float, *, confidence: float = SH
 def paired_share_interval(
     num_gained: float, num_lost: float, num_trials: float, *, confidence: float = SHOWN_CONFIDENCE
 ) -> Interval:
-    """Change of a share on the same examples, two-sided (Bonett and Price 2012: one more example each way).
+    """Two-sided interval of a change between paired proportions (Bonett and Price 2012, one example added each way).
 
     Args:
-        num_gained: examples that only the new model has right.
-        num_lost: examples that only the old model has right.
-        num_trials: all of them; 0 gives NaN.
+        num_gained: examples that only the new model gets right.
+        num_lost: examples that only the old model gets right.
+        num_trials: all examples; 0 gives NaN.
         confidence: 0 to 1.
     """
     if not num_trials:
@@ -84,7 +84,7 @@ def paired_share_interval(
 
 
 def difference_interval(a: Interval, b: Interval) -> Interval:
-    """Of a - b, from the intervals of two values that share no example (Newcombe 1998, his method 10)."""
+    """Interval of a - b from the intervals of two independent values (Newcombe 1998, method 10)."""
     change = a.value - b.value
     low = change - math.hypot(a.value - a.low, b.high - b.value)
     return Interval(change, low, change + math.hypot(a.high - a.value, b.value - b.low))
@@ -93,11 +93,11 @@ def difference_interval(a: Interval, b: Interval) -> Interval:
 def mean_interval(
     contributions: np.ndarray, *, value: float, confidence: float = SHOWN_CONFIDENCE
 ) -> Interval:
-    """Student's t interval of a mean, two-sided.
+    """Student's two-sided t interval of a mean.
 
     Args:
-        contributions: float [num_examples], whose mean is the value (or, to first order, varies as it does).
-        value: what is shown.
+        contributions: float [num_examples], whose mean is the value (exactly or to first order).
+        value: the center to report.
         confidence: 0 to 1.
     """
     count = len(contributions)
@@ -109,10 +109,10 @@ def mean_interval(
 
 
 def drawn_interval(value: float, draws: np.ndarray, *, confidence: float = SHOWN_CONFIDENCE) -> Interval:
-    """Of a value, from draws around it: their quantiles, two-sided, widened so that they hold the value.
+    """Two-sided interval from the quantiles of draws, widened to contain the value.
 
-    Draws with a prior count lie to one side of the value where there is little to see; both their quantiles and the
-    same distances around the value are inside.
+    With few examples, draws with a prior count are shifted to one side of the value; the interval covers both their
+    quantiles and the same distances around the value.
     """
     known = draws[np.isfinite(draws)]
     if not len(known) or math.isnan(value):
@@ -128,14 +128,14 @@ def _around(value: float, middle: float, half: float) -> Interval:
 
 
 def sign_p_value(num_gained: int, num_lost: int) -> float:
-    """Chance of so few gains or fewer where gains and losses are equally likely: McNemar's exact test, one-sided."""
+    """One-sided exact McNemar test: chance of this few gains if gains and losses are equally likely."""
     return float(stats.binom.cdf(num_gained, num_gained + num_lost, 0.5))
 
 
 def mean_p_value(contributions: np.ndarray) -> float:
-    """Chance of such a mean or a lower one where the true one is 0: Student's t test, one-sided.
+    """One-sided Student's t test: chance of a mean this low if the true mean is 0.
 
-    Examples that all say the same 0 say nothing (1.0); fewer than 2 examples neither.
+    Returns 1.0 if all contributions are equal, or for fewer than 2 examples.
     """
     count = len(contributions)
     if count < 2:
@@ -150,11 +150,11 @@ def mean_p_value(contributions: np.ndarray) -> float:
 
 
 def shares_p_value(hits: int, trials: int, other_hits: int, other_trials: int) -> float:
-    """Chance that the first share lies so far below the second where both are equal; no example is in both.
+    """Chance that the first share is this far below the second if both are equal; the samples are independent.
 
-    Fisher's exact test, one-sided, half of the observed table's own chance left out (Lancaster 1961). The test by a
-    normal quantile, with or without Agresti and Caffo's two examples, passes 1.2 to 9 times too often at the levels of
-    one slice of many (`tests/error_rates.py`).
+    One-sided Fisher's exact test with Lancaster's mid-p correction (Lancaster 1961). The test by a
+    normal quantile, with or without Agresti and Caffo's two examples, rejects 1.2 to 9 times too often at the levels
+    used for one slice of many (`tests/error_rates.py`).
     """
     total, right = trials + other_trials, hits + other_hits
     if not trials or not other_trials:
@@ -164,10 +164,10 @@ def shares_p_value(hits: int, trials: int, other_hits: int, other_trials: int) -
 
 
 def drawn_p_value(value: float, draws: np.ndarray) -> float:
-    """Chance of `value` or less among draws that were made as if nothing had changed.
+    """Chance of `value` or less among draws under the null hypothesis.
 
-    Where fewer than ten draws lie there, their normal tail says more than their count: a verdict over many slices asks
-    for chances under 1 of the number of draws.
+    With fewer than ten draws in the tail, a normal approximation replaces the count: a verdict over many slices needs
+    p-values below 1 / number of draws.
     """
     known = draws[np.isfinite(draws)]
     if not len(known) or math.isnan(value):
@@ -179,13 +179,13 @@ def drawn_p_value(value: float, draws: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Adjusts p-values for being judged together: any at most alpha is refused, with a chance of alpha over all.
+    """Adjusts p-values for multiple tests: rejecting those at most alpha keeps the overall error rate at alpha.
 
     Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure", with weights (his section 4).
 
     Args:
         p_values: of the tests.
-        weights: how the chance is shared among them, all above 0; None: equally.
+        weights: shares of alpha, all above 0; None: equal shares.
 
     Returns:
         The adjusted p-values in the same order, at most 1.

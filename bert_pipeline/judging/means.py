@@ -1,4 +1,4 @@
-"""Metrics that are means over the examples, exactly (loss) or to first order (calibration_error, auc)."""
+"""Metrics that are means over examples, exactly (loss) or to first order (calibration_error, auc)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bert_pipeline.settings import metric_names
 
 
 def contributions(metric: str, label_ids: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, float]:
-    """What each example adds to a metric that is a mean, or nearly one.
+    """Computes each example's contribution to a metric that is a mean, exactly or to first order.
 
     Args:
         metric: loss, calibration_error or auc.
@@ -40,7 +40,7 @@ def contributions(metric: str, label_ids: np.ndarray, probabilities: np.ndarray)
 
 
 def _auc_contributions(label_ids: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, float]:
-    """Of the mean over labels of one-versus-rest AUC: DeLong's structural components, centred on the value."""
+    """DeLong's structural components of the macro one-versus-rest AUC, centred on the value."""
     bins, count = scores.log_odds_bins(probabilities), len(label_ids)
     total, areas = np.zeros(count), []
     for label in range(probabilities.shape[1]):
@@ -49,7 +49,7 @@ def _auc_contributions(label_ids: np.ndarray, probabilities: np.ndarray) -> tupl
         if not 0 < positives < count:
             continue
         among_all = stats.rankdata(bins[:, label])
-        above = np.empty(count)  # share of the other side that an example is rightly beside
+        above = np.empty(count)  # share of the other class that an example is ranked correctly against
         above[has] = (among_all[has] - stats.rankdata(bins[has, label])) / (count - positives)
         above[~has] = 1 - (among_all[~has] - stats.rankdata(bins[~has, label])) / positives
         area = float(above[has].mean())
@@ -62,10 +62,10 @@ def _auc_contributions(label_ids: np.ndarray, probabilities: np.ndarray) -> tupl
 
 
 def auc_error(label_ids: np.ndarray, probabilities: np.ndarray, parts: np.ndarray) -> float:
-    """Standard error of the AUC: DeLong's, with one more example of each label rightly placed and one wrongly.
+    """DeLong's standard error of the AUC, with one correctly and one wrongly ranked example added per label.
 
-    Without them seven right answers of seven examples with a rare label would have no error, and the 95 % interval of
-    150 examples, 5 % of them with the rare label, would hold the true value in 86 %.
+    Without them, seven correct answers of seven examples with a rare label have no error, and the 95 % interval of
+    150 examples, 5 % of them with the rare label, covers the true value in only 86 %.
 
     Args:
         label_ids: int [num_examples].
@@ -87,10 +87,10 @@ def auc_error(label_ids: np.ndarray, probabilities: np.ndarray, parts: np.ndarra
 
 
 def auc_by_chance(answers: Answers) -> np.ndarray:
-    """Changes of the AUC as if nothing had changed: each example's two answers change sides by a coin.
+    """Changes of the AUC under the null hypothesis: swaps each example's two answers at random.
 
     Args:
-        answers: of two models. Work and memory grow with the square of their number.
+        answers: of two models. Time and memory grow with the square of the number of examples.
 
     Returns:
         Float [NUM_DRAWS].
@@ -103,7 +103,7 @@ def auc_by_chance(answers: Answers) -> np.ndarray:
         has = answers.label_ids == label
         if not 0 < has.sum() < len(has):
             continue
-        # [positives, negatives]: 1/2 where the first stands above the second, 0 where they are level, else -1/2.
+        # [positives, negatives]: 1/2 if the first scores higher, 0 on ties, else -1/2.
         above = {
             (i, j): np.sign(bins[i][has, label][:, np.newaxis] - bins[j][~has, label]).astype(np.float32) / 2
             for i in (0, 1)
@@ -112,7 +112,7 @@ def auc_by_chance(answers: Answers) -> np.ndarray:
         sides = (1 - swapped, swapped)
         for first in (0, 1):
             for second in (0, 1):
-                # The candidate's side has answer `first` of the positive and `second` of the negative.
+                # The candidate's side takes answer `first` of the positive and `second` of the negative.
                 pair = above[first, second] - above[1 - first, 1 - second]
                 parts = (sides[first][:, has] @ pair) * sides[second][:, ~has]
                 total += parts.sum(axis=1) / pair.size
@@ -121,10 +121,10 @@ def auc_by_chance(answers: Answers) -> np.ndarray:
 
 
 def mean_by_chance(differences: np.ndarray) -> np.ndarray:
-    """Changes of a mean as if nothing had changed: each example's two contributions change sides by a coin.
+    """Changes of a mean under the null hypothesis: swaps each example's two contributions at random.
 
     Args:
-        differences: float [num_examples], of the two models' contributions.
+        differences: float [num_examples], between the two models' contributions.
 
     Returns:
         Float [NUM_DRAWS].

@@ -1,4 +1,4 @@
-"""Each metric on some examples: its value, its interval, its change from the baseline's, and what chance explains.
+"""Metrics on a set of examples: value, interval, change from the baseline, and p-value.
 
 Three kinds of metrics. Shares of examples (accuracy, recall/<label>): Wilson's interval, and McNemar's exact test of a
 change. Other functions of counts (macro_f1, precision/<label>, expected_cost): intervals from a Bayesian bootstrap
@@ -32,45 +32,45 @@ from bert_pipeline.judging.intervals import SHOWN_CONFIDENCE, Interval
 from bert_pipeline.judging.means import auc_by_chance, auc_error, contributions, mean_by_chance
 from bert_pipeline.settings import metric_names
 
-# Examples up to which both models' answers are swapped at random for means, too: DeLong's error is too small where a
-# label is rare (with 50 examples, 5 % of them with the rare label, it refused 8 to 10 % of equal models), and a few
-# large losses make Student's t refuse 6 to 8 %.
+# Up to this many examples, means are also tested by random swaps: DeLong's error is too small for a rare label (with 50
+# examples, 5 % of them with the rare label, it refused 8 to 10 % of equal models), and a few large losses make
+# Student's t refuse 6 to 8 %.
 _FEW = 500
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """Candidate minus baseline on the same examples, and what chance explains of it."""
+    """Candidate minus baseline on the same examples, with p-values."""
 
     value: float
-    """NaN where it is not defined."""
+    """NaN if undefined."""
 
     p_lower: float
-    """Chance of a change as low as this one, or lower, where nothing changed."""
+    """Chance of a change this low or lower under the null hypothesis."""
 
     p_higher: float
-    """Chance of one as high, or higher."""
+    """Chance of a change this high or higher."""
 
     spread: float
-    """Standard deviation of the change where nothing changed; 0 where the models differ nowhere."""
+    """Standard deviation of the change under the null hypothesis; 0 if the models agree on every example."""
 
     num_examples: int
-    """That the metric is of: for recall/<label>, those with the label."""
+    """Examples that the metric counts: for recall/<label>, those with the label."""
 
     num_different: int
-    """Of them, those on which one model is right and the other is not."""
+    """Of these, the examples that only one model gets right."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """Metrics of some examples."""
+    """Metrics of a set of examples."""
 
     answers: Answers
     costs: np.ndarray
     """float [num_labels, num_labels], of `scores.cost_matrix`."""
 
     def value(self, metric: str, *, of_baseline: bool = False) -> float:
-        """A metric's value, NaN where it is not defined or a probability is NaN."""
+        """A metric's value; NaN if undefined or if a probability is NaN."""
         if not len(self.answers) or not np.isfinite(self._probabilities(of_baseline)).all():
             return math.nan
         if _is_mean(metric):
@@ -96,7 +96,7 @@ class Metrics:
         )
 
     def change_interval(self, metric: str, *, confidence: float = SHOWN_CONFIDENCE) -> Interval:
-        """Two-sided, of candidate minus baseline, which must be there."""
+        """Two-sided interval of candidate minus baseline; requires a baseline."""
         change = self.value(metric) - self.value(metric, of_baseline=True)
         if math.isnan(change):
             return Interval(change)
@@ -105,7 +105,7 @@ class Metrics:
             return intervals.mean_interval(new - old, value=change, confidence=confidence)
         if _is_share(metric):
             return intervals.paired_share_interval(*self._gained_lost_of(metric), confidence=confidence)
-        # Counts drawn around those seen, with one more example each way, as for a share.
+        # Bayesian bootstrap of the counts, with one example added each way, as for a share.
         true, new, old, counts = self._kinds()
         more = np.unique(true)
         wrong = costliest(self.costs)[more]
@@ -120,9 +120,9 @@ class Metrics:
         return intervals.drawn_interval(change, draws, confidence=confidence)
 
     def change(self, metric: str) -> Change:
-        """From the baseline, which must be there.
+        """The change from the baseline; requires a baseline.
 
-        A precision that one model alone has not, because it never answers the label, counts as 0.
+        If only one model has an undefined precision, because it never predicts the label, it counts as 0.
         """
         values = self.value(metric), self.value(metric, of_baseline=True)
         if metric.startswith("precision/") and np.isfinite(values).any():
@@ -156,7 +156,7 @@ class Metrics:
         return contributions(metric, self.answers.label_ids, self._probabilities(of_baseline))
 
     def _gained_lost_of(self, metric: str) -> tuple[int, int, int]:
-        """Examples that only the candidate has right, that only the baseline has, and all that the share is of."""
+        """Counts of examples that only the candidate gets right, that only the baseline gets right, and of all."""
         ids, asked = self.answers.label_ids, np.ones(len(self.answers), bool)
         if metric != metric_names.ACCURACY:
             asked = ids == self.answers.labels.index(metric.partition("/")[2])
@@ -164,7 +164,7 @@ class Metrics:
         return tuple(int(np.count_nonzero(each & asked)) for each in (new & ~old, old & ~new, asked))  # type: ignore[return-value]
 
     def _kinds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Int [num_kinds] each: true label, candidate's answer, baseline's answer, and examples that are so."""
+        """Int [num_kinds] each: true label, candidate's answer, baseline's answer, and number of examples."""
         cells = np.stack([self.answers.label_ids, self._answered(False), self._answered(True)])
         kinds, counts = np.unique(cells, axis=1, return_counts=True)
         return kinds[0], kinds[1], kinds[2], counts
@@ -190,7 +190,7 @@ class Metrics:
         )
 
     def _change_of_counts(self, metric: str, change: float) -> Change:
-        """By chance: in each kind of example, each one's two answers change sides by a coin."""
+        """Tests by random swaps of the two models' answers to each example."""
         true, new, old, counts = self._kinds()
         differ = new != old
         swapped = np.zeros([NUM_DRAWS, len(counts)], dtype=int)
@@ -215,21 +215,21 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Some examples beside all others."""
+    """A metric on a slice compared with the rest of the examples."""
 
     here: float
     rest: float
     behind: Interval
-    """How much worse it is here; negative where it is better."""
+    """How much worse the slice is; negative if better."""
 
     p_behind: float
-    """Chance of lying so far behind where both are alike."""
+    """Chance of a gap this large under the null hypothesis."""
 
 
 def gap(metric: str, here: Metrics, rest: Metrics) -> Gap:
-    """Compares a metric on a slice with the same on the examples outside it; they share none.
+    """Compares a metric on a slice with the same metric on the examples outside it.
 
-    Fisher's exact test for shares, Welch's t for means, and for the others all examples cut anew at random.
+    Fisher's exact test for shares, Welch's t for means, a permutation test for the others.
     """
     values = here.value(metric), rest.value(metric)
     sign = 1.0 if metric in metric_names.LOWER_IS_BETTER else -1.0
@@ -256,7 +256,7 @@ def gap(metric: str, here: Metrics, rest: Metrics) -> Gap:
 
 
 def _is_share(metric: str) -> bool:
-    """Of examples that are the same for both models."""
+    """Whether the metric is a share of examples that are the same for both models."""
     return metric == metric_names.ACCURACY or metric.startswith("recall/")
 
 

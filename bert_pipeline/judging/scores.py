@@ -18,22 +18,22 @@ NUM_CALIBRATION_BINS = 15
 _EPSILON = 1e-7
 
 # The AUC counts scores in bins of their log-odds, because a fine-tuned BERT crowds its probabilities at 0 and 1:
-# float32 resolves log-odds up to about 17 (1 - 2**-24), so 680 bins of 0.05 lose next to no order.
+# float32 resolves log-odds up to about 17 (1 - 2**-24), so 680 bins of 0.05 keep almost the full order.
 _MAX_LOG_ODDS = 17.0
 _NUM_AUC_BINS = 680
 
 
 def scores_from_confusion(matrix: np.ndarray, labels: Iterable[str]) -> dict[str, float]:
-    """What the counts of right and wrong answers say.
+    """Computes metrics from a confusion matrix.
 
     Args:
-        matrix: float [num_labels, num_labels]; examples by true label (row) and answered label (column).
+        matrix: float [num_labels, num_labels]; examples by true label (row) and predicted label (column).
         labels: names of the labels, in order.
 
     Returns:
-        example_count, accuracy, precision/<label> (NaN where a label is never answered), recall/<label> (NaN
-        where no example has it) and macro_f1: the mean of F1 over the labels that are true or answered at
-        least once, as scikit-learn's `f1_score(average="macro")` has it.
+        example_count, accuracy, precision/<label> (NaN if a label is never predicted), recall/<label> (NaN
+        if no example has it) and macro_f1: the mean F1 over the labels that are true or predicted at
+        least once, as in scikit-learn's `f1_score(average="macro")`.
     """
     right, true, answered = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     occurs = (true + answered) > 0
@@ -51,7 +51,7 @@ def scores_from_confusion(matrix: np.ndarray, labels: Iterable[str]) -> dict[str
 
 
 def cost_matrix(costs: Mapping[str, Mapping[str, float]], labels: Iterable[str]) -> np.ndarray:
-    """Costs by label names -> float [num_labels, num_labels], by true (row) and answered label (column).
+    """Costs by label names -> float [num_labels, num_labels], by true (row) and predicted label (column).
 
     Example:
         >>> cost_matrix({"bad": {"good": 5.0}}, ["bad", "good"]).tolist()
@@ -66,7 +66,7 @@ def cost_matrix(costs: Mapping[str, Mapping[str, float]], labels: Iterable[str])
 
 
 def expected_cost(matrix: np.ndarray, costs: np.ndarray) -> float:
-    """Mean cost of an example; NaN where there is none (Elkan 2001, "The Foundations of Cost-Sensitive Learning").
+    """Mean cost per example; NaN without examples (Elkan 2001, "The Foundations of Cost-Sensitive Learning").
 
     Args:
         matrix: float [num_labels, num_labels], see `scores_from_confusion`.
@@ -77,7 +77,7 @@ def expected_cost(matrix: np.ndarray, costs: np.ndarray) -> float:
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient, NaN where the denominator is 0."""
+    """Elementwise quotient; NaN where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full(len(numerator), math.nan), where=denominator > 0)
 
 
@@ -86,10 +86,10 @@ def auc_from_counts(counts: np.ndarray) -> float:
 
     Args:
         counts: int [2, num_labels, num_bins]; examples by "has the label" (1) or not (0), label, and bin of the
-            label's score. Equal bins count as half right (the Mann-Whitney statistic).
+            label's score. Ties count as half (the Mann-Whitney statistic).
 
     Returns:
-        Mean over the labels that some examples have and some have not; NaN where there is none.
+        Mean over the labels that some but not all examples have; NaN if there are none.
     """
     negatives, positives = counts.astype(np.float64)
     below = np.cumsum(negatives, axis=1) - negatives
@@ -112,20 +112,20 @@ class Tally:
 
     @classmethod
     def empty(cls, num_labels: int) -> Tally:
-        """No example yet."""
+        """An empty tally."""
         return cls(
             auc_counts=np.zeros([2, num_labels, _NUM_AUC_BINS], dtype=np.int32),
             calibration=np.zeros([3, NUM_CALIBRATION_BINS]),
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the empty bins, which are most: tallies are sent between workers."""
+        """Serializes without the empty bins, which are most: tallies are sent between workers."""
         filled = np.flatnonzero(self.auc_counts)
         counts = (self.auc_counts.shape, filled.astype(np.int32), self.auc_counts.ravel()[filled])
         return {"counts": counts, "calibration": self.calibration, "loss": self.loss}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Fills the bins again."""
+        """Restores the empty bins."""
         shape, filled, counts = state["counts"]
         self.auc_counts = np.zeros(shape, dtype=np.int32)
         self.auc_counts.ravel()[filled] = counts
@@ -139,7 +139,7 @@ class Tally:
             probabilities: float [num_labels], summing to 1.
 
         Raises:
-            ValueError: the label id is none of the labels'; -1 is a missing or an unknown label.
+            ValueError: the label id is out of range; -1 is a missing or an unknown label.
         """
         num_labels = self.auc_counts.shape[1]
         if not 0 <= label_id < num_labels or len(probabilities) != num_labels:
@@ -166,7 +166,7 @@ class Tally:
         self.loss += other.loss
 
     def scores(self) -> dict[str, float]:
-        """loss, calibration_error and auc; NaN where a probability was NaN or there is no example."""
+        """loss, calibration_error and auc; NaN if a probability was NaN or there are no examples."""
         count = self.calibration[0].sum()
         if math.isnan(self.loss) or not count:
             return dict.fromkeys(
@@ -187,7 +187,7 @@ def losses(label_ids: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def log_odds_bins(probabilities: np.ndarray) -> np.ndarray:
-    """Float [..., num_labels] -> int, alike, from 0 (surely not) to _NUM_AUC_BINS - 1 (surely)."""
+    """Float [..., num_labels] -> int, same shape, from 0 (lowest score) to _NUM_AUC_BINS - 1 (highest)."""
     # float64 first: 1 - p of a float32 just under 1 would lose its last bits.
     p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1.0 - 1e-12)
     share = (np.log(p) - np.log1p(-p) + _MAX_LOG_ODDS) / (2 * _MAX_LOG_ODDS)

@@ -1,4 +1,4 @@
-"""The sentences of a verdict: which metric, on which slice, what value, how sure, and the bound."""
+"""The sentences of a verdict: metric, slice, value, uncertainty and bound."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def subject(metric: str, slice_name: str) -> str:
 def bound_sentence(
     gate: sections.GateConfig, slice_name: str, known: Interval, *, is_lower: bool, bound: float
 ) -> str:
-    """Tells a `min` (`is_lower`) or a `max` that is not kept.
+    """Describes a broken `min` (`is_lower`) or `max`.
 
     Example:
         >>> gate = sections.GateConfig("accuracy", min=0.6, confidence=0.95)
@@ -53,16 +53,16 @@ def change_sentence(
     p_value: float,
     is_drop: bool,
 ) -> str:
-    """Tells a change against the baseline beyond the allowed one.
+    """Describes a change against the baseline beyond the allowed one.
 
     Args:
         metric: its name.
-        slice_name: empty: all data.
-        value: the candidate's; NaN where it is not defined.
-        baseline: alike.
+        slice_name: empty for all data.
+        value: the candidate's; NaN if undefined.
+        baseline: the baseline's; NaN if undefined.
         allowed: 0 or more.
-        p_value: chance of it where nothing changed, all comparisons of the verdict taken into account.
-        is_drop: of a `max_drop`, else of a `max_rise`.
+        p_value: adjusted for all comparisons of the verdict.
+        is_drop: True for `max_drop`, False for `max_rise`.
 
     Example:
         >>> change_sentence("accuracy", "", 0.7, 0.8, allowed=0.02, p_value=0.0004, is_drop=True)
@@ -82,7 +82,7 @@ def change_sentence(
 def gain_sentence(
     gate: sections.GateConfig, slice_name: str, value: float, baseline: float, change: Interval
 ) -> str:
-    """Tells a `min_gain` that is not kept.
+    """Describes a broken `min_gain`.
 
     Example:
         >>> gate = sections.GateConfig("accuracy", min_gain=0.02, confidence=0.95)
@@ -116,7 +116,7 @@ def gap_sentence(
     allowed: float,
     p_value: float,
 ) -> str:
-    """Tells how far a slice lies behind the rest.
+    """Describes how far a slice is behind the rest.
 
     Example:
         >>> gap_sentence("accuracy", "part=sole", 30, here=0.6, rest=0.85, allowed=0.1, p_value=0.002)
@@ -130,7 +130,7 @@ def gap_sentence(
 
 
 def seen_text(smallest: float, *, what: str) -> str:
-    """What a comparison could see.
+    """Describes the smallest change that a comparison can detect.
 
     Example:
         >>> seen_text(0.07, what="drop")
@@ -147,14 +147,14 @@ def percent(share: float) -> str:
 
 
 def chance(p_value: float) -> str:
-    """A p-value, with one digit that counts."""
+    """A p-value with one significant digit."""
     if p_value >= 0.1:
         return f"{p_value:.1f}"
     return f"{p_value:.1g}" if p_value >= 1e-4 else "under 0.0001"
 
 
 def with_interval(known: Interval) -> str:
-    """`0.70 [0.49 to 0.86]`; the value alone where no interval is known."""
+    """`0.70 [0.49 to 0.86]`; the value alone without an interval."""
     return f"{number(known.value)} {_ends(known)}"
 
 
@@ -165,13 +165,13 @@ def _ends(known: Interval, *, signed: bool = False) -> str:
 
 
 def plain(bound: float) -> str:
-    """A bound, as somebody wrote it."""
+    """A bound as written in the task file."""
     bound = round(bound, 6) + 0.0
     return f"{bound:.2f}" if bound == round(bound, 2) else f"{bound:g}"
 
 
 def number(value: float, *, signed: bool = False) -> str:
-    """Two decimals, or up to four where the value is small and needs them; `not defined` for NaN."""
+    """Two decimals, or up to four if the value is small; `not defined` for NaN."""
     if math.isnan(value):
         return "not defined"
     decimals = 2
@@ -181,7 +181,7 @@ def number(value: float, *, signed: bool = False) -> str:
 
 
 def numbers(metric: str, *values: float) -> list[str]:
-    """Numbers with 2 decimals, or with as many (at most 6) as it takes to tell them from each other."""
+    """Numbers with 2 decimals, or with as many (at most 6) as needed to tell them apart."""
     if metric == metric_names.EXAMPLE_COUNT:
         return [f"{round(value)}" for value in values]
     for decimals in range(2, 6):
@@ -195,11 +195,11 @@ def numbers(metric: str, *values: float) -> list[str]:
 
 
 def in_table(value: float | None, *, sign: str = "") -> str:
-    """A number of a table: 0.12345 -> `0.123`; `-` for None and NaN.
+    """A number in a table: 0.12345 -> `0.123`; `-` for None and NaN.
 
     Args:
-        value: rounded to three decimals, and never to -0.000.
-        sign: `+`: with a sign.
+        value: rounded to three decimals, never to -0.000.
+        sign: `+` to show the sign.
     """
     return "-" if value is None or math.isnan(value) else f"{round(float(value), 3) + 0.0:{sign}.3f}"
 
