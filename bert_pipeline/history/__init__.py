@@ -1,1 +1,1 @@
-"""What ran before: lineage, runs side by side, rollback, garbage collection."""
+"""History of a task: lineage, comparison of runs, rollback, garbage collection."""

@@ -1,4 +1,4 @@
-"""The verb `compare`: runs side by side, their metrics by slice, and what changed from each to the next."""
+"""The verb `compare`: runs side by side, their metrics by slice, and the changes from each run to the next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.requests import PastRequest
 
-# What is compared beside the settings, by the name that is shown.
+# Compared beside the settings: displayed name to property.
 _FACTS = {
     "code": run_record.CODE_SHA256,
     "encoder": run_record.ENCODER,
@@ -36,29 +36,29 @@ class Compared:
     number: int
     name: str
     outcome: str
-    """`pushed`, `refused`, `in service already`, `stopped`; empty: killed, or not recorded."""
+    """`pushed`, `refused`, `in service already`, `stopped`; empty if killed or not recorded."""
     version: str
-    """What it pushed; empty: nothing."""
+    """The version it pushed; empty if none."""
     spans: tuple[str, ...]
-    """Of the data that its model was trained on, as a user writes them."""
+    """Spans of its model's training data, as written by the user."""
     error: str
-    """Why it stopped; empty: it did not."""
+    """The error that stopped it; empty if it did not stop."""
     metrics: Mapping[str, Mapping[str, float | None]]
     """`all data` and each slice to name to value."""
     changes: tuple[str, ...]
-    """What is different from the run before it in the table, one sentence each."""
+    """Differences from the previous run in the table, one sentence each."""
 
 
 def choose(history: History, wanted: Sequence[str], *, last: int) -> list[Run]:
-    """The runs to compare, the oldest first.
+    """Returns the runs to compare, oldest first.
 
     Args:
         history: of the task.
-        wanted: numbers, run ids (or beginnings of one), or versions that a run pushed; empty: the last ones.
-        last: how many, where none are named.
+        wanted: numbers, run ids (or prefixes), or versions that a run pushed; empty for the last ones.
+        last: number of runs if none are named.
 
     Raises:
-        UserError: a word names no run, or two.
+        UserError: a word matches no run, or several.
     """
     if not history.runs:
         raise UserError(
@@ -83,7 +83,7 @@ def _run(history: History, word: str) -> Run:
 
 
 def compare(history: History, runs: Sequence[Run]) -> list[Compared]:
-    """Reads each run and what it changed."""
+    """Reads each run and its changes."""
     columns: list[Compared] = []
     before: dict[str, Any] | None = None
     for run in runs:
@@ -105,7 +105,7 @@ def compare(history: History, runs: Sequence[Run]) -> list[Compared]:
 
 
 def _version(history: History, run: Run) -> str:
-    """The version that a run pushed; empty: none."""
+    """The version that a run pushed; empty if none."""
     for execution_id in run.executions:
         for artifact_id in history.executions[execution_id].outputs.get("pushed_model", ()):
             push = history.artifacts[artifact_id].properties
@@ -115,7 +115,7 @@ def _version(history: History, run: Run) -> str:
 
 
 def spans(history: History, run: Run) -> tuple[str, ...]:
-    """Spans that the run's model was trained on."""
+    """Spans of the training data of the run's model."""
     found = set()
     for execution_id in run.executions:
         execution = history.executions[execution_id]
@@ -135,7 +135,7 @@ def _facts(history: History, run: Run) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    # A run that recorded nothing differs from every other in everything, which says nothing.
+    # A run without records differs from every other in everything, which is not informative.
     if None in (before["code"], after["code"]):
         if before["spans"] != after["spans"]:
             yield _change("spans", before["spans"], after["spans"])
@@ -152,17 +152,17 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
 
 
 def _is_tables(value: Any) -> bool:
-    """A list of tables, such as the gates; or none."""
+    """Whether the value is a list of tables, such as the gates, or None."""
     return value is None or (isinstance(value, list) and all(isinstance(v, dict) for v in value))
 
 
 def _table_changes(
     key: str, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
 ) -> Iterator[str]:
-    """What changed within a list of tables; two are the same one where their texts are, such as metric and slice."""
+    """Changes within a list of tables, which are matched by their strings, such as metric and slice."""
     old, new = ({_identity(table): table for table in tables} for tables in (before, after))
     if len(old) < len(before) or len(new) < len(after) or (old == new and before != after):
-        yield _change(key, list(before), list(after))  # no texts to know them by, or another order
+        yield _change(key, list(before), list(after))  # no strings to match by, or another order
         return
     for name in [*old, *(name for name in new if name not in old)]:
         one, other = old.get(name), new.get(name)
@@ -189,20 +189,20 @@ def _shown(value: Any) -> str:
 
 _NAME_WIDTH = 26
 _WIDTH = 12
-# In a word, for the head of a column.
+# One word for the column header.
 _OUTCOMES = {"in service already": "unchanged", "": "-"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(PastRequest):
-    """What `compare` is asked for."""
+    """Arguments of `compare`."""
 
     runs: tuple[str, ...]
-    """Numbers, run ids or versions; empty: the last ones."""
+    """Numbers, run ids or versions; empty for the last ones."""
 
     last: int
     metrics: str
-    """Names, with commas between."""
+    """Names, separated by commas."""
 
     format: str
     """text, json or csv."""
@@ -212,7 +212,7 @@ def run(request: Request) -> int:
     """Prints the comparison; returns 0.
 
     Raises:
-        UserError: there is no such run or metric.
+        UserError: no such run or metric.
     """
     store, paths = task_store(request)
     history = read_history(store, task=paths.task_name)
@@ -236,7 +236,7 @@ def _check_metrics(columns: Sequence[Compared], names: Sequence[str]) -> None:
 
 
 def as_text(columns: Sequence[Compared], *, names: Sequence[str]) -> str:
-    """A table: runs from left to right, metrics and slices from top to bottom; then the changes."""
+    """A table with a column per run and a row per metric and slice; then the changes."""
     return "\n".join([*_head(columns), *_metric_lines(columns, names), "", *_change_lines(columns)]) + "\n"
 
 
@@ -249,7 +249,7 @@ def _head(columns: Sequence[Compared]) -> Iterator[str]:
 
 
 def _span_rows(columns: Sequence[Compared]) -> Iterator[str]:
-    """One row; where that would be too wide, as of dates, one row a span, the newest above."""
+    """One row; if that is too wide, as with dates, one row per span, newest first."""
     cells = [", ".join(c.spans) or "-" for c in columns]
     if all(len(cell) < _WIDTH for cell in cells):
         yield _row("spans", cells)
@@ -280,7 +280,7 @@ def _change_lines(columns: Sequence[Compared]) -> Iterator[str]:
 
 
 def as_csv(columns: Sequence[Compared]) -> str:
-    """One row a run, slice and metric, for a spreadsheet or a plot over time."""
+    """One row per run, slice and metric, for a spreadsheet or a plot over time."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "name", "version", "outcome", "slice", "metric", "value"])

@@ -1,4 +1,4 @@
-"""The verb `gc`: finds old artifacts, versions and leftovers that nothing refers to, and removes them with --yes."""
+"""The verb `gc`: lists unreferenced artifacts, versions and leftovers, and removes them with --yes."""
 
 from __future__ import annotations
 
@@ -21,52 +21,52 @@ from bert_pipeline.settings.paths import RunPaths, exclusive, not_in_use
 from bert_pipeline.settings.requests import PastRequest
 
 _BASELINE = "baseline_model"
-_BLESSED = "blessed"  # TFX's property of a blessing, of the Evaluator and of the InfraValidator
+_BLESSED = "blessed"  # TFX's property of the Evaluator's and the InfraValidator's blessings
 _WHEELS, _SYSTEM = "_wheels", ".system"  # TFX's folders beside the artifacts
 _DATA = ("Examples", "ExampleStatistics", "TransformGraph")
-# The states of an artifact that has files.
+# States of artifacts that have files.
 _PRESENT = ("LIVE", "MARKED_FOR_DELETION")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rubbish:
-    """One folder or file that can go."""
+    """One folder or file that can be removed."""
 
     path: Path
     what: str
-    """For people: `Model 9 (Trainer, run 1)`."""
+    """Description: `Model 9 (Trainer, run 1)`."""
     num_bytes: int
     artifact: int | None = None
-    """Id in ML Metadata; None: it is no artifact."""
+    """Id in ML Metadata; None if not an artifact."""
     version: int | None = None
-    """Number of a version of the served folder."""
+    """Its number, for a version in the served folder."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """What must stay."""
+    """Artifacts and versions to keep."""
 
     artifacts: frozenset[int]
     versions: Mapping[int, str]
-    """Version to why."""
+    """Version to reason."""
 
 
 def what_to_keep(
     history: History, versions: Sequence[ServedVersion], models: Mapping[int, int | None], *, keep: int
 ) -> Kept:
-    """Decides what is needed.
+    """Decides what to keep.
 
     Args:
         history: of the task.
-        versions: of the served folder, the lowest first.
-        models: the Model's id of each version; None where ML Metadata does not know it.
-        keep: how many of the newest versions stay.
+        versions: of the served folder, lowest first.
+        models: the Model's id of each version; None if ML Metadata does not know it.
+        keep: number of newest versions to keep.
 
     Raises:
-        UserError: the model in service is not known, so that nobody can say what it needs.
+        UserError: the model in service is not in ML Metadata, so its dependencies are unknown.
     """
     if not versions:
-        return Kept(frozenset(history.artifacts), {})  # nothing is in service: only leftovers go
+        return Kept(frozenset(history.artifacts), {})  # nothing is in service: remove only leftovers
     in_service = versions[-1].version
     model = models[in_service]
     if model is None:
@@ -87,30 +87,30 @@ def what_to_keep(
 
 
 def _artifacts_of(history: History, models: Collection[int], *, in_service: int) -> set[int]:
-    """What the models that stay need, and the next run."""
+    """Artifacts that the kept models and the next run need."""
     runs = [*history.runs[-1:], *_runs_of(history, in_service)[-1:]]
     newest = {e.node: e for e in history.executions.values() if e.state in ("COMPLETE", "CACHED")}
     kept = {a for model in models for a in _made_from(history, model)}
     kept |= {a for run in runs for i in run.executions for a in _all_of(history.executions[i])}
     kept |= {a for execution in newest.values() for a in flat(execution.outputs)}
-    # Statistics of kept examples: the next span is compared with them. They are small.
+    # Statistics of kept examples: the next span is compared with them, and they are small.
     kept |= {
         a
         for e in history.executions.values()
         if e.node == "StatisticsGen" and flat(e.inputs) <= kept
         for a in flat(e.outputs)
     }
-    # Of a span that was only compared with, the examples as well: without them its statistics are computed again.
+    # For a span used only for comparison, keep the examples too: without them its statistics are recomputed.
     data = [a for a in kept if history.artifacts[a].type in _DATA]
     kept |= {ancestor for a in data for ancestor in history.ancestors(a)}
     return kept | {a for model in models for a in _judged(history, model)}
 
 
 def _judged(history: History, model: int) -> Iterator[int]:
-    """What says that a model may be in service: its pushes, what they were given, and the evaluations that blessed it.
+    """Records that allow a model in service: its pushes, their inputs, and the evaluations that blessed it.
 
-    A later run may have judged the same model once more and refused it. That evaluation stays as well: `monitor`
-    compares with the last.
+    A later run may have evaluated and refused the same model. That evaluation is kept too: `monitor` compares
+    with the last one.
     """
     if (last := last_evaluator(history, model)) is not None:
         yield from flat(last.outputs)
@@ -125,7 +125,7 @@ def _judged(history: History, model: int) -> Iterator[int]:
 
 
 def _baselines(history: History, model: int) -> set[int]:
-    """What a model was compared with at its last evaluation."""
+    """The baseline of a model's last evaluation."""
     evaluations = [
         e for e in history.consumers(model) if model in e.inputs.get("model", ()) and _BASELINE in e.inputs
     ]
@@ -133,7 +133,7 @@ def _baselines(history: History, model: int) -> set[int]:
 
 
 def _made_from(history: History, model: int) -> set[int]:
-    """A model, what it was made from, and what came out beside these: a cached component needs all its outputs."""
+    """A model, its ancestors and their sibling outputs: a cached component needs all its outputs."""
     found = history.ancestors(model, stop=frozenset({BASE_MODEL}))
     for artifact_id in sorted(found):
         producer = history.producer(artifact_id)
@@ -155,10 +155,10 @@ def _all_of(execution: Execution) -> set[int]:
 def find_rubbish(
     history: History, paths: RunPaths, versions: Sequence[ServedVersion], kept: Kept
 ) -> list[Rubbish]:
-    """Everything that can go, the largest first; reads sizes, changes nothing.
+    """Returns everything that can be removed, largest first; only reads sizes.
 
     Raises:
-        UserError: the artifacts were recorded under another folder, so that what lies here would pass for leftovers.
+        UserError: the artifacts are recorded under another folder, so files here would look like leftovers.
     """
     elsewhere = [a for a in history.of_type("Model") if not _inside(paths, Path(a.uri))]
     if elsewhere:
@@ -205,15 +205,15 @@ def _what(history: History, artifact: Artifact) -> str:
 
 
 def _leftovers(history: History, paths: RunPaths) -> Iterator[Rubbish]:
-    """Folders of executions that wrote and were never recorded, working files, and wheels of older code.
+    """Folders of unrecorded executions, working files, and wheels of older code.
 
-    The caller holds the task's lock, so nothing of this is being written.
+    The caller holds the task's lock, so no other run writes to them.
     """
     known = {Path(a.uri) for a in history.artifacts.values() if a.state in _PRESENT}
     known |= {
         path.parent for path in known
     }  # of several outputs under one key, each has a folder in it: 28/0, 28/1
-    nodes = {execution.node for execution in history.executions.values()}  # another folder is somebody's own
+    nodes = {execution.node for execution in history.executions.values()}  # other folders belong to the user
     for path in sorted(paths.pipeline_root.glob("*/*/*")):
         is_output = path.name.isdecimal() and path.parent.name != _SYSTEM and path.parent.parent.name in nodes
         if is_output and path not in known:
@@ -223,13 +223,13 @@ def _leftovers(history: History, paths: RunPaths) -> Iterator[Rubbish]:
             yield Rubbish(path, "working files of executions", size(path))
     last = [history.executions[i] for run in history.runs[-1:] for i in run.executions]
     used = [str(execution.properties.get("module_path", "")) for execution in last]
-    for path in sorted((paths.pipeline_root / _WHEELS).glob("*.whl")):  # a run packs its own anew
+    for path in sorted((paths.pipeline_root / _WHEELS).glob("*.whl")):  # each run builds its own
         if not any(path.name in module_path for module_path in used):
             yield Rubbish(path, "wheel of older user code", size(path))
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder; 0 where there is none."""
+    """Bytes of a file, or of all files of a folder; 0 if it does not exist."""
     if path.is_dir():
         return sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
     return path.lstat().st_size if path.exists() else 0
@@ -240,20 +240,20 @@ _MEGABYTE = 1e6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(PastRequest):
-    """What `gc` is asked for."""
+    """Arguments of `gc`."""
 
     keep: int
-    """How many of the newest versions stay."""
+    """Number of newest versions to keep."""
 
     yes: bool
-    """Whether the rest is removed."""
+    """Whether to remove the rest."""
 
 
 def run(request: Request) -> int:
     """Lists, and removes with `--yes`; returns 0.
 
     Raises:
-        UserError: another run is going on, or what is in service is not known.
+        UserError: another run is in progress, or the model in service is not known.
     """
     store, paths = task_store(request)
     with exclusive(paths):
@@ -287,7 +287,7 @@ def _print(found: Sequence[Rubbish], kept: Kept, paths: RunPaths, *, is_dry_run:
         print(f"  {rubbish.num_bytes / _MEGABYTE:>9.1f} MB  {rubbish.what:<44} {where}")
     total = sum(rubbish.num_bytes for rubbish in found) / _MEGABYTE
     num_versions = sum(rubbish.version is not None for rubbish in found)
-    print(f"{len(found)} things that nobody needs, {num_versions} of them versions: {total:.1f} MB")
+    print(f"{len(found)} unreferenced items, {num_versions} of them versions: {total:.1f} MB")
     for version, why in sorted(kept.versions.items()):
         print(f"  stays: version {version}, {why}, with all that made it")
     if not kept.versions:
@@ -297,11 +297,11 @@ def _print(found: Sequence[Rubbish], kept: Kept, paths: RunPaths, *, is_dry_run:
 
 
 def remove(store: MetadataStore, found: Sequence[Rubbish], paths: RunPaths) -> None:
-    """Removes things, so that a kill at any point leaves nothing that a cache or a server would take for whole.
+    """Removes items so that a kill at any point leaves nothing incomplete to a cache or a server.
 
-    Version folders get a name that no server reads, all of them first: a rollback must not find one whose model is
-    gone. Then goes what ML Metadata does not know, so that it has room to write on a disk that was full. Artifacts
-    are marked before they go, for the cache takes live ones only.
+    First renames all version folders to names that no server reads, so a rollback does not find one without its
+    model. Then removes what ML Metadata does not know, which makes room for its writes on a full disk. Marks
+    artifacts before removing them, because the cache uses only live ones.
     """
     artifacts = store.get_artifacts_by_id([r.artifact for r in found if r.artifact is not None])
     gone = {str(r.version) for r in found if r.version is not None}

@@ -1,4 +1,4 @@
-"""Which spans, schema, settings, encoder and code made a model, which models a span made, and the picture of it."""
+"""The spans, schema, settings, encoder and code behind a model, the models trained on a span, and a graph of both."""
 
 from __future__ import annotations
 
@@ -25,58 +25,58 @@ from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.requests import PastRequest
 
-# Trainer's input of a warm start: its own past is another story.
+# Trainer's input of a warm start: its own ancestors are not followed.
 BASE_MODEL = "base_model"
-# A picture shows a baseline and a base model, and not their own past.
+# A graph shows a baseline and a base model without their ancestors.
 _STOP = frozenset({BASE_MODEL, "baseline_model"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """One artifact that had a part in a model."""
+    """One artifact that contributed to a model."""
 
     artifact: int
     """Id in ML Metadata."""
     uri: str
     by: str
-    """The component that wrote it, and in which run: `Transform, run 2`."""
+    """The component and the run that wrote it: `Transform, run 2`."""
     span: int = 0
-    """Of Examples, as TFX numbers it; 0: none."""
+    """Span of Examples as numbered by TFX; 0 if none."""
     span_name: str = ""
-    """As a user writes it: `2`, or `2025-07-01`."""
+    """The span as written by the user: `2`, or `2025-07-01`."""
     state: str = "LIVE"
 
 
 @dataclasses.dataclass(frozen=True)
 class Lineage:
-    """Where one model comes from and where it went."""
+    """The origin of one model, and its versions."""
 
     task: str
     version: str
-    """The version that was asked for, else the newest of the model; empty: never pushed."""
+    """The requested version, or the model's newest; empty if never pushed."""
     versions: tuple[str, ...]
-    """Every version of the served folder that is this model."""
+    """All versions of this model in the served folder."""
     removed: tuple[str, ...]
-    """Versions of it that were pushed and whose folders are gone."""
+    """Pushed versions of it whose folders were removed."""
     in_service: bool
     copy_of: str
-    """Version that this one is a copy of, after a rollback; empty: none."""
+    """The version that a rollback copied to this one; empty if none."""
     reason: str
-    """Of that rollback."""
+    """Reason of that rollback."""
     model: Made
     examples: tuple[Made, ...]
-    """What was trained on, by span."""
+    """Training data by span."""
     evaluated_on: tuple[Made, ...]
     schema: tuple[Made, ...]
     transform_graph: tuple[Made, ...]
     base_model: tuple[Made, ...]
-    """What training started from; empty: the encoder alone."""
+    """The base model of a warm start; empty if trained from the encoder."""
     baseline: tuple[Made, ...]
-    """What it was compared with at its last evaluation."""
+    """The baseline of its last evaluation."""
     run: dict[str, Any]
     """The run that trained it: number, name, settings, code, commit, encoder, hashes."""
     metrics: dict[str, Any]
-    """`all data` and each slice to name to value; empty: not recorded."""
+    """`all data` and each slice to name to value; empty if not recorded."""
 
 
 def lineage_of(
@@ -87,14 +87,14 @@ def lineage_of(
     model_id: int,
     version: ServedVersion | None,
 ) -> Lineage:
-    """Collects everything about a model.
+    """Collects the lineage of a model.
 
     Args:
         history: of the task.
         store: ML Metadata.
-        versions: of the served folder, the lowest first.
+        versions: of the served folder, lowest first.
         model_id: of `find_model`.
-        version: of `find_model`; None: the newest version of that model, if there is one.
+        version: of `find_model`; None for the model's newest version, if any.
     """
     served = list(versions)
     same = [v for v in served if model_of_version(store, v) == model_id]
@@ -125,9 +125,9 @@ def lineage_of(
 
 
 def last_evaluator(history: History, model_id: int) -> Execution | None:
-    """The last execution that judged the model, cached or not, and came to an end; `monitor` judges nothing.
+    """The last completed execution that evaluated the model, cached or not; excludes `monitor`.
 
-    One whose evaluation was removed since is taken only where there is no other.
+    Uses one whose evaluation was removed only if there is no other.
     """
     found = [
         e
@@ -139,7 +139,7 @@ def last_evaluator(history: History, model_id: int) -> Execution | None:
 
 
 def _raw_examples(history: History, transformed: Iterable[int]) -> list[int]:
-    """Examples that were read from the data, from which others were made."""
+    """Examples that were read from the data, not derived from others."""
     found = {a for artifact_id in transformed for a in history.ancestors(artifact_id)}
     raw = []
     for artifact_id in sorted(found):
@@ -156,7 +156,7 @@ def _all(history: History, ids: Iterable[int]) -> tuple[Made, ...]:
 
 
 def made(history: History, artifact_id: int) -> Made:
-    """One artifact, with what wrote it."""
+    """One artifact and its producer."""
     artifact, producer = history.artifacts[artifact_id], history.producer(artifact_id)
     run = history.run_of(producer.id) if producer else None
     by = f"{producer.node}{f', run {run.number}' if run else ''}" if producer else "not recorded"
@@ -165,7 +165,7 @@ def made(history: History, artifact_id: int) -> Made:
 
 
 def _span(artifact: Artifact) -> int:
-    """0: no Examples, or of data that comes in no spans."""
+    """0 if not Examples, or if the data has no spans."""
     return int(artifact.properties.get("span") or 0) if artifact.type == "Examples" else 0
 
 
@@ -198,7 +198,7 @@ def metrics_of(history: History, evaluator: Execution | None) -> dict[str, Any]:
 
 
 def models_of_span(history: History, span: int) -> list[int]:
-    """Ids of the models that were trained on a span, the oldest first.
+    """Ids of the models that were trained on a span, oldest first.
 
     Raises:
         UserError: no run has read that span.
@@ -224,25 +224,25 @@ class Picture:
     """Boxes and arrows."""
 
     boxes: dict[str, tuple[str, ...]]
-    """Lines of text by the name of the box."""
+    """Box name to lines of text."""
     marked: str
     """The box of the model itself."""
     arrows: tuple[tuple[str, str, str], ...]
-    """From, to, and the component between them; in an order that does not change."""
+    """Source, target, and the component between them; in a stable order."""
 
 
 def picture(history: History, *, model_id: int, served: dict[int, ServedVersion]) -> Picture:
-    """Everything that led to a model, and what was made of it.
+    """Graph of a model's ancestors and descendants.
 
     Args:
         history: of the task.
         model_id: the model.
-        served: version by the id of its PushedModel; those whose folder is there.
+        served: PushedModel id to version, for versions whose folder exists.
     """
     shown = history.ancestors(model_id, stop=_STOP)
     arrows: dict[tuple[str, str, str], None] = {}
     past = [history.producer(artifact_id) for artifact_id in sorted(shown)]
-    # Only what the walk reached: the producer of a baseline or a base model is not drawn.
+    # Only visited artifacts: the producer of a baseline or a base model is not drawn.
     steps = [e for e in past if e and all(i in shown for i in _ids(e))]
     steps += [
         e
@@ -260,7 +260,7 @@ def picture(history: History, *, model_id: int, served: dict[int, ServedVersion]
 
 
 def served_pushes(history: History, versions: Iterable[ServedVersion]) -> dict[int, ServedVersion]:
-    """What `picture` is told of the served folder: version by the id of its PushedModel."""
+    """PushedModel id to version of the served folder, for `picture`."""
     by_name = {version.folder.name: version for version in versions}
     pushes = {a.id: str(a.properties.get("pushed_version")) for a in history.of_type("PushedModel")}
     return {push: by_name[name] for push, name in pushes.items() if name in by_name}
@@ -291,13 +291,13 @@ def _box_lines(history: History, artifact: Artifact, version: ServedVersion | No
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(PastRequest):
-    """What the verb `lineage` is asked for."""
+    """Arguments of the verb `lineage`."""
 
     model: str
-    """A version or a model; empty: what is in service."""
+    """A version or a model; empty for the model in service."""
 
     of_span: str | None
-    """A span as it is typed: the models that were trained on it."""
+    """A span as typed by the user, to list the models trained on it."""
 
     format: str
     """text, json or mermaid."""
@@ -307,7 +307,7 @@ def run(request: Request) -> int:
     """Prints the lineage; returns 0.
 
     Raises:
-        UserError: there is no such model or span, or nothing is recorded.
+        UserError: no such model or span, or nothing is recorded.
     """
     store, paths = task_store(request)
     history = read_history(store, task=paths.task_name)

@@ -1,4 +1,4 @@
-"""A lineage in words, as JSON or as a picture; the models of a span in words."""
+"""Formats a lineage as text, JSON or a graph, and the models of a span as text."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bert_pipeline.judging.sentences import in_table
 if TYPE_CHECKING:
     from bert_pipeline.history.lineage import Lineage, Made, Picture
 
-# Metrics of the table; `--format json` has all of them.
+# Metrics in the table; `--format json` has all.
 COLUMNS = ("accuracy", "macro_f1")
 _SHORT_HASH = 12
 
 
 def as_json(found: Lineage | Sequence[Lineage]) -> str:
-    """Everything, as one JSON object, or a list of them."""
+    """The full lineage as a JSON object, or a list of them."""
     return json.dumps(found, indent=2, ensure_ascii=False, default=dataclasses.asdict)
 
 
 def as_text(found: Lineage) -> str:
-    """Everything but the settings that nobody asks for first."""
+    """Summary, without the full settings."""
     return "\n".join([_title(found), *_facts(found), *_metrics(found)])
 
 
@@ -37,7 +37,7 @@ def _title(found: Lineage) -> str:
 
 
 def gone_versions(found: Lineage) -> str:
-    """What became of a model that has no version any more."""
+    """Describes a model without a current version."""
     removed = ", ".join(found.removed)
     return f"was version {removed}, removed since" if removed else "never pushed"
 
@@ -73,7 +73,7 @@ def _facts(found: Lineage) -> Iterator[str]:
 
 
 def _commit(commit: str) -> str:
-    """The commit, with + where files were changed since."""
+    """The commit, with + if files changed since."""
     return f", commit {commit[:_SHORT_HASH]}{'+' * commit.endswith('+')}" if commit else ""
 
 
@@ -126,7 +126,7 @@ def as_mermaid(drawn: Picture) -> str:
 
 
 def of_span(found: Sequence[Lineage], *, task: str, span: str) -> str:
-    """The models that learned from a span, one a line.
+    """The models that were trained on a span, one per line.
 
     Args:
         found: their lineages.

@@ -1,4 +1,4 @@
-"""Models and spans of the past by the words that people use: a version, an id, a path; `2` or `2025-07-01`."""
+"""Finds models by version, id or path, and names spans as users do: `2` or `2025-07-01`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bert_pipeline.settings.errors import UserError
 def find_model(
     history: History, store: MetadataStore, versions: Iterable[ServedVersion], wanted: str
 ) -> tuple[int, ServedVersion | None]:
-    """The model that a word names.
+    """Finds the model that a word names.
 
     Args:
         history: of the task.
         store: ML Metadata.
-        versions: of the served folder, the lowest first.
-        wanted: a version, a Model artifact's id, or the path of one of the two; empty: what is in service.
+        versions: of the served folder, lowest first.
+        wanted: a version, a Model artifact's id, or the path of either; empty for the model in service.
 
     Raises:
-        UserError: there is no such model.
+        UserError: no such model.
     """
     served = list(versions)
     models = {artifact.id: artifact for artifact in history.of_type("Model")}
@@ -56,7 +56,7 @@ def find_model(
 
 
 def pushed_versions(history: History) -> dict[str, int]:
-    """Model by version, of the recorded pushes: also of versions whose folder is gone."""
+    """Version to model of the recorded pushes, including versions whose folder was removed."""
     found = {}
     for execution in history.executions.values():
         for artifact_id in execution.outputs.get("pushed_model", ()):
@@ -67,7 +67,7 @@ def pushed_versions(history: History) -> dict[str, int]:
 
 
 def name_of_span(history: History, span: int) -> str:
-    """The span as a user writes it; a number where no run has recorded its settings; empty for 0: no span.
+    """The span as written by the user; a number if no run recorded its settings; empty for 0 (no span).
 
     Example:
         >>> name_of_span(history, 20270)  # data.files = {"all": "{YYYY}-{MM}-{DD}/rows.csv"}

@@ -1,8 +1,8 @@
-"""The verb `rollback`: an earlier version is in service again, under a new number, without any training.
+"""The verb `rollback`: puts an earlier version into service under a new number, without training.
 
-A server serves the highest number, so the old version's files are copied once more, by the same atomic push as
-any other. Then what was in service goes onto the list of withdrawn models, so that the next run, which finds it in
-its cache, does not push it again.
+A server serves the highest number, so the old version's files are copied to a new one by the usual atomic push.
+Then the replaced model is added to the list of withdrawn models, so the next run, which finds it in its cache,
+does not push it again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SAVED_MODEL = "saved_model.pb"
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is replaced by what."""
+    """The current and the target version."""
 
     current: ServedVersion
     target: ServedVersion
@@ -44,19 +44,19 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(PastRequest):
-    """What `rollback` is asked for."""
+    """Arguments of `rollback`."""
 
     to: str
-    """A version; empty: the one before."""
+    """A version; empty for the previous one."""
 
     reason: str
 
 
 def run(request: Request) -> int:
-    """Rolls back and says so; returns 0.
+    """Rolls back and prints the result; returns 0.
 
     Raises:
-        UserError: there is nothing to go back to; nothing was changed.
+        UserError: there is no version to roll back to; nothing was changed.
     """
     store, paths = task_store(request)
     with exclusive(paths):
@@ -80,16 +80,16 @@ def run(request: Request) -> int:
 
 
 def make_plan(versions: list[ServedVersion], *, to: str, reason: str) -> Plan:
-    """What a rollback would do.
+    """Plans a rollback.
 
     Args:
-        versions: of the served folder, the lowest first.
-        to: the version to go to; empty: the one before, those left out that were rolled back from. What is in
-            service may be a copy made by a rollback: a second one then goes on back from its original.
-        reason: why, for the record.
+        versions: of the served folder, lowest first.
+        to: the target version; empty for the previous one that was not rolled back from. If a rollback made the
+            version in service, a second rollback continues from its original.
+        reason: for the record.
 
     Raises:
-        UserError: there is no such version, or it is in service already.
+        UserError: no such version, or it is already in service.
     """
     if not versions:
         raise UserError("no version is in service; there is nothing to roll back from")
@@ -120,9 +120,9 @@ def make_plan(versions: list[ServedVersion], *, to: str, reason: str) -> Plan:
 
 
 def roll_back(store: MetadataStore, paths: RunPaths, plan: Plan) -> int:
-    """Does what was planned and records it as an execution, whatever comes of it.
+    """Executes the plan and records it as an execution, also on failure.
 
-    The copy comes first, and names its execution; from these two `unfinished.py` does the rest where this is killed.
+    The copy comes first and names its execution; after a kill, `unfinished.py` completes the rest from these two.
 
     Returns:
         The new version.
@@ -185,5 +185,5 @@ def _provenance(plan: Plan, *, when: str, execution_id: int) -> dict[str, str]:
 
 
 def _origin(version: ServedVersion) -> int:
-    """The version that was pushed by a run: a copy of a copy is a copy of that."""
+    """The original version, pushed by a run, of a copy or of a copy of a copy."""
     return int(version.provenance.get(COPY_OF, version.version))

@@ -1,4 +1,4 @@
-"""What the verbs on a task's past begin with: its paths and its metadata store."""
+"""Opens a task's paths and metadata store for the verbs on its history."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bert_pipeline.settings.requests import PastRequest
 
 
 def task_store(request: PastRequest) -> tuple[MetadataStore, RunPaths]:
-    """Opens the store of the task that a verb is given.
+    """Opens the store of a verb's task.
 
     Raises:
-        UserError: there is no such task or no store, or the store cannot be opened.
+        UserError: the task or its store does not exist, or the store cannot be opened.
     """
     paths = request.paths
     connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)

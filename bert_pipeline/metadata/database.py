@@ -1,7 +1,7 @@
-"""Where ML Metadata lies, a sqlite file or MySQL or PostgreSQL by address, and what is wrong with it.
+"""Connects to ML Metadata, a sqlite file or a MySQL or PostgreSQL address, and diagnoses failures.
 
-ML Metadata fails on a bad file with the text of its first SQL statement. Here the file is looked at
-first, and only looked at: whatever is wrong with it, nothing in it is changed.
+ML Metadata fails on a bad file with the text of its first SQL statement. This module checks the file
+first, read-only: a bad file stays unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 
 
 def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.ConnectionConfig:
-    """The connection of a run.
+    """Returns the connection config of a run.
 
     Args:
         address: empty or `sqlite` for the file; `mysql://user:password@host:port/database` or
@@ -33,7 +33,7 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
         sqlite_path: the sqlite file.
 
     Raises:
-        UserError: the address is of neither form.
+        UserError: the address has neither form.
     """
     if address in ("", "sqlite"):
         return metadata_store_pb2.ConnectionConfig(
@@ -69,7 +69,7 @@ def connection_config(address: str, *, sqlite_path: Path) -> metadata_store_pb2.
 
 
 def output_artifacts(store: MetadataStore, execution_id: int) -> dict[str, metadata_store_pb2.Artifact]:
-    """Output key to artifact, of an execution that ran or was cached; 0: nothing."""
+    """Output key to artifact of an execution that ran or was cached; empty for id 0."""
     if not execution_id:
         return {}
     outputs = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
@@ -81,11 +81,11 @@ def output_artifacts(store: MetadataStore, execution_id: int) -> dict[str, metad
     }
 
 
-# How long another process may hold the file; ML Metadata's own transactions take milliseconds.
+# Maximum wait for another process to release the file; ML Metadata's own transactions take milliseconds.
 LOCK_SECONDS = 10.0
 _FIRST_TRY_SECONDS = 0.5
 
-# The beginning of every sqlite file (https://www.sqlite.org/fileformat.html#the_database_header).
+# The first bytes of every sqlite file (https://www.sqlite.org/fileformat.html#the_database_header).
 _MAGIC = b"SQLite format 3\x00"
 
 
@@ -100,13 +100,13 @@ def open_store(
 
     Args:
         connection: of `metadata.connection_config`.
-        must_exist: refuse where there is no sqlite file yet, instead of making one.
-        lock_seconds: how long to wait for another process that holds the sqlite file.
-        say: given a line when there is something to wait for; None: standard error.
+        must_exist: raise if the sqlite file does not exist, instead of creating it.
+        lock_seconds: maximum wait for another process that locks the sqlite file.
+        say: called with a line before waiting for a lock; None: print to standard error.
 
     Raises:
-        UserError: no such file, locked, no sqlite file, damaged, of another version, or not reachable;
-            the message names the file or server and the fix.
+        UserError: the file is missing, locked, not sqlite, damaged or of another version, or the server is not
+            reachable; the message names the file or server and the fix.
     """
     if connection.HasField("sqlite"):
         path = Path(connection.sqlite.filename_uri)
@@ -121,13 +121,13 @@ def open_store(
 
 
 def upgrade(connection: metadata_store_pb2.ConnectionConfig) -> str:
-    """Brings an older store up to this library's version; a sqlite file is copied first.
+    """Upgrades an older store to this library's version; copies a sqlite file first.
 
     Returns:
-        What was done, in one sentence.
+        One sentence that describes the result.
 
     Raises:
-        UserError: as `open_store`, except that an older version is what this is for.
+        UserError: as `open_store`, except for an older version.
     """
     copy = ""
     if connection.HasField("sqlite"):
@@ -139,9 +139,9 @@ def upgrade(connection: metadata_store_pb2.ConnectionConfig) -> str:
         try:
             shutil.copy2(path, backup)
         except OSError:
-            backup.unlink(missing_ok=True)  # half a copy would pass for one
+            backup.unlink(missing_ok=True)  # an incomplete copy would look complete
             raise
-        copy = f"; the file as it was is {backup}"
+        copy = f"; the original file is {backup}"
     try:
         MetadataStore(connection, enable_upgrade_migration=True)
     except (RuntimeError, errors.StatusError) as error:
@@ -154,7 +154,7 @@ def _check_file(path: Path, *, lock_seconds: float, say: Callable[[str], None]) 
         head = file.read(len(_MAGIC))
     if head and head != _MAGIC:  # an empty file is an empty database
         raise UserError(
-            f"{path} is not a sqlite file; restore it from a backup, or move it away to begin anew "
+            f"{path} is not a sqlite file; restore it from a backup, or move it away to start with an empty one "
             "(what is in service stays; its history is lost)"
         )
     try:
@@ -164,7 +164,7 @@ def _check_file(path: Path, *, lock_seconds: float, say: Callable[[str], None]) 
 
 
 def _wait_for_lock(path: Path, *, lock_seconds: float, say: Callable[[str], None]) -> None:
-    """Takes the write lock and gives it back; looks at every page while it has it."""
+    """Acquires the write lock, checks every page, and releases the lock."""
     deadline = time.monotonic() + lock_seconds
     timeout = min(_FIRST_TRY_SECONDS, lock_seconds)
     while True:
@@ -175,7 +175,9 @@ def _wait_for_lock(path: Path, *, lock_seconds: float, say: Callable[[str], None
             connection.execute("ROLLBACK")
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
-                raise UserError(f"{path} cannot be opened for writing: {error}; mend its rights") from error
+                raise UserError(
+                    f"{path} cannot be opened for writing: {error}; correct its permissions"
+                ) from error
             if time.monotonic() >= deadline:
                 raise UserError(
                     f"{path} is locked by another process, for more than {lock_seconds:.0f} s; end that process "
@@ -194,7 +196,8 @@ def _wait_for_lock(path: Path, *, lock_seconds: float, say: Callable[[str], None
 def _damaged(path: Path, finding: str) -> UserError:
     return UserError(
         f"{path} is damaged or was cut short ({' '.join(finding.split())}); restore it from a backup, try "
-        f"`sqlite3 {path} .recover`, or move it away to begin anew (what is in service stays; its history is lost)"
+        f"`sqlite3 {path} .recover`, or move it away to start with an empty one "
+        "(what is in service stays; its history is lost)"
     )
 
 
@@ -218,7 +221,7 @@ def _explained(error: Exception, connection: metadata_store_pb2.ConnectionConfig
 
 
 def _where(connection: metadata_store_pb2.ConnectionConfig) -> str:
-    """The store in words, without a password."""
+    """Describes the store, without its password."""
     if connection.HasField("sqlite"):
         return str(connection.sqlite.filename_uri)
     if connection.HasField("mysql"):

@@ -1,7 +1,7 @@
-"""What a MySQL, MariaDB or PostgreSQL server as ML Metadata's store cannot hold, refused before anything is written.
+"""Checks the limits of MySQL, MariaDB and PostgreSQL as ML Metadata's store before anything is written.
 
-Measured with ML Metadata 1.16 on MariaDB 10.11 and PostgreSQL 15. (Long strings are no limit: `postgres.py` stores them
-in pieces. Doubles have six decimals in every store, sqlite included; this project stores numbers as JSON.)
+Measured with ML Metadata 1.16 on MariaDB 10.11 and PostgreSQL 15. (Long strings have no limit: `postgres.py` splits
+them. Doubles have six decimals in every store, sqlite included; this project stores numbers as JSON.)
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bert_pipeline.metadata.run_history import PIPELINE_TYPE
 from bert_pipeline.settings.errors import UserError
 
 MAX_NAME = 255
-"""Characters of the name of a context: of a task, a run, or a task's component."""
+"""Maximum characters in the name of a context: a task, a run, or a task's component."""
 
 MAX_INT = 2**31 - 1
-"""Of an integer property, such as the span of Examples."""
+"""Maximum of an integer property, such as the span of Examples."""
 
 _LONGEST_COMPONENT = "UnlabelledExampleGen"
 
@@ -31,17 +31,17 @@ def check(
     run_id: str = "",
     spans: Iterable[int] = (),
 ) -> None:
-    """Refuses what the store would refuse in the middle of a run, or take for something else.
+    """Raises on names and spans that the store would refuse in the middle of a run or confuse with others.
 
     Args:
         store: ML Metadata.
-        connection: of the same store; sqlite has none of these limits.
-        task_name: names the pipeline.
-        run_id: names the run; empty: a time, which fits.
+        connection: of the same store; no limits apply to sqlite.
+        task_name: name of the pipeline.
+        run_id: name of the run; empty: a timestamp, which fits.
         spans: numbers of the spans.
 
     Raises:
-        UserError: names what does not fit, and the fix.
+        UserError: names the value that does not fit, and the fix.
     """
     if connection.HasField("sqlite"):
         return
@@ -67,7 +67,7 @@ def check(
 
 
 def _check_case(store: MetadataStore, task_name: str) -> None:
-    """MySQL and MariaDB take names for the same that differ in case, or in blanks at their end."""
+    """Raises on a task name that differs from a recorded one only in case or trailing blanks, as MySQL ignores both."""
     known = [context.name for context in store.get_contexts_by_type(PIPELINE_TYPE)]
     alike = [name for name in known if name.rstrip().casefold() == task_name.rstrip().casefold()]
     if alike and task_name not in alike:

@@ -1,13 +1,14 @@
-"""What ML Metadata 1.16 does wrong in PostgreSQL, mended on the way there and back.
+"""Works around ML Metadata 1.16's PostgreSQL bugs on write and read.
 
-Strings with backslashes break its SQL: libpq quotes them as ` E'...'`, and ML Metadata cuts off what it takes for two
-quotes. TFX stores JSON within JSON, which is full of backslashes; no run got past Transform. They travel in disguise.
+Strings with backslashes break its SQL: libpq quotes them as ` E'...'`, and ML Metadata strips two characters as
+quotes. TFX stores JSON within JSON, which is full of backslashes, so no run gets past Transform. This module
+percent-encodes them.
 
-Every string is in an index, whose rows hold 2,704 bytes, compressed: the schema of a table with many columns, which is
-a parameter of a component, does not fit. Long strings travel in pieces, as further custom properties.
+Every string is indexed, and an index row holds 2,704 bytes, compressed: the schema of a table with many columns, which
+is a parameter of a component, does not fit. This module splits long strings into further custom properties.
 
-Rows come in no order, where sqlite and MySQL give them by id. TFX relies on that order for the outputs that it finds
-in its cache: Transform's examples were recorded as its graph. They are sorted.
+Rows arrive unordered, while sqlite and MySQL order them by id. TFX relies on that order for cached outputs, and would
+record Transform's examples as its graph. This module sorts the rows.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from ml_metadata.proto import metadata_store_pb2
 _ENCODED = {"\\": "%5C", "%": "%25", "\0": "%00"}
 # Bytes of a string in one property. The row of the index also holds its name, of up to 255 characters.
 _PIECE = 1600
-# The second piece of a long property `x`, and of a custom property of that name.
+# Names of the second piece of a long property `x` and of a custom property `x`.
 _PIECE_NAME = re.compile(r"~([pc])(\d+)~(.*)", re.DOTALL)
-# Fields of responses, lists of what has an id.
+# Response fields that are lists of messages with an id.
 _BY_ID = ("artifacts", "executions", "contexts")
 
 _DECODED = {encoded: plain for plain, encoded in _ENCODED.items()}
 
 
 def encode(text: str) -> str:
-    r"""Percent-encodes backslashes, NUL, and what would pass for one that was.
+    r"""Percent-encodes backslashes and NUL, and percent signs that would be read as such a code.
 
     Example:
         >>> encode('{"a": "\\"b\\""}, 5%')
@@ -47,10 +48,10 @@ def decode(text: str) -> str:
 
 
 def install() -> None:
-    """From now on each store of this process writes strings that PostgreSQL takes, and reads rows in order.
+    """Patches every store of this process to write strings that PostgreSQL accepts and to read rows in order.
 
-    A process has one store. Every call of the Python client goes through one method; TFX opens its stores itself, so
-    that a subclass would not reach them.
+    A process has one store. Every call of the Python client goes through one method. TFX opens its stores itself, so a
+    subclass does not reach them.
     """
     if getattr(MetadataStore, "_call", None) is not _call:
         MetadataStore._call = _call
@@ -93,7 +94,7 @@ def _entities(message: Message) -> Iterator[Any]:
 
 
 def _cut(entity: Any) -> None:
-    """Leaves the first piece of each long string where it stands, and puts the others behind it."""
+    """Keeps the first piece of each long string in place and adds the others as custom properties."""
     for kind, values in (("p", entity.properties), ("c", entity.custom_properties)):
         for name, value in list(values.items()):
             first, *others = pieces(value.string_value) if value.HasField("string_value") else [""]
@@ -113,7 +114,7 @@ def _join(entity: Any) -> None:
 
 
 def pieces(text: str) -> list[str]:
-    """Cuts a string into pieces of at most 1,600 bytes of UTF-8; one empty piece for an empty string."""
+    """Splits a string into pieces of at most 1,600 bytes of UTF-8; one empty piece for an empty string."""
     if len(text) * 4 <= _PIECE:
         return [text]
     found, start, size = [], 0, 0

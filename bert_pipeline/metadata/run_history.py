@@ -1,8 +1,7 @@
-"""The past of a task as ML Metadata has it: artifacts, executions, runs, and what led to what.
+"""The history of a task in ML Metadata: artifacts, executions, runs, and their lineage.
 
-Read through the store's plain calls only (no filter queries, which the next ML Metadata lacks), so that it
-works on sqlite, MySQL and PostgreSQL alike. What is newest is told by ids, which the store hands out in
-order; clocks may go back.
+Uses only the store's plain calls (the next ML Metadata has no filter queries), so it works on sqlite, MySQL
+and PostgreSQL alike. The highest id is the newest: ids are assigned in order, clocks can go backwards.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from bert_pipeline.settings.errors import UserError
 
 PIPELINE_TYPE, RUN_TYPE, NODE_TYPE = "pipeline", "pipeline_run", "node"  # TFX's context types
 
-# Property of a run's context: where its artifacts lie. Small graphs, which are not runs to people, have no other one.
+# Property of a run's context: the folder of its artifacts. Small graphs, which are not listed as runs, have only this.
 PIPELINE_ROOT = "pipeline_root"
 
 INPUT_EVENTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
@@ -30,7 +29,7 @@ Value = str | int | float | bool
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """What a component wrote."""
+    """An artifact written by a component."""
 
     id: int
     type: str
@@ -44,7 +43,7 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """One time that a component ran, or was found in the cache."""
+    """One execution of a component, also if cached."""
 
     id: int
     node: str
@@ -52,7 +51,7 @@ class Execution:
     state: str
     """`COMPLETE`, `CACHED`, `FAILED`, `RUNNING`, ..."""
     milliseconds: int
-    """When it was registered, since 1970."""
+    """Registration time since the epoch."""
     properties: Mapping[str, Value]
     inputs: Mapping[str, tuple[int, ...]]
     """Artifact ids by input key."""
@@ -64,49 +63,49 @@ class Run:
     """One run of the whole graph."""
 
     number: int
-    """1, 2, ...: in the order in which they began."""
+    """1, 2, ... in order of start."""
     name: str
     """TFX's run id."""
     properties: Mapping[str, Value]
-    """What `run_record.py` wrote."""
+    """The properties written by `run_record.py`."""
     executions: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """Everything that is recorded of one task."""
+    """All records of one task."""
 
     task: str
     artifacts: Mapping[int, Artifact]
     executions: Mapping[int, Execution]
     runs: tuple[Run, ...]
-    """In the order in which they began."""
+    """In order of start."""
 
     def producer(self, artifact_id: int) -> Execution | None:
-        """The execution that really wrote an artifact; None: imported, or not of this task."""
+        """The execution that wrote an artifact, not a cached one; None: imported, or not of this task."""
         for execution in self.executions.values():
             if execution.state != "CACHED" and artifact_id in flat(execution.outputs):
                 return execution
         return None
 
     def consumers(self, artifact_id: int) -> list[Execution]:
-        """The executions that read an artifact, the oldest first."""
+        """The executions that read an artifact, oldest first."""
         return [e for e in self.executions.values() if artifact_id in flat(e.inputs)]
 
     def run_of(self, execution_id: int) -> Run | None:
-        """The run of an execution; None: it was none of a run (a rollback)."""
+        """The run of an execution; None for an execution outside runs (a rollback)."""
         return next((run for run in self.runs if execution_id in run.executions), None)
 
     def of_type(self, *names: str) -> list[Artifact]:
-        """Artifacts of some types, the oldest first."""
+        """Artifacts of the given types, oldest first."""
         return [artifact for artifact in self.artifacts.values() if artifact.type in names]
 
     def ancestors(self, artifact_id: int, *, stop: frozenset[str] = frozenset()) -> set[int]:
-        """Ids of what an artifact was made from, over any number of steps, itself included.
+        """Ids of all ancestors of an artifact, including itself.
 
         Args:
-            artifact_id: where to begin.
-            stop: input keys that are taken along and not followed further.
+            artifact_id: the starting artifact.
+            stop: input keys whose artifacts are included but not followed further.
         """
         found, todo = {artifact_id}, [artifact_id]
         while todo:
@@ -124,10 +123,10 @@ def flat(artifacts: Mapping[str, tuple[int, ...]]) -> set[int]:
 
 
 def read_history(store: MetadataStore, *, task: str) -> History:
-    """Reads what is recorded of a task.
+    """Reads the records of a task.
 
     Raises:
-        UserError: nothing is.
+        UserError: the task has no records.
     """
     pipeline = store.get_context_by_type_and_name(PIPELINE_TYPE, task)
     if pipeline is None:
@@ -162,7 +161,7 @@ def _nodes(store: MetadataStore, task: str) -> dict[int, str]:
 
 
 def _runs(store: MetadataStore, known: frozenset[int], nodes: Mapping[int, str]) -> Iterator[Run]:
-    """The runs that got as far as a model, or that recorded themselves; small graphs of one job are none."""
+    """The runs that produced a model or recorded themselves; small graphs of one job are not runs."""
     number = 0
     for context in sorted(store.get_contexts_by_type(RUN_TYPE), key=lambda c: c.id):
         ids = tuple(sorted(e.id for e in store.get_executions_by_context(context.id) if e.id in known))
@@ -173,7 +172,7 @@ def _runs(store: MetadataStore, known: frozenset[int], nodes: Mapping[int, str])
 
 
 def _artifact(artifact: pb.Artifact, type_name: str) -> Artifact:
-    # An artifact that was written before states were has none; TFX takes it for live.
+    # Artifacts older than states have no state; TFX treats them as live.
     state = pb.Artifact.State.Name(artifact.state or pb.Artifact.LIVE)
     values = _values(artifact.properties) | _values(artifact.custom_properties)
     return Artifact(artifact.id, type_name, artifact.uri, state, values)

@@ -1,4 +1,4 @@
-"""What a run records of itself in ML Metadata: settings, code, encoder and schema first, its outcome last."""
+"""Records a run in ML Metadata: settings, code, encoder and schema at its start, the outcome at its end."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ DATA = "data"  # its spans, and notes of reading them, as JSON
 
 @dataclasses.dataclass
 class Record:
-    """The record of a run that goes on."""
+    """The record of a run in progress."""
 
     run_id: str
     summary: str = ""
-    """To be set to the text of summary.json when there is one."""
+    """Set this to the text of summary.json when it exists."""
 
 
 def facts(
     loaded: LoadedTask, *, encoder_source: str, encoder_sha256: str, schema_pbtxt: str
 ) -> dict[str, str]:
-    """What makes a run what it is, by the names above."""
+    """The properties that identify a run, by the names above."""
     return {
         SETTINGS: json.dumps(dataclasses.asdict(loaded.task), sort_keys=True, ensure_ascii=False),
         TASK_FILE: str(loaded.path),
@@ -64,12 +64,12 @@ def facts(
 def recorded(
     store: MetadataStore, known: Mapping[str, str], *, on_stop: Callable[[str], None] | None = None
 ) -> Iterator[Record]:
-    """Records a run from its start to its end, also when it stops with an error.
+    """Records the start and the end of a run, also if it stops with an error.
 
     Args:
         store: ML Metadata.
         known: of `facts`.
-        on_stop: called with the run's id when an error has stopped it and that is recorded; must raise nothing.
+        on_stop: called with the run's id after an error is recorded; must not raise.
     """
     record = Record(begin(store, known))
     with stops_recorded(store, record.run_id, on_stop=on_stop):
@@ -97,7 +97,7 @@ def end(store: MetadataStore, run_id: str, summary: str) -> None:
     Args:
         store: ML Metadata.
         run_id: of `begin`.
-        summary: text of summary.json; empty where there is none.
+        summary: text of summary.json; empty if there is none.
     """
     put(store, run_id, {OUTCOME: json.loads(summary)["verdict"] if summary else "", SUMMARY: summary})
 
@@ -108,10 +108,10 @@ def begin(store: MetadataStore, known: Mapping[str, str], *, run_id: str = "") -
     Args:
         store: ML Metadata.
         known: of `facts`.
-        run_id: the orchestrator's, under which the run begins again if it began before; empty: the time.
+        run_id: the orchestrator's; a run with a recorded id restarts under it. Empty: the time.
 
     Returns:
-        The run id; where none was given, never one that was used before.
+        The run id; if none was given, one that was never used before.
     """
     type_id = store.put_context_type(pb.ContextType(name=RUN_TYPE))
     context = store.get_context_by_type_and_name(RUN_TYPE, run_id) if run_id else None
@@ -127,14 +127,14 @@ def begin(store: MetadataStore, known: Mapping[str, str], *, run_id: str = "") -
 def _unused_run_id(store: MetadataStore) -> str:
     now = run_id = datetime.now().isoformat()
     number = 1
-    while store.get_context_by_type_and_name(RUN_TYPE, run_id) is not None:  # the clock went back
+    while store.get_context_by_type_and_name(RUN_TYPE, run_id) is not None:  # the clock went backwards
         number += 1
         run_id = f"{now}-{number}"
     return run_id
 
 
 def put(store: MetadataStore, run_id: str, values: Mapping[str, str]) -> None:
-    """Adds to the record of a run; begins it where there is none."""
+    """Adds to the record of a run; creates the record if it does not exist."""
     context = store.get_context_by_type_and_name(RUN_TYPE, run_id) or pb.Context(
         type_id=store.put_context_type(pb.ContextType(name=RUN_TYPE)), name=run_id
     )
@@ -158,13 +158,13 @@ def code_sha256(*folders: str, root: Path = PROJECT_ROOT) -> str:
 
 
 def settings_of(properties: Mapping[str, object]) -> dict[str, object]:
-    """The settings of a run, flat: {"training.epochs": 3, ...}; empty where none were recorded."""
+    """The settings of a run, flat: {"training.epochs": 3, ...}; empty if not recorded."""
     text = properties.get(SETTINGS)
     return dict(_flat(json.loads(text))) if isinstance(text, str) else {}
 
 
 def metrics_of(properties: Mapping[str, object]) -> dict[str, dict[str, float | None]]:
-    """Metrics of a run by slice, `all data` first, as its summary has them; empty: it did not come so far."""
+    """Metrics of a run by slice from its summary, `all data` first; empty if the run did not get that far."""
     text = properties.get(SUMMARY)
     if not isinstance(text, str):
         return {}
@@ -182,7 +182,7 @@ def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
 
 
 def shown(value: object) -> str:
-    """A setting for people, without a sign of Python.
+    """A setting in readable form, without Python syntax.
 
     Example:
         >>> shown([{"metric": "accuracy", "slice": "", "min": 0.5, "max": None}, {"metric": "auc", "min": 0.9}])
@@ -202,12 +202,12 @@ def shown(value: object) -> str:
 
 
 def _is_set(value: object) -> bool:
-    """Whether a key of a table says more than its default."""
+    """Whether a key of a table differs from its default."""
     return value is not None and value not in ("", [], {}) and not (type(value) is int and value == 0)
 
 
 def _commit() -> str:
-    """The git commit of the project, with + where files were changed since; empty: no checkout."""
+    """The git commit of the project, with + if files changed since; empty without a checkout."""
     if not (PROJECT_ROOT / ".git").exists():
         return ""
     try:
@@ -222,13 +222,13 @@ def _commit() -> str:
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):
-        return ""  # no git, or a checkout of another user: the hash of the code says enough
+        return ""  # no git, or a checkout of another user: the hash of the code is enough
     return commit + ("+" if changes else "")
 
 
 RECORD_FILE = "training.json"
 
-# Trainings from before there was a held-out part.
+# Trainings older than the held-out part.
 _CHOSEN_ON_EVAL = "epoch {best_epoch} of {num_epochs}, chosen on the eval split, which the gates read as well"
 
 
@@ -239,7 +239,7 @@ def read_record(model_run: Path) -> dict[str, Any]:
         model_run: folder of Trainer's ModelRun.
 
     Returns:
-        The fields of `bert_job.Report`; empty: there is none.
+        The fields of `bert_job.Report`; empty if there is none.
     """
     path = model_run / RECORD_FILE
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -247,7 +247,7 @@ def read_record(model_run: Path) -> dict[str, Any]:
 
 
 def chosen_on(record: Mapping[str, Any]) -> str:
-    """Which epoch's weights were kept, and what chose it.
+    """The epoch whose weights were kept, and the data that selected it.
 
     Example:
         >>> chosen_on({"best_epoch": 3, "history": {"accuracy": [0.5, 0.6, 0.8, 0.9]}})

@@ -1,1 +1,1 @@
-"""What people look at after a run: one HTML page, a model card, and TensorBoard; all from ML Metadata and artifacts."""
+"""Reports of a run: one HTML page, a model card, and TensorBoard; all from ML Metadata and artifacts."""

@@ -1,4 +1,4 @@
-"""Writes the report of a run and its model card, whole or not at all; at a run's end, its result stands in any case."""
+"""Writes a run's report and model card atomically; a failure does not change the run's result."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Reports:
     say: Callable[[str], None]
 
     def lines(self, run_name: str) -> list[str]:
-        """Writes the report of a run whose record is closed.
+        """Writes the report of a run whose record is complete.
 
         Args:
             run_name: TFX's run id.
 
         Returns:
-            Lines for the summary: where the report lies, or why there is none.
+            Lines for the summary: the report's path, or why there is none.
         """
         try:
             source = source_of(
@@ -46,7 +46,7 @@ class Reports:
                 _make_newest(self.paths, page)
             else:
                 page = write_report(source)
-        # A report is advice: whatever is wrong with it changes nothing of how a run ends.
+        # A report is optional: its errors do not change the run's result.
         except Exception as error:
             logging.getLogger(__name__).exception("no report was written")
             return [
@@ -55,22 +55,22 @@ class Reports:
         return [f"report    {page}"]
 
     def tell(self, run_name: str) -> None:
-        """The same, said at once: for a run that has no summary because it stopped."""
+        """Writes the report and prints its lines, for a run that stopped without a summary."""
         for line in self.lines(run_name):
             self.say(line)
 
 
 def write_report(source: Source) -> Path:
-    """Makes the report of a run from what is recorded, and makes it the newest.
+    """Writes the report of a run from its records, and makes it the newest.
 
     Args:
         source: the run.
 
     Returns:
-        The page, in `reports/<run>/`; beside it lies the model card of a run that made a model, and in a pushed
-        version that is still there.
+        The page, in `reports/<run>/`. The model card, if the run made a model, is beside it and in its pushed
+        version, if that still exists.
     """
-    # matplotlib and the templates are loaded here: nobody pays for them who writes no report.
+    # Import matplotlib and the templates here, so only reports pay for them.
     from bert_pipeline.evaluation.slices import read_slices
     from bert_pipeline.report import answers, card, data, evaluation, page, training
 
@@ -107,12 +107,12 @@ def write_report(source: Source) -> Path:
 
 
 def _make_newest(paths: RunPaths, page: Path) -> None:
-    """Lets `report.html` be a copy of a run's page."""
+    """Copies a run's page to `report.html`."""
     write_whole(paths.newest_report, page.read_text(encoding="utf-8"))
 
 
 def _earlier_report(source: Source) -> Path | None:
-    """The page of the run whose evaluation this one found in its cache; None: this run has something new to tell.
+    """The page of the run whose evaluation this run found in its cache; None if this run has new results.
 
     A run that finds its model in service has nothing to add to the report of the run that put it there.
     """

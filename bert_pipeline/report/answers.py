@@ -1,4 +1,4 @@
-"""What the models answered to each evaluated example, and what follows: calibration, thresholds, mistakes."""
+"""The models' answers to each evaluated example: calibration, thresholds, mistakes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _OLDER = (
     "The answers to the single examples are not recorded: this evaluation was made by an older version of the "
     "pipeline, or stopped. A changed bound, label or slice evaluates anew."
 )
-# Label by label up to so many; of more, those with the lowest recall.
+# Maximum number of labels to plot; with more, those with the lowest recall.
 _MAX_LABELS = 6
 _THRESHOLDS = np.linspace(0, 1, 101)
 _IN_TABLE = range(0, len(_THRESHOLDS), 10)
-# Of a text that is longer, the beginning: the report is to be read.
+# Longer texts are cut, to keep the report readable.
 _MAX_CHARACTERS = 600
 
 # Label id to precision and recall at each of _THRESHOLDS.
@@ -46,11 +46,11 @@ class Answers:
     """float [num_examples, num_labels]: probabilities."""
 
     baseline: np.ndarray | None
-    """The same of the model that was in service; None: there was none."""
+    """The same for the model in service; None if there was none."""
 
     @property
     def answered(self) -> np.ndarray:
-        """Int [num_examples]: the candidate's likeliest label."""
+        """Int [num_examples]: the candidate's most probable label."""
         return self.candidate.argmax(axis=1)
 
     @property
@@ -60,12 +60,12 @@ class Answers:
 
     @property
     def confidence(self) -> np.ndarray:
-        """Float [num_examples]: probability of the likeliest label."""
+        """Float [num_examples]: probability of the predicted label."""
         return self.candidate.max(axis=1)
 
 
 def read_answers(evaluation_dir: Path) -> Answers | None:
-    """Reads what the Evaluator wrote of each example; None: it wrote nothing, because it is older than that."""
+    """Reads the Evaluator's answers to each example; None if an older Evaluator wrote none."""
     rows = [row for row in read_lines(str(evaluation_dir)) if row["label_id"] >= 0]
     if not rows:
         return None
@@ -86,15 +86,15 @@ class Bin:
     high: float
     count: int
     confidence: float
-    """Mean probability of the answer."""
+    """Mean probability of the predicted label."""
     accuracy: float
 
 
 def calibration(answers: Answers) -> list[Bin]:
-    """The bins of a reliability diagram that hold examples (Guo et al. 2017), the lowest first.
+    """The non-empty bins of a reliability diagram (Guo et al. 2017), lowest first.
 
     Example:
-        A bin of 40 answers with a mean confidence of 0.95 of which 30 are right is overconfident by 0.2.
+        A bin of 40 answers with a mean confidence of 0.95, of which 30 are correct, is overconfident by 0.2.
     """
     confidence = answers.confidence
     ids = np.minimum((confidence * NUM_CALIBRATION_BINS).astype(int), NUM_CALIBRATION_BINS - 1)
@@ -111,14 +111,14 @@ def calibration(answers: Answers) -> list[Bin]:
 
 
 def abstaining(answers: Answers, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is left, and how much of it is right, if less confident answers went to a person.
+    """Coverage and accuracy if answers below a confidence threshold go to a person.
 
     Args:
         answers: of the candidate.
         thresholds: float [n].
 
     Returns:
-        Two float [n]: share of the examples that are answered, accuracy on those (NaN where there are none).
+        Two float [n]: share of the examples that are answered, and accuracy on those (NaN if none).
     """
     kept = answers.confidence >= thresholds[:, np.newaxis]
     return kept.mean(axis=1), _ratio((kept & answers.is_right).sum(axis=1), kept.sum(axis=1))
@@ -127,10 +127,10 @@ def abstaining(answers: Answers, thresholds: np.ndarray) -> tuple[np.ndarray, np
 def precision_recall(
     answers: Answers, label_id: int, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of "has this label" where its probability is at least a threshold.
+    """Precision and recall of one label by threshold on its probability.
 
     Returns:
-        Two float [n]; precision is NaN where nothing reaches the threshold, recall where no example has the label.
+        Two float [n]; precision is NaN if no probability reaches the threshold, recall if no example has the label.
     """
     chosen = answers.candidate[:, label_id] >= thresholds[:, np.newaxis]
     has = answers.label_ids == label_id
@@ -139,20 +139,20 @@ def precision_recall(
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """NaN where the whole is 0."""
+    """Quotient; NaN if the denominator is 0."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def confident_mistakes(answers: Answers, limit: int) -> list[int]:
-    """Rows of the wrong answers, the most confident first."""
+    """Rows of the wrong answers, most confident first."""
     wrong = np.flatnonzero(~answers.is_right)
     return [int(i) for i in wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:limit]]
 
 
 def disagreements(answers: Answers, limit: int) -> tuple[list[int], int]:
-    """Rows on which candidate and baseline answer differently, the widest apart first; and how many there are.
+    """Rows on which candidate and baseline disagree, largest difference first, and their number.
 
-    Apart: the larger of the two models' differences in the probability of an answer.
+    The difference is the larger of the two models' differences in the probability of an answer.
     """
     if answers.baseline is None:
         return [], 0
@@ -243,7 +243,7 @@ def _thresholds(labels: Sequence[str], answers: Answers) -> tuple[Block, ...]:
 
 
 def _weakest(labels: Sequence[str], answers: Answers) -> list[int]:
-    """Label ids: all of a few, of many those with the lowest recall."""
+    """Label ids: all if few, otherwise those with the lowest recall."""
     if len(labels) <= _MAX_LABELS:
         return list(range(len(labels)))
     recall = {
@@ -270,7 +270,7 @@ def _draw_thresholds(labels: Sequence[str], curves: Curves) -> str:
 
 
 def examples(source: Source, answers: Answers | None) -> Section:
-    """The most confident mistakes, and where candidate and baseline disagree; as many as the task allows."""
+    """The most confident mistakes and the disagreements of candidate and baseline, up to the task's limit."""
     title = "Mistakes and disagreements"
     if answers is None:
         return Section("examples", title, (_OLDER,))
@@ -280,7 +280,7 @@ def examples(source: Source, answers: Answers | None) -> Section:
     parts = [Part("The most confident mistakes", mistakes)]
     if answers.baseline is not None:
         rows, differ = disagreements(answers, limit)
-        # Who is right where they disagree: what McNemar's test looks at.
+        # Which model is correct on disagreements, as in McNemar's test.
         is_right, was_right = answers.is_right, answers.baseline.argmax(axis=1) == answers.label_ids
         balance = (
             f"The candidate is right where the baseline was wrong {(is_right & ~was_right).sum()} times, and wrong "

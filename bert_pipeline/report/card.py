@@ -1,4 +1,4 @@
-"""The model card: what a model is, for what, how good, and where it is weak.
+"""The model card: a model's description, intended use, metrics and limitations.
 
 Mitchell et al. 2019, "Model Cards for Model Reporting", under the headings of Hugging Face's cards
 (https://huggingface.co/docs/hub/model-cards).
@@ -41,7 +41,7 @@ def as_markdown(source: Source, slices: Sequence[SliceMetrics]) -> str:
     """The card of a run's model.
 
     Args:
-        source: of a run that got as far as its summary.
+        source: of a run that wrote its summary.
         slices: of the evaluation, all data first.
     """
     settings, summary = source.settings, source.summary
@@ -75,7 +75,7 @@ def _template() -> jinja2.Template:
 
 
 def cell(text: str) -> str:
-    r"""A value as a cell of a Markdown table, or inside a sentence: nothing in it is markup.
+    r"""Escapes a value for a cell of a Markdown table, or for a sentence.
 
     Example:
         >>> cell("a|b <i>")

@@ -1,4 +1,4 @@
-"""What the data is like: texts and labels by split and span, anomalies, and how far it moved."""
+"""The data of a run: texts and labels by split and span, anomalies, and drift."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bert_pipeline.report.source import Source
 _ROW_POINTS = 24
 _MAX_LABELS = 7
 _REST = "other labels"
-_DRIFT_SPLIT = "train"  # eval is cut from the same data
+_DRIFT_SPLIT = "train"  # eval is split from the same data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Texts:
     """`span 2, train`, or `train`."""
     num_texts: int
     lengths: tuple[float, ...]
-    """Tokens at the quantiles 0, 0.1, ..., 1; [CLS] and [SEP] counted, nothing cut."""
+    """Tokens at the quantiles 0, 0.1, ..., 1, including [CLS] and [SEP], before truncation."""
     mean_length: float
     truncated: float
     """Share, 0 to 1."""
     unknown: float
-    """Mean share of tokens that the vocabulary lacks, 0 to 1."""
+    """Mean share of unknown tokens, 0 to 1."""
     duplicate: float
     labels: dict[str, float]
     """Share of each label."""
@@ -64,7 +64,7 @@ def texts(source: Source) -> Section:
 
 
 def read_texts(source: Source) -> list[Texts]:
-    """What StatisticsGen wrote of each split of each span, the newest first, and of that train first."""
+    """Statistics of each split of each span, newest span first, train split first."""
     label = source.settings.get("data", {}).get("label", "")
     found = []
     for name, folder in source.statistics().items():
@@ -160,7 +160,7 @@ def _label_mix(found: Sequence[Texts], labels: Sequence[str]) -> Figure:
 
 
 def _few(shares: dict[str, float], labels: Sequence[str]) -> dict[str, float]:
-    """The first labels of the task, and the rest together."""
+    """The first labels of the task, and the sum of the rest."""
     if len(labels) <= _MAX_LABELS:
         return {label: shares.get(label, 0.0) for label in labels}
     first = {label: shares.get(label, 0.0) for label in labels[: _MAX_LABELS - 1]}
@@ -168,7 +168,7 @@ def _few(shares: dict[str, float], labels: Sequence[str]) -> dict[str, float]:
 
 
 def drift(source: Source) -> Section:
-    """ExampleValidator's report, and how far the data is from the span before."""
+    """ExampleValidator's report, and the drift from the previous span."""
     text = _anomalies(source)
     block: Block = text.strip() or "The data was not validated: the run stopped before."
     if "\n" in text.strip():
@@ -179,14 +179,14 @@ def drift(source: Source) -> Section:
 
 
 def _anomalies(source: Source) -> str:
-    """The report of this run's data. Where it stopped the run, there is no artifact, only the file for people."""
+    """The report of this run's data. If validation stopped the run, there is no artifact, only the text file."""
     execution, folder = source.execution("ExampleValidator"), source.folder("ExampleValidator", "anomalies")
     if folder and (folder / REPORT_FILE).exists():
         return (folder / REPORT_FILE).read_text(encoding="utf-8")
     if execution is None:
         return ""
     path = Path(str(execution.properties.get("report_path", "")))
-    # Another run's validation would have written that file anew.
+    # A later run's validation would have overwritten that file.
     last = max(e.id for e in source.history.executions.values() if e.node == "ExampleValidator")
     if execution.id == last and path.is_file():
         return path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What became of a run, and its evaluation: verdict, metrics by slice, confusions, their cost, and thin places."""
+"""A run's outcome and evaluation: verdict, metrics by slice, confusions, costs, and coverage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bert_pipeline.report.plots import SERIES, Axes, name_rows, plot, short
 from bert_pipeline.report.source import Source
 from bert_pipeline.settings import metric_names
 
-# One word for the title, and the first sentence; "": killed.
+# Outcome to title and first sentence; "" for a killed run.
 _OUTCOMES = {
     "pushed": ("Pushed", "Every gate held, {beside}. Pushed as version {version}."),
     "refused": ("Refused", "The candidate was refused; what was in service stays."),
@@ -40,9 +40,9 @@ _THIN = {
     "slice": "few eval examples",
     "missing": "none in eval",
 }
-# Slices in a plot; a table has them all.
+# Maximum slices in a plot; a table has all.
 _MAX_PLOTTED = 30
-# Labels up to which a cell of the confusion matrix has room for its count.
+# Maximum labels for which the cells of the confusion matrix show counts.
 _MAX_WRITTEN = 12
 _NUM_PAIRS = 15
 
@@ -53,7 +53,7 @@ def headline(source: Source) -> str:
 
 
 def verdict(source: Source) -> Section:
-    """What became of the run, with reasons and notes."""
+    """The outcome of the run, with reasons and notes."""
     parts = [Part(title, (items,)) for title, items in _lists(source) if items]
     return Section("verdict", "Verdict", tuple(_sentences(source)), tuple(parts))
 
@@ -82,7 +82,7 @@ def _sentences(source: Source) -> Iterator[Block]:
 def _lists(source: Source) -> Iterator[tuple[str, tuple[str, ...]]]:
     summary = source.summary
     states = {name: component["state"] for name, component in summary.get("components", {}).items()}
-    # Of a model that is in service already, the only reason is the sentence above.
+    # If the model is already in service, the sentence above is the only reason.
     yield "Reasons", () if source.outcome == "in service already" else tuple(summary.get("reasons", ()))
     yield "Gates that held", tuple(summary.get("held", ()))
     yield "Slices behind the others", tuple(summary.get("behind", ()))
@@ -96,7 +96,7 @@ def metrics(source: Source, slices: Sequence[SliceMetrics]) -> Section:
 
     Args:
         source: of the run.
-        slices: all data first; empty: nothing was evaluated.
+        slices: all data first; empty if nothing was evaluated.
     """
     title = "Metrics by slice"
     if not slices:
@@ -201,11 +201,11 @@ def matrix_figure(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
     """The matrix as a plot.
 
     Args:
-        matrix: int [num_labels, num_labels]; examples by true label (row) and answered label (column).
+        matrix: int [num_labels, num_labels]; examples by true label (row) and predicted label (column).
         labels: names of the labels, in order.
 
     Returns:
-        With every count in its table; of more than 12 labels the most frequent mistakes.
+        A figure with all counts in its table; with more than 12 labels, the most frequent mistakes.
     """
     few = len(labels) <= _MAX_WRITTEN
     with plot(height=130 + (30 * len(labels) if few else 300)) as (drawn, svg):
@@ -229,13 +229,13 @@ def matrix_figure(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
 
 
 def _largest(values: np.ndarray) -> list[tuple[int, int]]:
-    """Rows and columns of a matrix's values above 0, the largest first."""
+    """Rows and columns of a matrix's positive values, largest first."""
     order = np.argsort(-values, axis=None, kind="stable")
     return [divmod(int(i), len(values)) for i in order if values.flat[i] > 0]
 
 
 def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str]) -> None:
-    """Each row's shares as colours; with the counts, where labels are given."""
+    """Draws each row's shares as colours, with the counts if labels are given."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.grid(visible=False)
@@ -250,7 +250,7 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, labels: Sequence[str]) -> None:
 
 
 def cost(source: Source, slices: Sequence[SliceMetrics]) -> Section:
-    """What the answers cost, by kind of mistake and by slice."""
+    """Costs of the answers, by kind of mistake and by slice."""
     title, metric = "Expected cost", metric_names.EXPECTED_COST
     section = source.settings.get("evaluation", {})
     if not section.get("costs") or not slices:
@@ -286,7 +286,7 @@ def _cost_row(row: SliceMetrics) -> tuple[str, ...]:
 
 
 def thin(source: Source) -> Section:
-    """Where the evaluation data is too thin to tell anything: what Coverage found."""
+    """Slices and values with too few evaluation examples, from Coverage."""
     folder, title = source.folder("Coverage", "report"), "Coverage"
     if folder is None or not (folder / COVERAGE_FILE).exists():
         why = "It was not looked for: evaluation.coverage is false, or the run stopped before."

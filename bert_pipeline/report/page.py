@@ -1,4 +1,4 @@
-"""What a page is made of (text, tables, plots, quotes) and how that becomes one HTML file that needs nothing else."""
+"""The parts of a page (text, tables, plots, quotes) and their rendering as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from bert_pipeline.report.source import Source
 
 @dataclasses.dataclass(frozen=True)
 class Pre:
-    """Text whose line ends matter."""
+    """Preformatted text."""
 
     text: str
     label: str
-    """What it is, for a screen reader."""
+    """Label for a screen reader."""
     kind: ClassVar[str] = "pre"
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table whose first column heads its rows."""
+    """A table whose first column is the row header."""
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     folded: bool = False
-    """Shown on demand only."""
+    """Whether it is collapsed at first."""
     words: bool = False
-    """Its cells are words, which stand to the left; else they are numbers."""
+    """Whether its cells are words, aligned left, or numbers."""
     kind: ClassVar[str] = "table"
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A plot with what it says in words and its numbers."""
+    """A plot with its finding in words and its numbers."""
 
     svg: str
-    """As matplotlib wrote it."""
+    """The SVG written by matplotlib."""
     finding: str
-    """What one sees in it, in words; the text for who cannot see it."""
+    """The finding in words; also the alternative text."""
     numbers: Table
     kind: ClassVar[str] = "figure"
 
     @property
     def address(self) -> str:
-        """The plot as the address of an image, so that its ids and styles stay out of the page."""
+        """The plot as a data URI, so its ids and styles stay out of the page."""
         return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
 
 
@@ -61,17 +61,17 @@ class Quote:
     texts: tuple[tuple[str, str], ...]
     """Name of the column and text."""
     facts: tuple[tuple[str, str], ...]
-    """Names and values of what is known of it."""
+    """Names and values of its facts."""
     kind: ClassVar[str] = "quote"
 
 
-# A str is a paragraph; several are a list, one below the other.
+# A str is a paragraph; several are a list.
 Block: TypeAlias = str | tuple[str, ...] | Pre | Table | Figure | Quote
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A piece of a section with a heading of its own."""
+    """A subsection with a heading."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -79,7 +79,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A section of the page; an empty one says why it is."""
+    """A section of the page; an empty one states why."""
 
     id: str
     title: str
@@ -103,7 +103,7 @@ def count(value: float) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Templates beside this file; HTML is escaped, Markdown is not, and a name that is not there is an error."""
+    """Loads the templates beside this file; escapes HTML but not Markdown, and raises on undefined names."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("bert_pipeline.report"),
         autoescape=jinja2.select_autoescape(("html.j2", "html")),
@@ -118,8 +118,8 @@ def as_html(source: Source, headline: str, sections: Sequence[Section]) -> str:
 
     Args:
         source: of the run.
-        headline: one word on what became of the run.
-        sections: everything that the page shows, in its order.
+        headline: one word for the outcome of the run.
+        sections: of the page, in order.
     """
     template = environment().get_template("report.html.j2")
     return template.render(

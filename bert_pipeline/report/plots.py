@@ -1,4 +1,4 @@
-"""matplotlib's figures as the page has them: SVG whose letters are text, on white paper."""
+"""matplotlib figures for the page: SVG with text as text, on a white background."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import matplotlib
 from matplotlib.axes import Axes as Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), darker; a plot's paper is white in the dark as well.
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), darker; plots stay white in dark mode.
 SERIES = ("#0072b2", "#c04f00", "#00805c", "#a8568a", "#8a6d00", "#2a8fc4", "#4d4d4d", "#7a3db8")
 
 _WIDTH = 460.0
 _POINTS_AN_INCH = 72.0
 _STYLE = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "report",  # the same plot is the same file
-    "text.parse_math": False,  # a dollar in a label or a slice is a dollar
+    "svg.hashsalt": "report",  # makes the file reproducible
+    "text.parse_math": False,  # keeps dollar signs in labels and slices
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.grid": True,
@@ -32,10 +32,10 @@ _STYLE = {
 
 @contextlib.contextmanager
 def plot(*, height: float, width: float = _WIDTH) -> Iterator[tuple[Figure, io.StringIO]]:
-    """A matplotlib figure to draw in, and the file that holds its SVG after the block; sizes are in points."""
+    """Yields a matplotlib figure, and the file that holds its SVG after the block; sizes are in points."""
     size = (width / _POINTS_AN_INCH, height / _POINTS_AN_INCH)
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # The reader's fonts draw the letters; matplotlib's own, which may lack some, only measures them.
+        # The reader's fonts draw the text; matplotlib's own, which may lack glyphs, only measures it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         drawn, svg = Figure(figsize=size, layout="constrained"), io.StringIO()
         yield drawn, svg
@@ -43,12 +43,12 @@ def plot(*, height: float, width: float = _WIDTH) -> Iterator[tuple[Figure, io.S
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Names the rows of a plot, the first on top."""
+    """Labels the rows of a plot, first on top."""
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def short(name: str, *, letters: int = 30) -> str:
-    """A name that has its place in a plot; the table beneath has all of it."""
+    """Shortens a name for a plot; the table below shows it in full."""
     return name if len(name) <= letters else f"{name[: letters - 1]}…"

@@ -1,4 +1,4 @@
-"""The verb `report`: opens the newest report, or writes that of an older run anew."""
+"""The verb `report`: opens the newest report, or rewrites that of an older run."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from bert_pipeline.settings.whole_file import write_whole
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(PastRequest):
-    """What `report` is asked for."""
+    """Arguments of `report`."""
 
     wanted: str
-    """Number, run id or version of a run; empty: the newest."""
+    """Number, run id or version of a run; empty for the newest."""
 
     no_open: bool
-    """Whether no browser is opened."""
+    """Whether to skip opening a browser."""
 
 
 def run(request: Request) -> int:
-    """Prints where the report lies and shows it in a browser; returns 0.
+    """Prints the report's path and opens it in a browser; returns 0.
 
     Raises:
-        UserError: there is no run yet, or none of that name.
+        UserError: no run yet, or none of that name.
     """
     paths = request.paths
     page = _written_anew(request, request.wanted) if request.wanted else paths.newest_report
@@ -57,7 +57,7 @@ def _written_anew(request: Request, wanted: str) -> Path:
             f"there is no run of task {paths.task_name} in {paths.root} to report on; "
             f"{typed.command('pipeline')} first"
         )
-    # What the task file allows now; the run's own setting may be older than a wish for privacy.
+    # Use the task file's current limit; the run's setting may predate a privacy decision.
     num_examples = config.task_settings(request.task).report.examples
     source = Source(store, history, runs[-1], paths, num_examples=num_examples)
     newest = paths.newest_report.read_text(encoding="utf-8") if paths.newest_report.is_file() else None
@@ -65,12 +65,12 @@ def _written_anew(request: Request, wanted: str) -> Path:
         quiet_library_loggers()
         page = write_report(source)
     if newest is not None and source.run != history.runs[-1]:
-        write_whole(paths.newest_report, newest)  # an older run's report is not the newest
+        write_whole(paths.newest_report, newest)  # an older run's report does not replace the newest
     return page
 
 
 def _open(page: Path) -> bool:
-    """Shows the page; False where there is no browser to show it in."""
+    """Opens the page; returns False without a browser."""
     is_headless = sys.platform == "linux" and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

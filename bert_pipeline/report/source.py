@@ -1,4 +1,4 @@
-"""Where a report takes its facts from: one run in ML Metadata, and the artifacts that it wrote or found."""
+"""The facts of a report: one run in ML Metadata, and the artifacts that it wrote or reused."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from bert_pipeline.settings.paths import RunPaths
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One run, as it is recorded."""
+    """One recorded run."""
 
     store: MetadataStore
     history: History
     run: Run
     paths: RunPaths
     num_examples: int
-    """At most so many texts of each kind are quoted; 0: none."""
+    """Maximum texts of each kind to quote; 0 for none."""
 
     @property
     def summary(self) -> dict[str, Any]:
-        """summary.json of the run; empty: it stopped before there was one."""
+        """summary.json of the run; empty if it stopped before writing one."""
         text = self.run.properties.get(run_record.SUMMARY)
         return json.loads(text) if isinstance(text, str) else {}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The task as the run had it; empty: not recorded."""
+        """The task settings of the run; empty if not recorded."""
         text = self.run.properties.get(run_record.SETTINGS)
         return json.loads(text) if isinstance(text, str) else {}
 
     @property
     def outcome(self) -> str:
-        """`pushed`, `refused`, `in service already`, `stopped`; empty: it was killed."""
+        """`pushed`, `refused`, `in service already`, `stopped`; empty if killed."""
         return str(self.run.properties.get(run_record.OUTCOME) or "")
 
     @property
     def error(self) -> str:
-        """Why it stopped; empty: it did not."""
+        """The error that stopped it; empty if it did not stop."""
         return str(self.run.properties.get(run_record.ERROR) or "")
 
     @property
@@ -56,18 +56,18 @@ class Source:
         return tuple(self.settings.get("data", {}).get("labels", ()))
 
     def execution(self, node: str) -> Execution | None:
-        """What a component did in this run; None: it did not come so far."""
+        """A component's execution in this run; None if the run did not reach it."""
         found = [self.history.executions[i] for i in self.run.executions]
         return next((e for e in reversed(found) if e.node == node), None)
 
     def artifact(self, node: str, key: str) -> Artifact | None:
-        """An output of a component in this run; None: there is none."""
+        """An output of a component in this run; None if there is none."""
         execution = self.execution(node)
         ids = execution.outputs.get(key, ()) if execution else ()
         return self.history.artifacts[ids[0]] if ids else None
 
     def folder(self, node: str, key: str) -> Path | None:
-        """Folder of an output; None: there is none, or it was removed since."""
+        """Folder of an output; None if there is none or it was removed."""
         artifact = self.artifact(node, key)
         return _there(artifact) if artifact else None
 
@@ -77,7 +77,7 @@ class Source:
         return [self.history.artifacts[i] for i in (execution.inputs.get(key, ()) if execution else ())]
 
     def statistics(self) -> dict[str, Path]:
-        """Folders of the statistics that had a part in the run, by `span 2` or `data`, the newest first."""
+        """`span 2` or `data` to folder of the statistics used in the run, newest first."""
         own = self.artifact("StatisticsGen", "statistics")
         found = [*([own] if own else []), *self.given("ExampleValidator", "reference_statistics")]
         for examples in self.given("Transform", "examples"):
@@ -94,7 +94,7 @@ class Source:
         }
 
     def _span_of(self, statistics: Artifact) -> int:
-        """0 where the data does not come in spans."""
+        """0 if the data has no spans."""
         producer = self.history.producer(statistics.id)
         examples: Iterable[int] = producer.inputs.get("examples", ()) if producer else ()
         spans = [self.history.artifacts[i].properties.get("span") for i in examples]
@@ -107,7 +107,7 @@ def _there(artifact: Artifact) -> Path | None:
 
 
 def source_of(store: MetadataStore, *, paths: RunPaths, run_name: str, num_examples: int) -> Source:
-    """The facts of one run.
+    """Reads the facts of one run.
 
     Args:
         store: ML Metadata.
@@ -122,7 +122,7 @@ def source_of(store: MetadataStore, *, paths: RunPaths, run_name: str, num_examp
     run = next((run for run in history.runs if run.name == run_name), None)
     context = store.get_context_by_type_and_name(RUN_TYPE, run_name)
     if run is None and context is not None:
-        # It stopped while older spans were read, before anything of its own was executed: it has no number.
+        # The run stopped while reading older spans, before its own first execution, so it has no number.
         values = {key: value.string_value for key, value in context.custom_properties.items()}
         run = Run(0, run_name, values, ())
     if run is None:

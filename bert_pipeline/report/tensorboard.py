@@ -25,35 +25,35 @@ from bert_pipeline.settings.requests import PastRequest
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training that took place (and was not found in the cache)."""
+    """One executed (not cached) training."""
 
     name: str
-    """As TensorBoard shows it: `run-2_2026-11-21_spans-1-2_version-1795260076`."""
+    """Name in TensorBoard: `run-2_2026-11-21_spans-1-2_version-1795260076`."""
     folder: Path
     """The Trainer's ModelRun, with its curves and its record."""
     num_steps: int
     settings: Mapping[str, bool | int | float | str]
     """`training.epochs`, `encoder.handle`, `text.max_seq_length`, ..., and `spans`."""
     metrics: Mapping[str, float]
-    """On all data, at its last evaluation; empty: it was not evaluated."""
+    """Metrics on all data at its last evaluation; empty if not evaluated."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(PastRequest):
-    """What `tensorboard` is asked for."""
+    """Arguments of `tensorboard`."""
 
     port: int
-    """0: any that is free."""
+    """0 for any free port."""
 
     last: int
-    """How many trainings."""
+    """Number of trainings."""
 
 
 def run(request: Request) -> int:
-    """Starts TensorBoard over the last trainings and waits for Ctrl-C; returns 0.
+    """Starts TensorBoard on the last trainings and waits for Ctrl-C; returns 0.
 
     Raises:
-        UserError: there is no training to show, or the port is taken.
+        UserError: there is no training to show, or the port is in use.
     """
     store, paths = task_store(request)
     found = trainings(read_history(store, task=paths.task_name), last=request.last)
@@ -70,7 +70,7 @@ def run(request: Request) -> int:
 
 
 def trainings(history: History, *, last: int) -> list[Training]:
-    """The last trainings whose files are there, the oldest first.
+    """The last trainings whose files exist, oldest first.
 
     Raises:
         UserError: there is none.
@@ -87,7 +87,7 @@ def trainings(history: History, *, last: int) -> list[Training]:
 
 
 def _training(history: History, run: Run, execution: Execution) -> Training | None:
-    """None: its files are gone."""
+    """None if its files were removed."""
     ids, spans = execution.outputs.get("model_run", ()), compare.spans(history, run)
     folder = Path(history.artifacts[ids[0]].uri) if ids else None
     record = run_record.read_record(folder) if folder else {}
@@ -114,7 +114,7 @@ def _training(history: History, run: Run, execution: Execution) -> Training | No
 
 
 def collect(folder: Path, found: Sequence[Training]) -> None:
-    """Gives TensorBoard a folder for each training: links to its curves, its settings, and what was measured.
+    """Writes a TensorBoard folder for each training: links to its curves, its settings, and its metrics.
 
     Args:
         folder: an empty one.
@@ -122,7 +122,7 @@ def collect(folder: Path, found: Sequence[Training]) -> None:
     """
     for training in found:
         with tf.summary.create_file_writer(str(folder / training.name)).as_default(step=training.num_steps):
-            # A training is a trial of its own, even where two have the same settings.
+            # Each training is a separate trial, even with equal settings.
             hp.hparams(dict(training.settings), trial_id=training.name)
             for name, value in sorted(training.metrics.items()):
                 tf.summary.scalar(f"evaluation/{name}", value)
@@ -135,13 +135,13 @@ def launch(folder: Path, *, port: int) -> str:
 
     Args:
         folder: its logdir.
-        port: of 127.0.0.1; 0: any that is free.
+        port: of 127.0.0.1; 0 for any free port.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is in use.
     """
     board = program.TensorBoard()
-    # Its fast loader is another process, which a kill would leave behind.
+    # The fast loader is a separate process that would survive a kill.
     board.configure(logdir=str(folder), host="127.0.0.1", port=port, load_fast="false")
     try:
         return str(board.launch())

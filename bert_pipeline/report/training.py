@@ -1,4 +1,4 @@
-"""How the run went and what it was: training curves, lineage, time by component, settings and versions."""
+"""Training curves, lineage, time by component, settings and versions of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bert_pipeline.serving_folder.served import served_versions
 # (split, name) -> steps and values.
 Curves: TypeAlias = Mapping[tuple[str, str], tuple[list[int], list[float]]]
 
-# The Trainer's folders of curves; eval: of a training that chose its epoch on the split that the gates read.
+# The Trainer's folders of curves; eval: of older trainings that selected the epoch on the eval split.
 _SPLITS = ("train", "held_out", "eval")
 _PACKAGES = (
     "tfx",
@@ -80,7 +80,7 @@ def _curves_figure(curves: Curves, facts: Mapping[str, Any]) -> Figure:
         panels[2].ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
         panels[2].set_xlabel("step")
     history = facts["history"]
-    other = "held-out" if "chosen_on" in facts else "eval"  # what the epoch was chosen on
+    other = "held-out" if "chosen_on" in facts else "eval"  # the split that selected the epoch
     header = {"cross_entropy": "train loss", "accuracy": "train accuracy"}
     header |= {"val_cross_entropy": f"{other} loss", "val_accuracy": f"{other} accuracy"}
     keys = [key for key in header if key in history]
@@ -104,7 +104,7 @@ def _finding(facts: Mapping[str, Any], other: str) -> str:
 
 
 def lineage(source: Source) -> Section:
-    """Where the run's model comes from and what was made of it: boxes and arrows, and the same in words."""
+    """The graph of the run's model, its ancestors and descendants, and the same as text."""
     model = source.artifact("Trainer", "model")
     if model is None:
         return Section("lineage", "Lineage", ("The run made no model.",))
@@ -121,17 +121,17 @@ def lineage(source: Source) -> Section:
 
 
 def layers(drawn: Picture) -> list[list[str]]:
-    """Names of the boxes by layer: each stands below everything that leads to it.
+    """Names of the boxes by layer: each is below all its ancestors.
 
     Example:
         Of the arrows a1 -> a2, a1 -> a3 and a2 -> a3: [["a1"], ["a2"], ["a3"]].
     """
     pairs = {(source, target) for source, target, _ in drawn.arrows}
     depth = dict.fromkeys(drawn.boxes, 0)
-    for _ in drawn.boxes:  # as many rounds as the longest way can have
+    for _ in drawn.boxes:  # the longest path bounds the number of rounds
         for source, target in pairs:
             depth[target] = max(depth[target], depth[source] + 1)
-    # A box that nothing leads to stands right above the first that it leads to.
+    # A box without ancestors is directly above its first descendant.
     for name in set(drawn.boxes) - {target for _, target in pairs}:
         depth[name] = min((depth[target] - 1 for source, target in pairs if source == name), default=0)
     return [[name for name in drawn.boxes if depth[name] == level] for level in sorted(set(depth.values()))]
@@ -156,7 +156,7 @@ def draw_lineage(axes: Axes, drawn: Picture) -> None:
 
 
 def time(source: Source) -> Section:
-    """A bar for each component; cached ones are marked."""
+    """A bar per component; cached ones are marked."""
     components = source.summary.get("components", {})
     if components:
         return Section("time", "Time", (_time_figure(components, source.summary["wall_seconds"]),))
@@ -192,7 +192,7 @@ def _time_figure(components: Mapping[str, Mapping[str, Any]], total: float) -> F
 
 
 def settings(source: Source) -> Section:
-    """Every setting, and what else made the run what it is."""
+    """Every setting, and the other properties that identify the run."""
     properties = source.run.properties
     names = {
         "task file": run_record.TASK_FILE,

@@ -1,7 +1,7 @@
-"""Puts a SavedModel into a served folder so that a server sees all of it or nothing.
+"""Copies a SavedModel into a served folder atomically.
 
-The copy is made under a name that no server takes for a version and is renamed when it is on disk, so that
-a run killed at any moment leaves nothing that could be loaded. Standard library only.
+The copy has a temporary name that no server reads as a version, and is renamed when it is on disk, so a
+run killed at any moment leaves no partial version. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _INCOMPLETE = ".incomplete"
-# No part of the model: what lies here may be added to a version, and no server minds.
+# Not part of the model: files here may be added to a version without affecting a server.
 EXTRA_DIR = "assets.extra"
-# Read by the server's demo page, and by whoever finds the folder.
+# For the server's demo page, and for people who inspect the folder.
 _PROVENANCE_FILE = "provenance.json"
 PROVENANCE_PATH = f"{EXTRA_DIR}/{_PROVENANCE_FILE}"
 _CHUNK_BYTES = 2**20
@@ -28,14 +28,14 @@ def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None =
 
     Args:
         source: folder of the SavedModel.
-        base_dir: base path of the served model; made if need be. What killed pushes left is removed.
-        provenance: where the model comes from; written beside it, and no part of its fingerprint.
+        base_dir: base path of the served model; created if missing. Leftovers of killed pushes are removed.
+        provenance: origin of the model; written beside it and not part of its fingerprint.
 
     Returns:
-        The version: seconds since 1970, or one more than the newest where the clock went back.
+        The version: seconds since the epoch, or the newest plus one if the clock went backwards.
 
     Raises:
-        OSError: the disk is full, say; nothing is left of it.
+        OSError: for example a full disk; the partial copy is removed.
     """
     base_dir.mkdir(parents=True, exist_ok=True)
     remove_leftovers(base_dir)
@@ -48,7 +48,7 @@ def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None =
         for folder in (incomplete, *(path for path in incomplete.rglob("*") if path.is_dir())):
             _sync_folder(folder)
         os.rename(incomplete, base_dir / str(version))
-    except shutil.Error as error:  # holds a list of (source, destination, reason: two paths)
+    except shutil.Error as error:  # holds a list of (source, destination, reason)
         shutil.rmtree(incomplete, ignore_errors=True)
         raise OSError(error.args[0][0][-1].partition(": '")[0]) from error
     except BaseException:
@@ -59,7 +59,7 @@ def push(source: Path, *, base_dir: Path, provenance: Mapping[str, str] | None =
 
 
 def remove_leftovers(base_dir: Path) -> None:
-    """Removes what killed pushes and a killed `gc` left: `.<number>.incomplete`, a name that only they give."""
+    """Removes leftovers of a killed push or `gc`: `.<number>.incomplete`, a name that only they use."""
     for leftover in base_dir.glob(f".*{_INCOMPLETE}"):
         is_ours = leftover.name[1 : -len(_INCOMPLETE)].isdecimal()
         if is_ours and leftover.is_dir() and not leftover.is_symlink():
@@ -67,14 +67,14 @@ def remove_leftovers(base_dir: Path) -> None:
 
 
 def hide(version_dir: Path) -> Path:
-    """Renames a version that is to be removed, so that no server sees it half removed; returns its new path."""
+    """Renames a version before its removal, so no server sees a partial one; returns the new path."""
     hidden = version_dir.with_name(f".{version_dir.name}{_INCOMPLETE}")
     os.rename(version_dir, hidden)
     return hidden
 
 
 def newest_version(base_dir: Path) -> int | None:
-    """The highest version in the folder, as a server sees it; None: there is none."""
+    """The highest version that a server sees in the folder; None if there is none."""
     if not base_dir.is_dir():
         return None
     names = (path.name for path in base_dir.iterdir() if path.is_dir())
@@ -95,7 +95,7 @@ def fingerprint(saved_model_dir: Path) -> str:
 
 
 def _copy_file(source: str, destination: str) -> str:
-    """Copies a file and waits until it is on disk: the rename must not get there first."""
+    """Copies a file and syncs it to disk, so it is there before the rename."""
     shutil.copyfile(source, destination)
     with open(destination, "rb") as file:
         os.fsync(file.fileno())

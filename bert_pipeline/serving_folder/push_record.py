@@ -1,6 +1,6 @@
-"""What ML Metadata is told of a version that is in the served folder: who pushed it, and the model that it is.
+"""Records a version of the served folder in ML Metadata: who pushed it, and which model it is.
 
-Written by a rollback, and afterwards by `unfinished.py` where a push or a rollback was killed before it was recorded.
+Used by a rollback, and by `unfinished.py` after a push or a rollback was killed before it was recorded.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from bert_pipeline.settings.whole_file import write_whole
 ROLLBACK = "Rollback"
 REASON = "reason"
 TO_VERSION = "to_version"
-WITHDRAWS = "withdraws"  # fingerprint of what was in service; empty: the rollback went forward
-WITHDRAWN_AS = "withdrawn_as"  # the version under which a run had pushed that
+WITHDRAWS = "withdraws"  # fingerprint of the model in service before; empty: the rollback went forward
+WITHDRAWN_AS = "withdrawn_as"  # the version under which a run had pushed it
 
 
 def contexts(store: MetadataStore, task: str, *, node: str, run: str = "") -> list[pb.Context]:
-    """Of the pipeline, of the node and of the run, as TFX names them: resolvers then see the push like any other."""
+    """Contexts of pipeline, node and run with TFX's names, so resolvers see this push like any other."""
     names = [(PIPELINE_TYPE, task), (NODE_TYPE, f"{task}.{node}"), *([(RUN_TYPE, run)] if run else [])]
     return [
         pb.Context(type_id=store.put_context_type(pb.ContextType(name=kind)), name=name)
@@ -34,18 +34,18 @@ def contexts(store: MetadataStore, task: str, *, node: str, run: str = "") -> li
 
 
 def event(key: str, kind: int) -> pb.Event:
-    """An event of the only artifact under a key."""
+    """An event for the only artifact under a key."""
     path = pb.Event.Path(steps=[pb.Event.Path.Step(key=key), pb.Event.Path.Step(index=0)])
     return pb.Event(type=kind, path=path)
 
 
 def finish_rollback(store: MetadataStore, paths: RunPaths, execution: pb.Execution, *, version: int) -> None:
-    """What comes after the copy; it may be done twice.
+    """Completes a rollback after the copy; idempotent.
 
     Args:
         store: ML Metadata.
         paths: of the task.
-        execution: of the rollback, as `rollback.py` begins it.
+        execution: of the rollback, as started by `rollback.py`.
         version: the new one, which is in service.
     """
     values = {key: value.string_value for key, value in execution.custom_properties.items()}
@@ -58,7 +58,7 @@ def finish_rollback(store: MetadataStore, paths: RunPaths, execution: pb.Executi
             when=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             reason=values[REASON],
         )
-    # What is in service is never on the list; somebody may have rolled back from it before.
+    # The model in service is never on the list, though an earlier rollback may have withdrawn it.
     served.reinstate(base_dir, fingerprint=atomic_push.fingerprint(base_dir / str(version)))
     execution.custom_properties["version"].string_value = str(version)
     put_pushed_model(
@@ -82,14 +82,14 @@ def put_pushed_model(
     reason: str,
     folder: str,
 ) -> None:
-    """Completes an execution with the PushedModel of a version, which has the properties that the Pusher gives one.
+    """Completes an execution with the PushedModel of a version, with the properties that the Pusher sets.
 
     Args:
         store: ML Metadata.
         paths: of the task.
-        execution: what pushed it; has an id.
+        execution: the one that pushed it; has an id.
         version: the new one.
-        context: what the execution belongs to.
+        context: of the execution.
         reason: one sentence.
         folder: of the artifact, among those of the components.
     """

@@ -1,7 +1,7 @@
-"""What lies in the served folder, which recorded model it is, and which ones were rolled back from.
+"""The versions in the served folder, their recorded models, and the withdrawn models.
 
-The folder is the truth: a server serves its highest number, whatever ML Metadata says, and a push that was
-killed before it was recorded, or a version that somebody removed by hand, is known to the folder only.
+The folder is the truth: a server serves its highest number, whatever ML Metadata says. Only the folder shows
+a push that was killed before it was recorded, or a version that was removed by hand.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ WITHDRAWN_FILE = ".withdrawn.json"
 
 
 def withdrawn(base_dir: Path) -> dict[str, dict[str, str]]:
-    """What was said of each withdrawn model, by its fingerprint (`atomic_push.fingerprint`).
+    """Reads the withdrawn models: fingerprint (`atomic_push.fingerprint`) to version, time and reason.
 
     Args:
         base_dir: base path of the served model.
 
     Raises:
-        ValueError: the file is no list of withdrawn models.
+        ValueError: the file is not a list of withdrawn models.
     """
     path = base_dir / WITHDRAWN_FILE
     if not path.exists():
@@ -46,13 +46,13 @@ def withdrawn(base_dir: Path) -> dict[str, dict[str, str]]:
 
 
 def withdraw(base_dir: Path, *, fingerprint: str, version: int, when: str, reason: str) -> None:
-    """Puts a model on the list."""
+    """Adds a model to the list."""
     entry = {"version": str(version), "when": when, "reason": reason}
     _write(base_dir, withdrawn(base_dir) | {fingerprint: entry})
 
 
 def reinstate(base_dir: Path, *, fingerprint: str) -> None:
-    """Takes a model off the list; nothing happens where it is not on it."""
+    """Removes a model from the list, if it is there."""
     listed = withdrawn(base_dir)
     if listed.pop(fingerprint, None) is not None:
         _write(base_dir, listed)
@@ -70,7 +70,7 @@ REASON = "reason"
 ROLLBACK_EXECUTION = "rollback execution"  # id in ML Metadata
 
 _PUSHED_MODEL = "PushedModel"
-# The rule of the server (serving/version_folders.py), whose packages the pipeline does without: int64.
+# Same rule as serving/version_folders.py (int64), which the pipeline does not import.
 _NUMBER = re.compile(r"-?[0-9]+")
 _MAX_NAME = 1000
 
@@ -82,21 +82,21 @@ class ServedVersion:
     version: int
     folder: Path
     provenance: Mapping[str, str]
-    """What stands in its provenance.json; empty where there is none that can be read."""
+    """Contents of its provenance.json; empty if missing or unreadable."""
 
 
 def served_versions(base_dir: Path) -> list[ServedVersion]:
-    """The versions that a server sees, the lowest first."""
+    """The versions that a server sees, lowest first."""
     if not base_dir.is_dir():
         return []
     names = [p.name for p in base_dir.iterdir() if p.is_dir() and _NUMBER.fullmatch(p.name)]
-    # Of 7 and 007, which are the same version, the shorter name is taken.
+    # 7 and 007 are the same version; the shorter name wins.
     folders = {int(name): name for name in sorted(names, key=len, reverse=True) if len(name) < _MAX_NAME}
     return [version_in(base_dir, folders[v]) for v in sorted(folders) if -(2**63) <= v < 2**63]
 
 
 def version_in(base_dir: Path, version: str) -> ServedVersion:
-    """A version by its number, whether its folder is there or not."""
+    """A version by its number, whether or not its folder exists."""
     folder = base_dir / version
     return ServedVersion(int(version), folder, _provenance(folder))
 
@@ -112,9 +112,9 @@ def _provenance(folder: Path) -> dict[str, str]:
 def model_of_version(store: MetadataStore, version: ServedVersion) -> int | None:
     """Id of the Model artifact that a version is a copy of; None: ML Metadata does not know it.
 
-    A push recorded under this version and folder tells it. Where none is, because the push was killed before it
-    was recorded, the version's provenance does, if its run is known and had this model: in a metadata store
-    begun anew the id would be that of another.
+    Uses the push recorded for this version and folder. Without one, because the push was killed before it
+    was recorded, uses the version's provenance if its run is known and had this model: in a new metadata
+    store the id would belong to another model.
     """
     pushes = [p for p in store.get_artifacts_by_type(_PUSHED_MODEL) if _names(p, version)]
     models = models_of_pushes(store, [p.id for p in pushes])
@@ -134,7 +134,7 @@ def _names(push: pb.Artifact, version: ServedVersion) -> bool:
 
 
 def models_of_pushes(store: MetadataStore, push_ids: Sequence[int]) -> dict[int, int]:
-    """The Model's id by the PushedModel's id: the input `model` of what pushed it."""
+    """PushedModel id to Model id: the input `model` of the execution that pushed it."""
     if not push_ids:
         return {}
     push_events = store.get_events_by_artifact_ids(list(push_ids))
@@ -151,7 +151,7 @@ def models_of_pushes(store: MetadataStore, push_ids: Sequence[int]) -> dict[int,
 
 
 def model_of_provenance(store: MetadataStore, provenance: Mapping[str, str]) -> int | None:
-    """Id of the Model that a provenance names; None: it names none that its run had in this store."""
+    """Id of the Model that a provenance names; None if its run did not have it in this store."""
     model, run_id = provenance.get(MODEL_ARTIFACT, ""), provenance.get(PIPELINE_RUN, "")
     run = store.get_context_by_type_and_name(RUN_TYPE, run_id) if model.isdecimal() and run_id else None
     if run is None:

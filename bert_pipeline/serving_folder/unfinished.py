@@ -1,7 +1,7 @@
-"""Puts right what killed runs, pushes and rollbacks left, when the next verb begins.
+"""Repairs the records of killed runs, pushes and rollbacks when the next verb starts.
 
-The served folder is the truth, and the provenance in each version says where it comes from: from them the record in
-ML Metadata and the list of withdrawn models are completed. Executions of processes that are gone do not stay RUNNING.
+The served folder is the truth, and the provenance in each version names its origin. Both complete the record in
+ML Metadata and the list of withdrawn models. Executions of ended processes do not stay RUNNING.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ _PUSHER = "Pusher"
 
 
 def settle_if_free(store: MetadataStore, paths: RunPaths) -> None:
-    """`settle`, where no run of the task is going on that would do it itself."""
+    """Calls `settle` unless a run of the task is in progress, which does it itself."""
     with exclusive_if_free(paths) as is_ours:
         if is_ours:
             settle(store, paths)
 
 
 def settle(store: MetadataStore, paths: RunPaths) -> list[str]:
-    """Completes what was begun and ends what was left.
+    """Completes unfinished records and ends abandoned executions.
 
     Args:
         store: ML Metadata.
         paths: of the task; the caller has its lock (`paths.exclusive`).
 
     Returns:
-        Sentences for people: what could not be completed.
+        Messages for the user: what could not be completed.
     """
     base_dir = paths.push_destination
     if base_dir.is_dir():
         atomic_push.remove_leftovers(base_dir)
         beside(base_dir / served.WITHDRAWN_FILE).unlink(missing_ok=True)
     recorded = {
-        # The folder may have been moved since, but not renamed: versions are seconds since 1970.
+        # The folder may have moved since, but not been renamed: versions are seconds since the epoch.
         Path(p.custom_properties["pushed_destination"].string_value).parts[-2:]
         for p in store.get_artifacts_by_type("PushedModel")
         if p.custom_properties["pushed"].int_value == 1
@@ -74,7 +74,7 @@ def settle(store: MetadataStore, paths: RunPaths) -> list[str]:
 
 
 def without_summary(store: MetadataStore) -> list[str]:
-    """Ids of the runs that pushed a version and were killed before they could say so: see `recovered.py`."""
+    """Ids of the runs that pushed a version and were killed before they recorded it: see `recovered.py`."""
     runs = store.get_contexts_by_type(RUN_TYPE)
     return [run.name for run in runs if _said(run, run_record.OUTCOME) == "pushed" and not _has_said(run)]
 
@@ -115,7 +115,7 @@ def _complete(store: MetadataStore, paths: RunPaths, version: ServedVersion) -> 
 
 
 def _rollback(store: MetadataStore, version: ServedVersion) -> pb.Execution | None:
-    """The execution that made a copy; None: this store does not have it."""
+    """The execution that made a copy; None if this store does not have it."""
     text = version.provenance.get(ROLLBACK_EXECUTION, "")
     found = store.get_executions_by_id([int(text)]) if text.isdecimal() else []
     return next((e for e in found if push_record.WITHDRAWS in e.custom_properties), None)
@@ -124,7 +124,7 @@ def _rollback(store: MetadataStore, version: ServedVersion) -> pb.Execution | No
 def _pusher(
     store: MetadataStore, paths: RunPaths, run: str, model: int, context: list[pb.Context]
 ) -> pb.Execution:
-    """The Pusher's execution in a run: the one that TFX began, or a new one with the inputs that it would have."""
+    """The Pusher's execution in a run: the one that TFX started, or a new one with the same inputs."""
     of_run = store.get_context_by_type_and_name(RUN_TYPE, run)
     of_node = {e.id for e in _executions(store, "node", f"{paths.task_name}.{_PUSHER}")}
     begun = [e for e in store.get_executions_by_context(of_run.id) if e.id in of_node]
@@ -143,7 +143,7 @@ def _pusher(
 
 
 def _end_executions(store: MetadataStore, paths: RunPaths) -> None:
-    """Lets executions that cannot be running be FAILED: those of this folder's runs and rollbacks."""
+    """Marks executions of this folder's runs and rollbacks that cannot be running as FAILED."""
     running = {
         e.id: e
         for e in _executions(store, PIPELINE_TYPE, paths.task_name)
@@ -161,7 +161,7 @@ def _end_executions(store: MetadataStore, paths: RunPaths) -> None:
 
 
 def _is_older(run: pb.Context) -> bool:
-    """Whether a run was recorded before runs said where they write."""
+    """Whether the run is older than the recorded output folder."""
     return PIPELINE_ROOT not in run.custom_properties and run_record.SETTINGS in run.custom_properties
 
 

@@ -52,7 +52,7 @@ def test_default_is_a_dry_run_that_says_what_and_how_much(long_past, capsys):
     assert f"version {two}  " in text
     assert f"  stays: version {four}, its baseline, with all that made it\n" in text
     assert f"  stays: version {five}, in service, with all that made it\n" in text
-    assert "things that nobody needs, 2 of them versions: 0.0 MB" in text
+    assert "unreferenced items, 2 of them versions: 0.0 MB" in text
     assert sorted(long_past.out.rglob("[!.]*")) == before
 
 

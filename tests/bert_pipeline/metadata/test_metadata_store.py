@@ -98,7 +98,7 @@ def test_older_version_is_refused_and_upgraded_with_a_copy(path):
     assert f"{path}: MLMD database version 9 is older than library version 10; upgrade it with" in text
     older = path.read_bytes()
     said = metadata_store.upgrade(connection(path))
-    assert said.endswith(f"the file as it was is {path}.backup-1")
+    assert said.endswith(f"the original file is {path}.backup-1")
     assert path.with_name("metadata.sqlite.backup-1").read_bytes() == older
     assert len(metadata_store.open_store(connection(path)).get_executions()) == 7
 
