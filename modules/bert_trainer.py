@@ -7,8 +7,12 @@ it gives the trained Keras model again) and `training.json` (settings, speed, hi
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import sys
+import tempfile
 import time
+from typing import Any
 
 import bert_batches
 import bert_callbacks
@@ -31,8 +35,13 @@ def run_fn(fn_args: FnArgs) -> None:
         fn_args: `custom_config` holds the sections `data`, `encoder` and `training` (as
             `bert_task.to_json` wrote them), `encoder_path` and `progress` (bool).
     """
+    strategy = make_strategy()  # before all else: hosts find each other when TensorFlow starts
     job = make_job(fn_args)
-    train(job, strategy=make_strategy())
+    if not is_chief():  # the same weights are written by the chief
+        with tempfile.TemporaryDirectory() as folder:
+            train(dataclasses.replace(job, model_run_dir=folder, show_progress=False), strategy=strategy)
+        return
+    train(job, strategy=strategy)
     # Built anew outside the strategy: plain variables, and no trace of training in what is exported.
     model = job.build_model()
     model.load_weights(job.weights_path)
@@ -45,9 +54,27 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def make_strategy() -> tf.distribute.Strategy:
-    """A replica on each GPU that TensorFlow sees, else one on the CPU."""
+    """A replica on each GPU that TensorFlow sees, else one on the CPU; of each host that TF_CONFIG names.
+
+    See https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable.
+    """
+    cluster, _ = _tf_config()
+    if sum(len(cluster.get(role, ())) for role in ("chief", "worker")) > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     return tf.distribute.MirroredStrategy(gpus or ["/cpu:0"])
+
+
+def is_chief() -> bool:
+    """Whether this process writes the model: of several hosts one does."""
+    cluster, task = _tf_config()
+    return task.get("type") in (None, "chief") or ("chief" not in cluster and task.get("index", 0) == 0)
+
+
+def _tf_config() -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """Addresses by role, and the role and index of this process; empty on one host."""
+    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    return config.get("cluster", {}), config.get("task", {})
 
 
 def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
@@ -210,7 +237,7 @@ def _train_batches(
         length_buckets=training.length_buckets,
         class_weights=weights,
     )
-    return strategy.distribute_datasets_from_function(lambda _: batches)
+    return _distributed(batches, strategy=strategy)
 
 
 def _held_out_batches(
@@ -225,4 +252,20 @@ def _held_out_batches(
         num_replicas=strategy.num_replicas_in_sync,
         length_buckets=job.training.length_buckets,
     )
-    return strategy.distribute_datasets_from_function(lambda _: batches)
+    return _distributed(batches, strategy=strategy)
+
+
+def _distributed(
+    batches: tf.data.Dataset, *, strategy: tf.distribute.Strategy
+) -> tf.distribute.DistributedDataset:
+    """Gives each host the elements of its replicas, out of those of all replicas in turn (`make_batches`)."""
+
+    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        hosts = context.num_input_pipelines
+        each = strategy.num_replicas_in_sync // hosts
+        if hosts == 1:
+            return batches
+        own = batches.enumerate().filter(lambda i, _: i // each % hosts == context.input_pipeline_id)
+        return own.map(lambda _, batch: batch)
+
+    return strategy.distribute_datasets_from_function(of_host)

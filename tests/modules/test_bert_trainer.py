@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -20,6 +21,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from bert_pipeline.encoders import resolve
+from tests.serving.processes import free_ports
 
 # `toy` and `trained` come from conftest.py, and so do their types.
 
@@ -128,7 +130,7 @@ def test_float16_without_a_gpu_is_refused(
 
 # Two replicas need two devices, which are set before TensorFlow starts: a process of its own.
 REPLICAS = """
-import json, sys
+import json, os, sys
 import numpy as np
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -142,25 +144,31 @@ class Accessor:
         return tfxio.TFExampleRecord(files, schema=schema, telemetry_descriptors=[]).TensorFlowDataset(options)
 
 given = json.loads(sys.argv[1])
+makes = {
+    "1": lambda: tf.distribute.MirroredStrategy(["/cpu:0"]),
+    "2": lambda: tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
+    "host": bert_trainer.make_strategy,
+}
+strategies = {name: makes[name]() for name in given["strategies"]}  # hosts must find each other first
 schema = tft.TFTransformOutput(given["transform"]).transformed_metadata.schema
 split = bert_batches.Split("train", (given["train"],), Accessor(), schema)
 training = bert_task.TrainingConfig(
     epochs=2, batch_size=47, learning_rate=1e-3, dropout=0.0, class_weights="balanced", held_out_share=0.4
 )
-for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
-    folder = f"{given['folder']}/{len(devices)}"
+for name, strategy in strategies.items():
+    folder = f"{given['folder']}/{name}{os.environ.get('HOST', '')}"
     job = bert_job.Job(
         data=bert_task.DataConfig(path="", text=("review",), label="label", labels=("bad", "good", "so so"), files={}),
         encoder=bert_task.EncoderConfig(), training=training, encoder_path=given["encoder"],
         train_split=split, model_run_dir=folder, show_progress=False)
-    strategy = tf.distribute.MirroredStrategy(devices)
     model = bert_trainer.train(job, strategy=strategy)
     np.savez(f"{folder}/weights.npz", **{v.name: v.numpy() for v in model.trainable_variables})
 """
 
 
-def test_two_replicas_train_as_one(toy: Any, tiny_checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Batches of 47 of 48 examples: shards of 23 and 24, and a last batch of 1, whose other shard is empty."""
+@pytest.fixture
+def given(toy: Any, tiny_checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> dict[str, Any]:
+    """For REPLICAS: batches of 47 of 48 examples, and a last one of 1, so that another replica has none."""
     shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
     config = json.loads((tmp_path / "checkpoint" / "config.json").read_text())
     # No dropout, which each replica draws for itself; one layer, to be quick.
@@ -172,17 +180,70 @@ def test_two_replicas_train_as_one(toy: Any, tiny_checkpoint: pathlib.Path, tmp_
     encoder = resolve.resolve_encoder(
         bert_task.EncoderConfig(handle=str(tmp_path / "checkpoint")), cache_dir=tmp_path, base_dir=tmp_path
     )
-    given = toy.splits | {"transform": toy.path, "encoder": encoder.path, "folder": str(tmp_path / "runs")}
-    done = subprocess.run([sys.executable, "-c", REPLICAS, json.dumps(given)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    return toy.splits | {"transform": toy.path, "encoder": encoder.path, "folder": str(tmp_path / "runs")}
 
-    reports = [json.loads((tmp_path / "runs" / n / "training.json").read_text()) for n in "12"]
-    assert [report["num_replicas"] for report in reports] == [1, 2]
+
+def _start(given: dict[str, Any], *strategies: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", REPLICAS, json.dumps(given | {"strategies": strategies})]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env={**os.environ, **environment}, text=True, **output)
+
+
+def _end(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        errors = process.communicate(timeout=240)[1]
+        assert process.returncode == 0, errors[-3000:]
+
+
+def _same_weights(given: dict[str, Any], name: str, *, num_replicas: int) -> None:
+    """Holds what a training left against what one replica left."""
+    folders = [pathlib.Path(given["folder"]) / each for each in ("1", name)]
+    reports = [json.loads((folder / "training.json").read_text()) for folder in folders]
+    assert [report["num_replicas"] for report in reports] == [1, num_replicas]
     assert [report["num_steps"] for report in reports] == [4, 4]
     assert len(reports[0]["history"]["val_accuracy"]) == 2
-    for name, values in reports[0]["history"].items():
-        np.testing.assert_allclose(reports[1]["history"][name], values, rtol=1e-5)
-    one, two = (np.load(tmp_path / "runs" / n / "weights.npz") for n in "12")
+    for metric, values in reports[0]["history"].items():
+        np.testing.assert_allclose(reports[1]["history"][metric], values, rtol=1e-5)
+    one, other = (np.load(folder / "weights.npz") for folder in folders)
     assert len(one.files) > 20
-    for name in one.files:
-        np.testing.assert_allclose(two[name], one[name], atol=2e-6, err_msg=name)
+    for variable in one.files:
+        np.testing.assert_allclose(other[variable], one[variable], atol=2e-6, err_msg=variable)
+
+
+def test_two_replicas_train_as_one(given: dict[str, Any]) -> None:
+    _end(_start(given, "1", "2"))
+    _same_weights(given, "2", num_replicas=2)
+
+
+def test_two_hosts_train_as_one(given: dict[str, Any]) -> None:
+    """Two processes on loopback, as TF_CONFIG names them on two machines."""
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = [
+        _start(
+            given,
+            "host",
+            TF_CONFIG=json.dumps({"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}),
+            HOST=str(index),
+        )
+        for index in range(2)
+    ]
+    _end(_start(given, "1"), *processes)
+    for index in range(2):
+        _same_weights(given, f"host{index}", num_replicas=2)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "is_chief"),
+    [
+        ({}, {}, True),
+        ({"worker": ["a:1"]}, {"type": "worker", "index": 0}, True),
+        ({"worker": ["a:1", "b:1"]}, {"type": "worker", "index": 1}, False),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, {"type": "chief", "index": 0}, True),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, {"type": "worker", "index": 0}, False),
+    ],
+)
+def test_one_host_writes_the_model(
+    cluster: dict[str, Any], task: dict[str, Any], is_chief: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    assert bert_trainer.is_chief() == is_chief
