@@ -1,1 +1,1 @@
-"""Components of the graph that TFX does not have, or has differently; one file each."""
+"""Components that TFX lacks or implements differently; one file each."""

@@ -18,15 +18,15 @@ PUSHED_MODEL = "pushed_model"
 
 
 class ModelInServiceStrategy(tfx.dsl.experimental.ResolverStrategy):
-    """The model in service; for a candidate that is in service itself, what was so before its first push.
+    """Resolves the model in service; for a candidate already in service, the model before its first push.
 
     TFX's LatestBlessedModelStrategy takes the newest blessed model, which in a repeated run is the
     candidate itself: an identical second run then evaluates a model against itself, under a new cache
-    key, and pushes it again. Here a repeated run gets the answer of the first one.
+    key, and pushes it again. With this strategy a repeated run gets the baseline of the first one.
     """
 
     def __init__(self, push_destination: str = "") -> None:
-        """Takes the served folder, whose highest version is in service; empty: what was pushed last is."""
+        """Sets the served folder, whose highest version is in service; if empty, the last push is in service."""
         self._push_destination = push_destination
 
     def resolve_artifacts(
@@ -40,7 +40,7 @@ class ModelInServiceStrategy(tfx.dsl.experimental.ResolverStrategy):
                 model that this run trained.
 
         Returns:
-            `model`: the baseline, or nothing where there is none yet; the rest as it came.
+            `model`: the baseline, if any; the other inputs unchanged.
         """
         candidates = {artifact.id for artifact in input_dict[CANDIDATE]}
         in_service = model_in_service(
@@ -56,13 +56,13 @@ class ModelInServiceStrategy(tfx.dsl.experimental.ResolverStrategy):
 def model_in_service(
     store: MetadataStore, pushes: Sequence[types.Artifact], *, push_destination: str
 ) -> int | None:
-    """Id of the Model that is served now; None: there is none.
+    """Id of the Model that is served now; None if there is none.
 
     Args:
         store: ML Metadata.
         pushes: every PushedModel of the pipeline.
-        push_destination: the served folder, whose highest version is in service. Where it is empty, or
-            holds what ML Metadata does not know, the model that was pushed last is taken.
+        push_destination: the served folder, whose highest version is in service. If it is empty or
+            unknown to ML Metadata, uses the last pushed model.
     """
     versions = served.served_versions(Path(push_destination)) if push_destination else []
     found = served.model_of_version(store, versions[-1]) if versions else None
@@ -73,9 +73,9 @@ def model_in_service(
 
 
 def _pushed_model_ids(store: MetadataStore, pushes: Sequence[types.Artifact]) -> list[int]:
-    """Ids of the models that were really pushed, the latest last.
+    """Ids of the models that were actually pushed, latest last.
 
-    By version, which always rises: a push may have been recorded long after it was made.
+    Ordered by version, which always increases: a push may be recorded long after it was made.
     """
     versions = {
         p.id: int(p.get_string_custom_property("pushed_version") or 0)

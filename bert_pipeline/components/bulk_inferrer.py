@@ -1,7 +1,7 @@
-"""BulkInferrer that tells how far it is: an executor that overrides a stock one.
+"""BulkInferrer with progress output: an executor that overrides a stock one.
 
-An example to copy where a stock component does the right thing in the wrong way: the component, its inputs,
-outputs and cache key stay TFX's own, and only the step that runs the model is replaced.
+An example to copy if only one step of a stock component needs to change: the component, its inputs, outputs
+and cache key stay TFX's; only the step that runs the model is replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tfx.utils import io_utils
 from tfx_bsl.public.beam import run_inference
 from tfx_bsl.public.proto import model_spec_pb2
 
-# Seconds between two lines of progress; a run that is shorter prints none.
+# Seconds between progress lines; a shorter run prints none.
 _TELL_SECONDS = 5.0
 
 
@@ -41,7 +41,7 @@ class Executor(stock.Executor):
         inference_result: types.Artifact | None,
         inference_endpoint: model_spec_pb2.InferenceSpecType,
     ) -> None:
-        if inference_result is None:  # it is to write tf.Examples, which nobody here asks for
+        if inference_result is None:  # output as tf.Examples, which this project does not use
             super()._run_model_inference(
                 data_spec, output_example_spec, examples, output_examples, None, inference_endpoint
             )
@@ -82,7 +82,7 @@ def _records(path: str) -> Iterator[bytes]:
 class _Progress:
     """Counts texts as they are labelled.
 
-    Beam pickles it once for each worker; in this process, as on one machine, the workers share the counts.
+    Beam pickles it once per worker; on one machine the workers are threads of this process and share the counts.
     """
 
     _lock = threading.Lock()
@@ -95,7 +95,7 @@ class _Progress:
         cls._done, cls._began, cls._told = 0, time.monotonic(), time.monotonic()
 
     def count(self, log: prediction_log_pb2.PredictionLog) -> prediction_log_pb2.PredictionLog:
-        """Counts one text; gives it back."""
+        """Counts one text and returns it."""
         cls, now = type(self), time.monotonic()
         with cls._lock:
             cls._done += 1

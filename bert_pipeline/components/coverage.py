@@ -1,8 +1,8 @@
-"""Coverage: says where the evaluation data is thin: slices with too few examples, and values that it lacks.
+"""Coverage: reports slices with too few evaluation examples, and values missing from the evaluation data.
 
-A function component with an artifact type of its own.
+A function component with a custom artifact type.
 
-TFX reads inputs, outputs and parameters off the type hints, so this file must not postpone their evaluation (no
+TFX reads inputs, outputs and parameters from the type hints, so this file must not postpone their evaluation (no
 `from __future__ import annotations`).
 """
 
@@ -23,22 +23,22 @@ from bert_pipeline.judging.intervals import share_interval
 
 COVERAGE_FILE = "coverage.json"
 
-# A slice on which an accuracy of one half is known to no better than this (95 % interval) is called thin: under
-# 16 examples. Two such slices of 0.5 and 0.9 could not be told apart.
+# A slice is thin if the 95 % interval of an accuracy of 0.5 is at least this wide on each side: under 16 examples. Two
+# such slices with 0.5 and 0.9 are not distinguishable.
 THIN_HALF_WIDTH = 0.25
 
-# A value that eval lacks is told from this many training examples on.
+# Report a value missing from eval only if training has at least this many examples.
 _MIN_MISSING = 5
 
 _NUM_TOLD = 5
 
-# What is told of, the gravest first, and the plural of it.
+# Kinds of findings, most serious first, with their plurals.
 KINDS = {"missing": "values", "slice": "slices"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Thin:
-    """One place where eval is thin."""
+    """One thin slice or missing value."""
 
     kind: str
     """`slice` (few eval examples) or `missing` (none)."""
@@ -50,7 +50,7 @@ class Thin:
     num_eval: int
 
     def sentence(self) -> str:
-        """What the summary says.
+        """The sentence in the summary.
 
         Example:
             >>> Thin("slice", "channel=phone", 35, 7).sentence()
@@ -68,18 +68,18 @@ class Thin:
 
 
 def half_width(num_examples: int) -> float:
-    """Half of the 95 % interval of an accuracy of one half over so many examples."""
+    """Half the width of the 95 % interval of an accuracy of 0.5 on this many examples."""
     return share_interval(num_examples / 2, num_examples).half_width
 
 
 def thin_slices(
     train: Mapping[str, int], evaluated: Mapping[str, int], *, max_half_width: float = THIN_HALF_WIDTH
 ) -> list[Thin]:
-    """Slices that eval lacks or has too few examples of, the largest in training first.
+    """Slices without or with too few eval examples, largest in training first.
 
     Args:
         train: training examples by slice, `category=boots`.
-        evaluated: eval examples alike.
+        evaluated: eval examples by slice.
         max_half_width: see THIN_HALF_WIDTH.
     """
     missing = [
@@ -96,7 +96,7 @@ def thin_slices(
 
 
 def sentences(found: Sequence[Thin]) -> Iterator[str]:
-    """The first of each kind, and how many more there are."""
+    """The first findings of each kind, and the number of others."""
     for kind, plural in KINDS.items():
         of_kind = [thin for thin in found if thin.kind == kind]
         yield from (thin.sentence() for thin in of_kind[:_NUM_TOLD])
@@ -105,7 +105,7 @@ def sentences(found: Sequence[Thin]) -> Iterator[str]:
 
 
 class CoverageReport(Artifact):
-    """Folder with `coverage.json`: a list of the places where eval is thin."""
+    """Folder with `coverage.json`: a list of thin slices and missing values."""
 
     TYPE_NAME = "CoverageReport"
 
@@ -120,9 +120,9 @@ def Coverage(
     """Counts eval examples by slice, beside the training examples.
 
     Args:
-        window: raw Examples that are trained on, one for each span.
-        newest: raw Examples of the span that is evaluated.
-        report: what is written.
+        window: raw Examples of the training data, one per span.
+        newest: raw Examples of the evaluated span.
+        report: output.
         slices: `evaluation.slices` as JSON.
     """
     train = itertools.chain.from_iterable(read_examples(examples, "train") for examples in window)
@@ -135,7 +135,7 @@ def Coverage(
 
 
 def read_report(uri: str) -> list[Thin]:
-    """Reads what the component wrote; leaves out kinds that it wrote once (clusters of texts)."""
+    """Reads the component's output; skips kinds that older versions wrote (clusters of texts)."""
     places = json.loads((Path(uri) / COVERAGE_FILE).read_text(encoding="utf-8"))
     names = [field.name for field in dataclasses.fields(Thin)]
     return [Thin(**{name: place[name] for name in names}) for place in places if place["kind"] in KINDS]

@@ -1,8 +1,8 @@
-"""Evaluator whose gates are held by `judging`: an executor of our own over the stock one's work.
+"""Evaluator with gates from `judging`: an executor that extends the stock one.
 
-An example of TFX's third way to a custom component, to be copied: the stock executor does the work, the code here
-looks at what it wrote and may withdraw the blessing, and everything downstream sees the same artifacts as before.
-The component's interface grows by one parameter.
+An example to copy of TFX's third kind of custom component: the stock executor does the work, this one reads its
+output and may withdraw the blessing, and downstream components see the same artifacts as before. The interface has
+one more parameter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TERMS = "terms"
 
 
 class Executor(stock.Executor):
-    """TFX's executor, then the gates, on the answers to each example that it wrote."""
+    """Runs TFX's executor, then the gates on its answers to each example."""
 
     def Do(
         self,
@@ -60,7 +60,7 @@ class Executor(stock.Executor):
 
 
 def _label_note(name: str, own: tuple[str, ...], labels: tuple[str, ...]) -> str:
-    """What was done about a model whose labels are not the task's."""
+    """Note on a model whose labels differ from the task's."""
     added = [label for label in labels if label not in own]
     gone = [label for label in own if label not in labels]
     parts = [f"it does not know {', '.join(added)}"] if added else []
@@ -70,14 +70,14 @@ def _label_note(name: str, own: tuple[str, ...], labels: tuple[str, ...]) -> str
 
 
 def _withdraw(blessing: types.Artifact) -> None:
-    """Makes of a blessing what TFX's executor writes where it blesses nothing."""
+    """Changes a blessing to what TFX's executor writes for a model that is not blessed."""
     (Path(blessing.uri) / constants.BLESSED_FILE_NAME).unlink(missing_ok=True)
     (Path(blessing.uri) / constants.NOT_BLESSED_FILE_NAME).touch()
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
 
 
 class GatedEvaluatorSpec(types.ComponentSpec):
-    """Evaluator's interface, with what the gates depend on."""
+    """Evaluator's interface, plus the terms of the gates."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         specs.EVAL_CONFIG_KEY: ExecutionParameter(type=tfma.EvalConfig),
@@ -110,12 +110,12 @@ class GatedEvaluator(base_beam_component.BaseBeamComponent):
         Args:
             examples: channel of raw Examples.
             model: channel of the candidate.
-            baseline_model: channel of the model that it is compared with.
-            task: gives metrics, slices and gates.
-            splits: names of the splits of `examples` that are evaluated.
+            baseline_model: channel of the model to compare with.
+            task: defines metrics, slices and gates.
+            splits: names of the splits of `examples` to evaluate.
 
         Raises:
-            UserError: a gate names a metric or a label that there is not.
+            UserError: a gate names an unknown metric or label.
         """
         super().__init__(
             spec=GatedEvaluatorSpec(

@@ -2,9 +2,9 @@
 
 TFX's own CsvExampleGen infers a type per column, so that a text column of numbers turns into
 integers in one span and stays text in the next, and it stops at bytes that are not UTF-8 without
-naming the row. Here every cell becomes a bytes feature, an empty cell a missing value, and what is
-wrong with the text is left to ExampleValidator, which can say where. Splits, hash buckets, spans
-and versions are FileBasedExampleGen's.
+naming the row. This one turns every cell into a bytes feature, an empty cell into a missing value, and
+leaves invalid text to ExampleValidator, which can locate it. FileBasedExampleGen provides splits, hash
+buckets, spans and versions.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def to_example(row: Mapping[str, bytes], *, key: str = "", fill: bool = False) -
 
     Args:
         row: cells by column.
-        key: the column whose hash decides the split; an empty cell there is an empty list, which TFX can hash.
-        fill: whether an empty cell is an empty text: a model that is asked answers it, as the server does.
+        key: the column whose hash decides the split; an empty cell becomes an empty list, which TFX can hash.
+        fill: whether an empty cell becomes an empty text, which the model answers, as the server does.
     """
     example = tf.train.Example()
     for name, cell in row.items():
@@ -77,8 +77,8 @@ def read_parquet(path: str, *, columns: Collection[str] = ()) -> Iterator[dict[s
     return table_files.rows_of_parquet(path, path=path, columns=columns)
 
 
-# Where a row stood, and in which order its columns, for what has to come back as it was: Beam keeps no order of
-# rows, and a tf.Example none of columns.
+# Position of a row and order of its columns, to restore the original table: Beam does not keep the order of rows, nor
+# a tf.Example that of columns.
 SOURCE_FILE, SOURCE_ROW, SOURCE_COLUMNS = "__source_file__", "__source_row__", "__source_columns__"
 COLUMN_SEPARATOR = b"\x1f"
 
@@ -99,7 +99,7 @@ def _number(path: str, rows: Iterator[dict[str, bytes]]) -> Iterator[dict[str, b
 
 
 def _write_columns(columns: Collection[str]) -> example_gen_pb2.CustomConfig:
-    """TFX's parameter for what a custom ExampleGen is told."""
+    """TFX's parameter for the configuration of a custom ExampleGen."""
     config, fields = example_gen_pb2.CustomConfig(), struct_pb2.Struct()
     fields.update({"columns": sorted(columns)})
     config.custom_config.Pack(fields)
@@ -107,7 +107,7 @@ def _write_columns(columns: Collection[str]) -> example_gen_pb2.CustomConfig:
 
 
 def _read_columns(text: str | None) -> frozenset[str]:
-    """What `_write_columns` wrote, as an execution has it."""
+    """The columns from an execution, as written by `_write_columns`."""
     fields = struct_pb2.Struct()
     if text:
         proto_utils.json_to_proto(text, example_gen_pb2.CustomConfig()).custom_config.Unpack(fields)
@@ -116,7 +116,7 @@ def _read_columns(text: str | None) -> frozenset[str]:
 
 @beam.typehints.with_output_types(tf.train.Example)
 class _ReadTable(beam.PTransform):
-    """Files of a pattern -> tf.Examples; the shape that BaseExampleGenExecutor asks for."""
+    """Files of a pattern -> tf.Examples; the transform that BaseExampleGenExecutor expects."""
 
     numbered = False
 
@@ -155,7 +155,7 @@ class TableExecutor(BaseExampleGenExecutor):
     """Writes the rows of CSV or Parquet files as tf.Examples of bytes features."""
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
-        """TFX's hook: what reads one split."""
+        """TFX's hook: the transform that reads one split."""
         return _ReadTable
 
 
@@ -163,20 +163,20 @@ class NumberedTableExecutor(TableExecutor):
     """The same, with SOURCE_FILE and SOURCE_ROW in each example."""
 
     def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
-        """TFX's hook: what reads one split."""
+        """TFX's hook: the transform that reads one split."""
         return _ReadNumberedTable
 
 
 def unlabelled_example_gen(
     *, data_dir: Path, split: str, pattern: str, data_format: str
 ) -> FileBasedExampleGen:
-    """The ExampleGen of texts that are to be labelled: one split, and each row knows where it stood.
+    """The ExampleGen of texts to label: one split, and each row keeps its position.
 
     Args:
         data_dir: folder of the files.
         split: name of the split.
         pattern: of the files under `data_dir`.
-        data_format: csv, parquet or tfrecord; records of the last have no order to come back to.
+        data_format: csv, parquet or tfrecord; tfrecord records have no original order.
     """
     if data_format == "tfrecord":
         return text_example_gen(
@@ -210,13 +210,13 @@ def text_example_gen(
 
     Args:
         data_dir: folder of the data.
-        files: split to pattern; a single pattern is split by hash, several splits are taken as they are.
+        files: split to pattern; a single pattern is split by hash, several are used as given.
         data_format: csv, parquet or tfrecord.
-        hash_buckets: buckets of each split, where `files` holds a single pattern.
-        key: column whose hash decides the split of a row, so that copies of a text stay together; empty: all columns.
+        hash_buckets: buckets of each split, if `files` has a single pattern.
+        key: column whose hash decides the split of a row, so copies of a text stay together; empty for all columns.
             (Records of tfrecord are hashed whole: TFX refuses one that lacks the column.)
-        columns: that are read; empty: all. (Of tfrecord all are.)
-        span: number of the span (days since 1970-01-01 where spans are dates); 0: the patterns hold none.
+        columns: to read; empty for all. (tfrecord always reads all.)
+        span: number of the span (days since 1970-01-01 if spans are dates); 0 if the patterns have none.
     """
     proto = tfx.proto
     input_config = proto.Input(

@@ -1,4 +1,4 @@
-"""ExampleValidator that stops the run: TFDV's anomalies, drift, and checks of text and labels, told in words."""
+"""ExampleValidator that stops the run on anomalies (TFDV), drift, and invalid text and labels, with a report."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from bert_pipeline.components.validation_report import Report, check_examples
 from bert_pipeline.data.drift import Threshold, as_json, compare, read_statistics
 from bert_pipeline.settings.errors import UserError
 
-# Custom property of the ExampleAnomalies: the notes, one a line; the summary prints them.
+# Custom property of the ExampleAnomalies: the notes, one per line; the summary prints them.
 NOTES = "notes"
 
-# The split that is trained on.
+# The training split.
 _TRAIN = "train"
 
 # The report, also in the artifact's folder.
@@ -31,7 +31,7 @@ REPORT_FILE = "anomalies.txt"
 
 
 class Executor(stock.Executor):
-    """TFX's executor, then drift and the text checks; raises when anything is wrong."""
+    """Runs TFX's executor, then the drift and text checks; raises on any problem."""
 
     def Do(
         self,
@@ -39,7 +39,7 @@ class Executor(stock.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> Any:
-        """Validates every split, and writes a report for people.
+        """Validates every split, and writes a text report.
 
         Raises:
             UserError: lists every problem with split, column, share or distance, and the line to change.
@@ -92,7 +92,7 @@ def _read_anomalies(uri: str) -> anomalies_pb2.Anomalies:
 
 
 class TextExampleValidatorSpec(types.ComponentSpec):
-    """ExampleValidator's interface, with the examples, the span before and the task beside the statistics."""
+    """ExampleValidator's interface, plus the examples, the previous span and the task."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "data": ExecutionParameter(type=str),
@@ -114,7 +114,7 @@ class TextExampleValidatorSpec(types.ComponentSpec):
 
 
 class TextExampleValidator(base_component.BaseComponent):
-    """Validates statistics against the curated schema and the span before, examples against the task."""
+    """Validates statistics against the curated schema and the previous span, and examples against the task."""
 
     SPEC_CLASS = TextExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -139,13 +139,13 @@ class TextExampleValidator(base_component.BaseComponent):
             examples: channel of raw Examples.
             statistics: channel of their ExampleStatistics.
             schema: channel of the curated Schema.
-            reference_statistics: channel of the ExampleStatistics of the span before; None: no drift is measured.
+            reference_statistics: channel of the previous span's ExampleStatistics; None to skip drift.
             data: section [data] of the task.
-            labels_elsewhere: labels that the train split may lack, for other spans have them.
-            limits: column to the limits of its drift.
-            task_file: where the task stands, for messages.
-            schema_file: where the curated schema stands, for messages.
-            report_path: the file of the report; it is written also when the run stops.
+            labels_elsewhere: labels that the train split may lack because other spans have them.
+            limits: column to its drift limits.
+            task_file: path of the task file, for messages.
+            schema_file: path of the curated schema, for messages.
+            report_path: the file of the report, also written when the run stops.
         """
         spec = TextExampleValidatorSpec(
             examples=examples,

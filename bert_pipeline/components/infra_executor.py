@@ -1,7 +1,7 @@
-"""The InfraValidator at work: loads the candidate in a real server and sends it real requests.
+"""The InfraValidator's executor: loads the candidate in a real server and sends it real requests.
 
-Of TFX's executor it reuses the reading of its settings, the handling of SIGTERM, the blessing and the copy
-with warm-up requests. Private names it leans on: `Executor._Do`, `_PrepareModelPath`, `_CreateWarmupModel`,
+It reuses from TFX's executor the parsing of settings, the handling of SIGTERM, the blessing and the copy
+with warm-up requests. Private names it uses: `Executor._Do`, `_PrepareModelPath`, `_CreateWarmupModel`,
 `_AddCleanup`, and the module's `_mark_blessed`, `_mark_not_blessed`, `_create_model_server_runner`.
 """
 
@@ -42,7 +42,7 @@ Runner: TypeAlias = ServerProcess | base_runner.BaseModelServerRunner
 
 
 class Executor(stock.Executor):
-    """Blesses a model that a server loads and that answers; else says why not."""
+    """Blesses a model that a server loads and that answers; otherwise records the reason."""
 
     def Do(
         self,
@@ -53,7 +53,7 @@ class Executor(stock.Executor):
         """Validates the model; see TFX's executor for the arguments.
 
         Raises:
-            UserError: the server could not be started, which says nothing about the model: nothing is
+            UserError: the server could not be started, which is not the model's fault: nothing is
                 recorded, and the next run tries again.
         """
         self._text_columns: list[str] = json.loads(exec_properties["text"])
@@ -91,7 +91,7 @@ class Executor(stock.Executor):
         _write_reason(blessing, f"a server loaded it and answered {len(requests)} requests")
 
     def _audit(self, model_path: str, *, tf_serving_version: str) -> None:
-        """What can be known without a server: ops and signatures."""
+        """Checks that need no server: ops and signatures."""
         try:
             infra_requests.check_signatures(
                 op_audit.read_serving_graph(model_path), text_columns=self._text_columns
@@ -112,10 +112,10 @@ class Executor(stock.Executor):
         validation_spec: infra_validator_pb2.ValidationSpec,
         requests: list[predict_pb2.PredictRequest],
     ) -> None:
-        """Runs the server and asks it, again when the server did not start.
+        """Runs the server and sends the requests; retries if the server did not start.
 
         Raises:
-            UserError: it did not start in any try.
+            UserError: it did not start in any attempt.
         """
         for tries_left in reversed(range(validation_spec.num_tries)):
             runner = self._make_runner(version_path, serving_spec)
@@ -126,7 +126,7 @@ class Executor(stock.Executor):
             except ServerNotStarted as error:
                 if not tries_left:
                     raise UserError(
-                        f"InfraValidator: {error}\nthis says nothing about the model; mend the cause (memory, "
+                        f"InfraValidator: {error}\nthis says nothing about the model; fix the cause (memory, "
                         "ports, the environment) and run again: the run goes on from here"
                     ) from error
             finally:
@@ -171,7 +171,7 @@ class Executor(stock.Executor):
                 infra_requests.check_response(request, _predict(stub, request, runner), labels=self._labels)
 
     def _PrepareModelPath(self, model: types.Artifact, serving_spec: infra_validator_pb2.ServingSpec) -> str:
-        """A version folder of TF Serving's layout that is a link to the model: TFX would copy it."""
+        """A version folder in TF Serving's layout that links to the model instead of copying it, as TFX does."""
         base_path = Path(self._get_tmp_dir()) / serving_spec.model_name
         shutil.rmtree(base_path, ignore_errors=True)
         base_path.mkdir(parents=True)
@@ -186,7 +186,7 @@ def _predict(stub: Any, request: predict_pb2.PredictRequest, runner: Any) -> pre
         return stub.Predict(request, timeout=_REQUEST_SECONDS)
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAVAILABLE and isinstance(runner, ServerProcess):
-            time.sleep(1.0)  # the connection breaks a moment before the process can be seen to have ended
+            time.sleep(1.0)  # the connection breaks shortly before the process is seen to end
             runner.raise_if_ended()
         signature = request.model_spec.signature_name
         raise Refused(f"{signature} answered {error.code().name}: {_first_line(error.details())}") from error
@@ -197,7 +197,7 @@ def _first_line(text: str | None) -> str:
 
 
 def _read_records(examples: types.Artifact, *, split: str, num_records: int) -> list[bytes]:
-    """The first records of a split: the same in each run, where TFX's own reader shuffles."""
+    """The first records of a split, the same in each run; TFX's own reader shuffles."""
     records = list(itertools.islice(read_records(examples, split), num_records))
     if not records:
         raise UserError(

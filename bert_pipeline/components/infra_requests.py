@@ -1,4 +1,4 @@
-"""Real requests for a candidate model, and what its answers must look like."""
+"""Builds requests for a candidate model, and checks its answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Refused(Exception):
 
 
 def check_signatures(meta_graph: meta_graph_pb2.MetaGraphDef, *, text_columns: Sequence[str]) -> None:
-    """Checks that both signatures are there and take what the task has.
+    """Checks that both signatures exist and take the task's inputs.
 
     Args:
         meta_graph: of the candidate.
@@ -48,13 +48,13 @@ def check_signatures(meta_graph: meta_graph_pb2.MetaGraphDef, *, text_columns: S
 def build_requests(
     records: Sequence[bytes], *, model_name: str, text_columns: Sequence[str], num_requests: int
 ) -> list[predict_pb2.PredictRequest]:
-    """Makes requests of both signatures by turns; the first of each holds all the records, the others one.
+    """Builds requests of both signatures in turn; the first of each has all records, the others one.
 
     Args:
         records: serialized tf.Examples of raw features; at least one.
         model_name: name under which the candidate is served.
         text_columns: names of the task's text columns; a missing text is "".
-        num_requests: how many; at least 2.
+        num_requests: at least 2.
     """
     requests = []
     for index in range(num_requests):
@@ -80,7 +80,7 @@ def _texts(records: Sequence[bytes], *, text_columns: Sequence[str]) -> dict[str
 def check_response(
     request: predict_pb2.PredictRequest, response: predict_pb2.PredictResponse, *, labels: Sequence[str]
 ) -> None:
-    """Checks one answer; whether it is right is the Evaluator's business.
+    """Checks the form of one answer; its correctness is the Evaluator's task.
 
     Args:
         request: of `build_requests`.
@@ -88,8 +88,8 @@ def check_response(
         labels: the task's labels, in order.
 
     Raises:
-        Refused: an output is missing, probabilities are no distribution over the labels, or the label is
-            none of them.
+        Refused: an output is missing, the probabilities are not a distribution over the labels, or the
+            label is unknown.
     """
     signature = request.model_spec.signature_name
     for name in ("label", "labels", "probabilities"):

@@ -1,6 +1,6 @@
 """InfraValidator without docker: a real server process loads the candidate and answers real requests.
 
-`infra_executor.py` does the work; here is the component with its settings.
+The component and its settings; `infra_executor.py` has the executor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _IMAGE = "tensorflow/serving"
 
 
 class InfraValidatorSpec(types.ComponentSpec):
-    """TFX's InfraValidatorSpec, with what the answers are checked against."""
+    """TFX's InfraValidatorSpec, plus the expected form of the answers."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         **standard_component_specs.InfraValidatorSpec.PARAMETERS,
@@ -38,7 +38,7 @@ class InfraValidatorSpec(types.ComponentSpec):
 
 
 class InfraValidator(base_component.BaseComponent):
-    """Loads a model in a real server and asks it; made by `infra_validator`."""
+    """Loads a model in a real server and sends requests; built by `infra_validator`."""
 
     SPEC_CLASS = InfraValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(infra_executor.Executor)
@@ -58,12 +58,12 @@ def infra_validator(
 
     Args:
         model: channel of the candidate.
-        examples: channel of raw Examples; the requests are made of them.
+        examples: channel of raw Examples, the source of the requests.
         data: names the text columns and the labels.
-        serving: the TF Serving release to audit against, and the number of requests; 0: the candidate must
-            answer two, and no warm-up travels with it.
+        serving: the TF Serving release to audit against, and the number of requests; with 0 the candidate
+            must answer two, and gets no warm-up requests.
         server: `process`, our own server on this machine, or `docker`, TF Serving itself.
-        max_loading_seconds: how long loading may take.
+        max_loading_seconds: time limit for loading.
         split: of `examples`.
 
     Raises:

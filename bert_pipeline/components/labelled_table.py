@@ -1,7 +1,7 @@
 """LabelledTable: BulkInferrer's PredictionLogs as a CSV or Parquet file; a function component.
 
-An example to copy where a component is one function of artifacts and parameters: TFX reads inputs, outputs and
-parameters off the type hints, so this file must not postpone their evaluation (no `from __future__ import
+An example to copy if a component is one function of artifacts and parameters: TFX reads inputs, outputs and
+parameters from the type hints, so this file must not postpone their evaluation (no `from __future__ import
 annotations`).
 """
 
@@ -22,18 +22,18 @@ from bert_pipeline.components.example_gen import COLUMN_SEPARATOR, SOURCE_COLUMN
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.whole_file import whole
 
-# Custom property of the table's artifact: rows; 0 where the model was not blessed.
+# Custom property of the table's artifact: number of rows; 0 if the model was not blessed.
 NUM_ROWS = "num_rows"
-# Column with a row's file, where the texts are of several.
+# Column with a row's file, for several input files.
 SOURCE_COLUMN = "source_file"
-# The column that every table has.
+# A column of every table.
 PREDICTED_LABEL = "predicted_label"
 
 Row = dict[str, str | float]
 
 
 class LabelledTexts(tfx.dsl.Artifact):
-    """Folder with `labelled.csv` or `labelled.parquet`; empty where the model was not blessed."""
+    """Folder with `labelled.csv` or `labelled.parquet`; empty if the model was not blessed."""
 
     TYPE_NAME = "LabelledTexts"
 
@@ -44,18 +44,18 @@ def LabelledTable(
     table: OutputArtifact[LabelledTexts],
     file_format: Parameter[str],
 ) -> None:
-    """Writes one row a text, in the order of the input.
+    """Writes one row per text, in input order.
 
-    Its columns are those of the input, then `predicted_label` and `probability_<label>` for each label; of several
+    The columns are those of the input, then `predicted_label` and `probability_<label>` for each label; with several
     input files `source_file` comes first.
 
     Args:
         inference_result: of BulkInferrer over the `serve_examples` signature.
-        table: what is written.
+        table: output.
         file_format: `csv` or `parquet`.
 
     Raises:
-        UserError: a column of the input has the name of one that is added.
+        UserError: an input column has the name of an added column.
     """
     paths = tf.io.gfile.glob(os.path.join(inference_result.uri, "prediction_logs*"))
     rows = sorted(_rows(paths), key=_place)
@@ -65,7 +65,7 @@ def LabelledTable(
 
 
 def table_path(uri: str, file_format: str) -> Path:
-    """Where `LabelledTable` writes."""
+    """The output folder of `LabelledTable`."""
     return Path(uri) / f"labelled.{file_format}"
 
 
@@ -99,7 +99,7 @@ def _place(row: Row) -> tuple[str, int]:
 
 
 def _as_they_stood(rows: list[Row]) -> list[Row]:
-    """Rows with the columns in the order of their file, and without what says where they stood."""
+    """Rows with columns in the order of their file, without the source columns."""
     headers = [
         str(row[SOURCE_COLUMNS]).split(COLUMN_SEPARATOR.decode()) for row in rows if SOURCE_COLUMNS in row
     ]
@@ -115,11 +115,11 @@ def _as_they_stood(rows: list[Row]) -> list[Row]:
 
 
 def write_table(rows: list[Row], folder: str, file_format: str) -> Path:
-    """Writes rows; a table appears whole or not at all.
+    """Writes rows to a table, atomically.
 
     Args:
-        rows: at least one; a column that some lack is empty there.
-        folder: exists or is made.
+        rows: at least one; missing cells are empty.
+        folder: created if missing.
         file_format: `csv` (RFC 4180, UTF-8) or `parquet`.
     """
     path = table_path(folder, file_format)

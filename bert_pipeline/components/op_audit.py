@@ -1,7 +1,7 @@
-"""The audit of an exported graph: does TensorFlow Serving have every op that it uses?
+"""Checks that TensorFlow Serving has every op of an exported graph.
 
 A model that was exported with a newer TensorFlow Text loads on the machine that trained it and fails in
-service; this finds the op by name beforehand. The lists lie beside, in tf_serving_ops/<version>/, written
+service; this finds the op by name beforehand. The lists are in tf_serving_ops/<version>/, written
 by tf_serving_ops/list_ops.py.
 """
 
@@ -22,7 +22,7 @@ _SERVE = "serve"
 
 
 class UnreadableModel(Exception):
-    """A saved_model.pb that is missing or is no SavedModel; the message says which."""
+    """A saved_model.pb is missing or not a SavedModel; the message says which."""
 
 
 def missing_ops(saved_model_dir: str | Path, *, tf_serving_version: str) -> list[str]:
@@ -33,7 +33,7 @@ def missing_ops(saved_model_dir: str | Path, *, tf_serving_version: str) -> list
         tf_serving_version: such as 2.16.1; of `known_versions()`.
 
     Returns:
-        Op names, sorted; empty: the release has them all.
+        Sorted op names; empty if the release has them all.
 
     Raises:
         UserError: the version has no list.
@@ -44,9 +44,9 @@ def missing_ops(saved_model_dir: str | Path, *, tf_serving_version: str) -> list
 
 
 def used_ops(saved_model_dir: str | Path) -> set[str]:
-    """The ops of the graph tagged `serve` and of its function library; a function's own name is no op.
+    """The ops of the graph tagged `serve` and of its function library, without function names.
 
-    Functions that no signature calls count too: importing a graph needs each op of its library registered.
+    Includes functions that no signature calls: importing a graph requires every op of its library.
 
     Raises:
         UnreadableModel: there is no SavedModel, or none tagged `serve`.
@@ -69,11 +69,11 @@ def release_to_audit(version: str, *, tensorflow: str | None = None) -> str:
     """The release that `serving.tf_serving_version` names.
 
     Args:
-        version: the setting; empty: the newest known release that is not newer than TensorFlow.
-        tensorflow: TensorFlow's version; None: of the one that is installed.
+        version: the setting; empty for the newest known release that is not newer than TensorFlow.
+        tensorflow: TensorFlow's version; None for the installed one.
 
     Raises:
-        UserError: the release has no list, or TensorFlow is older than all that have one.
+        UserError: the release has no list, or TensorFlow is older than all releases with a list.
     """
     if version:
         check_version(version)
@@ -89,7 +89,7 @@ def release_to_audit(version: str, *, tensorflow: str | None = None) -> str:
 
 
 def check_version(version: str) -> None:
-    """Refuses a release that has no list.
+    """Raises on a release without a list.
 
     Raises:
         UserError: names the known releases and how to add one.

@@ -1,7 +1,7 @@
-"""What each model answers to each evaluated example, written while the Evaluator has it in hand.
+"""Writes each model's answer to each evaluated example during the evaluation.
 
-A TFMA extractor is the one place that sees text, label and the probabilities of both models without running them a
-second time. It passes every example on, with the answers of both models in the order of the task's labels.
+Only a TFMA extractor sees text, label and the probabilities of both models without running them a second time. It
+passes every example on, with both models' answers in the order of the task's labels.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from bert_pipeline.judging.answers import PREDICTIONS_FILE, PREDICTIONS_SUFFIX, 
 
 @dataclasses.dataclass(frozen=True)
 class Writing:
-    """What the extractor is told by the executor, which TFX gives it no way to."""
+    """Settings from the executor to the extractor, which TFX cannot pass."""
 
     path: str
-    """Beginning of the files' names."""
+    """Prefix of the file names."""
 
     label_column: str
     """Raw feature with the true label."""
 
     labels: tuple[str, ...]
-    """The task's, in order."""
+    """The task's labels, in order."""
 
 
 _WRITING: contextvars.ContextVar[Writing] = contextvars.ContextVar("writing")
 
 
 def writing() -> Writing:
-    """What is to be written where, inside `written_to`."""
+    """The current settings inside `written_to`."""
     return _WRITING.get()
 
 
 @contextlib.contextmanager
 def written_to(folder: str, *, label_column: str, labels: tuple[str, ...]) -> Iterator[None]:
-    """Lets `prediction_extractor` know where to write: TFX gives it no output."""
+    """Tells `prediction_extractor` where to write, because TFX gives it no output."""
     token = _WRITING.set(Writing(str(Path(folder) / PREDICTIONS_FILE), label_column, labels))
     try:
         yield
@@ -54,15 +54,15 @@ def written_to(folder: str, *, label_column: str, labels: tuple[str, ...]) -> It
 
 
 class WritePredictions(beam.PTransform):
-    """Extracts -> the same with each model's answers in the order of the task's labels; a line of each is written."""
+    """Extracts -> extracts with the answers in the order of the task's labels; writes a line for each example."""
 
     def __init__(self, to: Writing, *, names: Mapping[str, str], label_key: str) -> None:
-        """Takes what to write where, each model's name as a line has it by TFMA's, and the label's name in TFMA."""
+        """Sets the output, the models' names in a line by TFMA's names, and TFMA's name of the label."""
         super().__init__()
         self._to, self._names, self._label_key = to, names, label_key
 
     def expand(self, extracts: beam.PCollection) -> beam.PCollection:
-        """Branches off the lines."""
+        """Adds the branch that writes the lines."""
         how = {"names": self._names, "label_key": self._label_key, "to": self._to}
         _ = (
             extracts
@@ -80,11 +80,11 @@ class WritePredictions(beam.PTransform):
 def aligned(
     extracts: Mapping[str, Any], *, names: Mapping[str, str], label_key: str, to: Writing
 ) -> dict[str, Any]:
-    """An example whose label and answers are in the order of the task's labels, whatever order each model has.
+    """Reorders an example's label and answers to the order of the task's labels.
 
-    A model in service may have been trained before a label was added, removed, renamed or moved: its own graph numbers
-    labels in its own order. Its answers are put in order by the names that it gives them; a label that it does not know
-    has probability 0, and what it gives to one that the task does not know is left out.
+    A model in service may be older than a change of the labels, so its graph may number them differently. Its answers
+    are reordered by label name; a label that it does not know has probability 0, and labels that the task does not
+    know are dropped.
     """
     true = _text(extracts[tfma.FEATURES_KEY].get(to.label_column, b""))
     label_id = to.labels.index(true) if true in to.labels else -1
@@ -98,7 +98,7 @@ def aligned(
 
 
 def _filled(value: Any, label_id: int) -> Any:
-    """The label of each model, or of the only one, replaced by an id; its shape and type stay."""
+    """Replaces the label of each model, or of the only one, by an id; keeps shape and type."""
     if isinstance(value, Mapping):
         return {key: _filled(each, label_id) for key, each in value.items()}
     return np.full_like(np.asarray(value), label_id)
@@ -116,7 +116,7 @@ def _in_order(answer: Any, labels: tuple[str, ...]) -> Any:
 
 
 def _labels_of(answer: Any) -> tuple[str, ...]:
-    """The labels that a model names beside its probabilities; empty where it names none."""
+    """The labels that a model returns with its probabilities; empty if it returns none."""
     if not isinstance(answer, Mapping) or "labels" not in answer:
         return ()
     return tuple(label.decode("utf-8", "replace") for label in np.asarray(answer["labels"]).reshape([-1]))
@@ -125,13 +125,13 @@ def _labels_of(answer: Any) -> tuple[str, ...]:
 def as_line(extracts: Mapping[str, Any], *, names: Mapping[str, str], label_key: str, to: Writing) -> str:
     """One example as JSON: `columns` (raw features as text), `label_id`, `probabilities` by model.
 
-    `other_labels` are those of a model that has not the task's labels in the task's order.
+    `other_labels` are those of a model whose labels or order differ from the task's.
     """
     given = extracts[tfma.PREDICTIONS_KEY]
     own = {name: _labels_of(given[key] if len(names) > 1 else given) for key, name in names.items()}
     extracts = aligned(extracts, names=names, label_key=label_key, to=to)
     predictions, label = extracts[tfma.PREDICTIONS_KEY], extracts[tfma.LABELS_KEY]
-    for key in (*names, label_key):  # of two models, the label of each: it is the same
+    for key in (*names, label_key):  # with two models, both have the same label
         label = label[key] if isinstance(label, Mapping) and key in label else label
     values = {
         "columns": {name: _text(value) for name, value in sorted(extracts[tfma.FEATURES_KEY].items())},
@@ -146,7 +146,7 @@ def as_line(extracts: Mapping[str, Any], *, names: Mapping[str, str], label_key:
 
 
 def other_labels(evaluation_uri: str) -> dict[str, tuple[str, ...]]:
-    """The labels of each model that has not the evaluation's, `candidate` or `baseline`."""
+    """The labels of each model (`candidate`, `baseline`) that differ from the evaluation's."""
     line = next(read_lines(evaluation_uri), {})
     return {name: tuple(labels) for name, labels in line.get("other_labels", {}).items()}
 

@@ -1,4 +1,4 @@
-"""Pusher that a server can watch safely: a version appears whole or not at all, and never twice."""
+"""Pusher with atomic pushes: a server never sees a partial version, and no model is pushed twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HAS_MODEL = "has_model"  # TFX's property of an InfraBlessing that holds a copy
 
 
 class Executor(stock.Executor):
-    """Pushes a model that both validators blessed and that is not in service already."""
+    """Pushes a model that both validators blessed and that is not already in service."""
 
     def Do(
         self,
@@ -66,7 +66,7 @@ class Executor(stock.Executor):
         _note(pushed, f"pushed as version {version}", in_service=True)
 
     def GetModelPath(self, input_dict: dict[str, list[types.Artifact]]) -> str:
-        """The InfraValidator's copy, which has the warm-up requests, where it made one; else the model."""
+        """The InfraValidator's copy with warm-up requests if there is one, else the model."""
         infra_blessing = artifact_utils.get_single_instance(
             input_dict[standard_component_specs.INFRA_BLESSING_KEY]
         )
@@ -75,7 +75,7 @@ class Executor(stock.Executor):
         return super().GetModelPath(input_dict)
 
     def _provenance(self, input_dict: dict[str, list[types.Artifact]]) -> dict[str, str]:
-        """What leads from a pushed version back into ML Metadata."""
+        """The link from a pushed version back to ML Metadata."""
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         found = {"pushed": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
         if model.id:
@@ -85,7 +85,7 @@ class Executor(stock.Executor):
         return found
 
     def _refusal(self, input_dict: dict[str, list[types.Artifact]]) -> str:
-        """Why the model may not be pushed; empty: it may. No blessing at all is a refusal too."""
+        """The reason against a push; empty if the model may be pushed. A missing blessing is a refusal too."""
         for key, who in (
             (standard_component_specs.MODEL_BLESSING_KEY, "the Evaluator"),
             (standard_component_specs.INFRA_BLESSING_KEY, "the InfraValidator"),

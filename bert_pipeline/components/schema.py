@@ -1,4 +1,4 @@
-"""The schema: inferred from the first data, tightened by the task, then kept and curated by people."""
+"""The schema: inferred from the first data, tightened by the task, then curated by the user."""
 
 from pathlib import Path
 
@@ -29,22 +29,22 @@ def CuratedSchema(
     schema_pbtxt: tfx.dsl.components.Parameter[str],
     schema: tfx.dsl.components.OutputArtifact[standard_artifacts.Schema],
 ) -> None:
-    """Brings the curated schema into the graph.
+    """Imports the curated schema into the graph.
 
-    TFX's ImportSchemaGen is keyed by the file's path and does not see an edit; here the text itself is
-    the parameter, so an edited schema is a new one.
+    TFX's ImportSchemaGen is keyed by the file's path and does not see an edit. Here the parameter is the text
+    itself, so an edited schema is a new artifact.
     """
     Path(schema.uri).mkdir(parents=True, exist_ok=True)
     (Path(schema.uri) / SCHEMA_FILE).write_text(schema_pbtxt, encoding="utf-8")
 
 
 def tighten(schema: schema_pb2.Schema, *, data: bert_task.DataConfig) -> schema_pb2.Schema:
-    """What the task knows and inference cannot: texts are free, labels are closed, neither may be missing.
+    """Adds what inference cannot know: texts are free, labels are a closed set, both are required.
 
-    In service the label is: the environments TRAINING and SERVING say so.
+    The label is missing in service: the environments TRAINING and SERVING express this.
 
     Args:
-        schema: as TFDV inferred it.
+        schema: inferred by TFDV.
         data: section [data] of the task.
 
     Raises:
@@ -81,7 +81,7 @@ def _require_one_string(feature: schema_pb2.Feature) -> None:
 
 
 def _set_environments(schema: schema_pb2.Schema, *, label: schema_pb2.Feature) -> None:
-    """What is asked in service has every column but the label."""
+    """Requests in service have every column but the label."""
     missing = [name for name in (TRAINING, SERVING) if name not in schema.default_environment]
     schema.default_environment.extend(missing)
     if SERVING not in (*label.in_environment, *label.not_in_environment):
@@ -89,7 +89,7 @@ def _set_environments(schema: schema_pb2.Schema, *, label: schema_pb2.Feature) -
 
 
 def _drop_wide_domain(feature: schema_pb2.Feature, *, schema: schema_pb2.Schema) -> None:
-    """Dates, ids and the like are no closed sets: a domain of over 50 values is not kept."""
+    """Removes domains of over 50 values: dates, ids and the like are not closed sets."""
     if feature.WhichOneof("domain_info") != "domain":
         return
     domain = next(d for d in schema.string_domain if d.name == feature.domain)
@@ -118,12 +118,12 @@ def write_curated_schema(
 
 
 def write_schema(schema: schema_pb2.Schema, *, path: Path, header: str) -> None:
-    """Writes a schema file, whole or not at all.
+    """Writes a schema file atomically.
 
     Args:
         schema: what to write.
         path: the file.
-        header: comment lines with which it begins.
+        header: comment lines at its start.
     """
     write_whole(path, header + text_format.MessageToString(schema, as_utf8=True))
 
@@ -132,13 +132,13 @@ def read_curated_schema(path: Path) -> str:
     """The text of a curated schema.
 
     Raises:
-        UserError: the file is no schema.
+        UserError: the file is not a schema.
     """
     text = path.read_text(encoding="utf-8")
     try:
         text_format.Parse(text, schema_pb2.Schema())
     except text_format.ParseError as error:
         raise UserError(
-            f"{path}: not a schema: {error}; mend the line, or delete the file to infer it anew"
+            f"{path}: not a schema: {error}; correct the line, or delete the file to infer it again"
         ) from error
     return text

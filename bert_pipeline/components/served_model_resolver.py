@@ -1,4 +1,4 @@
-"""The model in service and the blessing it was pushed with, found through ML Metadata."""
+"""Resolves the model in service and its blessing through ML Metadata."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _EVALUATED, _BLESSED = "current_model_id", "blessed"
 
 
 class ServedModelStrategy(tfx.dsl.experimental.ResolverStrategy):
-    """The model in service, and the newest evaluation that blessed it.
+    """Resolves the model in service, and the newest evaluation that blessed it.
 
-    A later run may have refused the same model under a stricter bound: that keeps nothing out of service.
+    A later run may have refused the same model under a stricter bound; the model stays in service.
     """
 
     def __init__(self, push_destination: str = "") -> None:
-        """Takes the served folder, as `ModelInServiceStrategy` does."""
+        """Sets the served folder, as in `ModelInServiceStrategy`."""
         self._push_destination = push_destination
 
     def resolve_artifacts(
@@ -31,10 +31,10 @@ class ServedModelStrategy(tfx.dsl.experimental.ResolverStrategy):
 
         Args:
             store: ML Metadata.
-            input_dict: `model`, `pushed_model`, `model_blessing`: everything of the pipeline.
+            input_dict: `model`, `pushed_model`, `model_blessing`: all artifacts of the pipeline.
 
         Returns:
-            `model` and `model_blessing`: one each, or none where nothing was pushed; `pushed_model` as it came.
+            `model` and `model_blessing`: one each, or none if nothing was pushed; `pushed_model` unchanged.
         """
         in_service = baseline_resolver.model_in_service(
             store, input_dict[PUSHED_MODEL], push_destination=self._push_destination
@@ -52,15 +52,15 @@ class ServedModelStrategy(tfx.dsl.experimental.ResolverStrategy):
 
 
 class GivenModelStrategy(tfx.dsl.experimental.ResolverStrategy):
-    """A model by its id: a version that is not, or not any more, the one in service."""
+    """Resolves a model by its id, for a version that is not in service."""
 
     def __init__(self, model_id: int = 0) -> None:
-        """Takes the id in ML Metadata."""
+        """Sets the id in ML Metadata."""
         self._model_id = model_id
 
     def resolve_artifacts(
         self, store: MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
-        """Resolves `model`, of everything of the pipeline; none where it is gone."""
+        """Resolves `model` among all models of the pipeline; none if it was removed."""
         del store
         return {MODEL: [model for model in input_dict[MODEL] if model.id == self._model_id]}

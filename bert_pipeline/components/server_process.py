@@ -1,4 +1,4 @@
-"""The model server as a local process, for the InfraValidator: TFX knows docker and Kubernetes only."""
+"""The model server as a local process for the InfraValidator; TFX supports only docker and Kubernetes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from pathlib import Path
 from bert_pipeline.settings.config import PROJECT_ROOT
 
 _SERVER_MODULE = "serving.model_server"
-# The status with which serving.model_server says that it could not load the model.
+# Exit status of serving.model_server if it could not load the model.
 _EXIT_MODEL_NOT_LOADED = 3
-# Signals by which a process ends itself: with the same model it would again. SIGKILL and SIGTERM come from
-# outside (memory, a person), and the next try may succeed.
+# Signals of a crash, which would recur with the same model. SIGKILL and SIGTERM come from outside (out of memory,
+# a user), so the next attempt may succeed.
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS, signal.SIGFPE}
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 5.0
 
 
 class ModelNotLoaded(Exception):
-    """The server started and could not load the model; the message is its reason, in one line."""
+    """The server started but could not load the model; the message is its one-line reason."""
 
 
 class ServerNotStarted(Exception):
-    """The server did not get as far as the model; that says nothing about the model."""
+    """The server ended before loading the model; this is not the model's fault."""
 
 
 class ServerProcess:
     """`python -m serving.model_server` in a process group of its own, on the CPU, on a free port.
 
-    It has the methods of TFX's BaseModelServerRunner, and leaves TFX unimported. It ends with `Stop`, and by
-    itself when this process dies.
+    It has the methods of TFX's BaseModelServerRunner without importing TFX. It ends with `Stop`, or when this
+    process dies.
     """
 
     def __init__(self, *, model_base_path: str, model_name: str, work_dir: str) -> None:
-        """Starts nothing yet.
+        """Configures the server without starting it.
 
         Args:
             model_base_path: folder with one version folder.
@@ -53,11 +53,11 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
-        """For TFX's log."""
+        """Name in TFX's log."""
         return f"ServerProcess({self._model_base_path})"
 
     def Start(self) -> None:
-        """Starts the process; it begins to load the model."""
+        """Starts the process, which begins to load the model."""
         self._port_path.unlink(missing_ok=True)
         command = [
             sys.executable,
@@ -72,7 +72,7 @@ class ServerProcess:
             "--max_num_load_retries=0",
             "--exit_with_stdin",
         ]
-        # Training may hold all memory of the accelerator still; loading and answering need none.
+        # Training may still hold all memory of the accelerator; the server runs on the CPU.
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
         with open(self._log_path, "wb") as log:
             self._process = subprocess.Popen(
@@ -86,7 +86,7 @@ class ServerProcess:
             )
 
     def WaitUntilRunning(self, deadline: float) -> None:
-        """Waits until the model is loaded and warm, which is when the server opens its ports.
+        """Waits until the model is loaded and warm; the server opens its ports then.
 
         Args:
             deadline: seconds of `time.time`.
@@ -118,19 +118,19 @@ class ServerProcess:
         raise ServerNotStarted(f"the server ended with {how}: {self._last_line()}")
 
     def GetEndpoint(self) -> str:
-        """Where gRPC is answered, host:port."""
+        """Address of gRPC, host:port."""
         return f"127.0.0.1:{json.loads(self._port_path.read_text())['port']}"
 
     def rest_endpoint(self) -> str:
-        """Where REST is answered, host:port; TFX asks by gRPC alone."""
+        """Address of REST, host:port; TFX uses only gRPC."""
         return f"127.0.0.1:{json.loads(self._port_path.read_text())['rest_api_port']}"
 
     def GetLogs(self) -> str:
-        """All that the server has written."""
+        """The server's full log."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     def Stop(self) -> None:
-        """Ends the whole process group; returns when it is gone."""
+        """Ends the whole process group and waits for it."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -1,4 +1,4 @@
-"""ServingValidator: tells how far texts that are to be labelled lie from what was trained on; a function component."""
+"""ServingValidator: measures the skew of texts to label from the training data; a function component."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,11 @@ def ServingValidator(
     anomalies: OutputArtifact[standard_artifacts.ExampleAnomalies],
     settings: Parameter[str],
 ) -> None:
-    """Writes notes on the texts; it stops nothing, for the model is in service already.
+    """Writes notes on the texts; never stops the run, because the model is already in service.
 
     Args:
         examples: unlabelled texts, of one split.
-        statistics: of the newest span that was trained on.
+        statistics: of the newest training span.
         schema: the curated schema.
         anomalies: gets the notes as a property.
         settings: of `settings_of`.
@@ -76,7 +76,7 @@ def check_served(
     """Compares served examples with the training data.
 
     Args:
-        columns: name to one value for each example, b"" where it is missing; at least the text columns.
+        columns: name to one value per example, b"" if missing; at least the text columns.
         text: names of the text columns.
         features: the task's tokenizer.
         schema: the curated schema; read in its environment SERVING, in which the label may be missing. A missing
@@ -85,7 +85,7 @@ def check_served(
         limits: of `drift_limits.thresholds(task, kind="skew")`.
 
     Returns:
-        Sentences; empty where nothing is worth one.
+        Sentences; empty without findings.
     """
     if not columns[text[0]]:
         return []
@@ -108,7 +108,7 @@ def check_served(
 
 
 def settings_of(loaded: LoadedTask, *, encoder: Encoder) -> str:
-    """What `ServingValidator` needs of a task, as JSON."""
+    """The settings of `ServingValidator` from a task, as JSON."""
     task = loaded.task
     return json.dumps(
         {

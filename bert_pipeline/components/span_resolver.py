@@ -1,4 +1,4 @@
-"""Hands artifacts of older spans to the graph that ingests the newest one."""
+"""Passes artifacts of older spans to the graph that ingests the newest one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NEWEST = "newest"
 
 
 class SpanStrategy(tfx.dsl.experimental.ResolverStrategy):
-    """The Examples of a window of spans, and the statistics of the span before.
+    """Resolves the Examples of a window of spans, and the statistics of the previous span.
 
-    TFX's SpanRangeStrategy takes every artifact of a span, also one whose files have changed since. Here they
-    come by id: `older_spans.py` has just seen to it that they are those of the files that lie there now.
+    TFX's SpanRangeStrategy takes every artifact of a span, even if its files have changed since. This strategy
+    takes ids: `older_spans.py` has just checked that the artifacts match the current files.
     """
 
     def __init__(self, example_ids: Sequence[int], statistics_ids: Sequence[int]) -> None:
-        """Sets the ids of the older spans' Examples, the oldest first, and of the reference's statistics."""
+        """Sets the ids of the older spans' Examples, oldest first, and of the reference's statistics."""
         self._example_ids = list(example_ids)
         self._statistics_ids = list(statistics_ids)
 
@@ -32,18 +32,18 @@ class SpanStrategy(tfx.dsl.experimental.ResolverStrategy):
         """Resolves the window.
 
         Args:
-            store: ML Metadata; not asked.
-            input_dict: `examples`, `statistics`: every one of the pipeline; `newest`: the Examples of this run.
+            store: ML Metadata; unused.
+            input_dict: `examples`, `statistics`: all of the pipeline; `newest`: the Examples of this run.
 
         Returns:
-            `examples`: of the older spans, then the newest; `statistics`: of the span before, or nothing;
+            `examples`: of the older spans, then the newest; `statistics`: of the previous span, if any;
             `newest`: nothing.
         """
         del store
         examples = {artifact.id: artifact for artifact in input_dict[EXAMPLES]}
         statistics = {artifact.id: artifact for artifact in input_dict[STATISTICS]}
         return {
-            # Not under this key as well: ML Metadata holds one event for an artifact and an execution.
+            # Not also under this key: ML Metadata stores one event per artifact and execution.
             NEWEST: [],
             EXAMPLES: [*(examples[i] for i in self._example_ids), *input_dict[NEWEST]],
             STATISTICS: [statistics[i] for i in self._statistics_ids],

@@ -1,7 +1,7 @@
-"""StatisticsGen that also has statistics of what is derived from the text.
+"""StatisticsGen with additional statistics of columns derived from the text.
 
-An example of overriding a stock executor: TFX's own writes its statistics, and what it lacks is added to the files
-that it wrote. Copy it where a stock component does nearly what you need.
+An example of overriding a stock executor: TFX's writes its statistics, and this one adds more to the files. Copy it
+if a stock component does nearly what you need.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bert_pipeline.settings.errors import UserError
 
 
 class Executor(stock.Executor):
-    """TFX's executor, then the derived columns, computed in one process (about 10,000 texts a second)."""
+    """Runs TFX's executor, then computes the derived columns in one process (about 10,000 texts a second)."""
 
     def Do(
         self,
@@ -37,7 +37,7 @@ class Executor(stock.Executor):
         """Writes the statistics of every split.
 
         Raises:
-            UserError: the data has a column of the name of a derived one.
+            UserError: a data column has the name of a derived one.
         """
         super().Do(input_dict, output_dict, exec_properties)
         text = bert_task.from_json(bert_task.TextConfig, exec_properties["text"])
@@ -57,7 +57,7 @@ class Executor(stock.Executor):
 
 
 def _texts(examples: Iterable[tf.train.Example], *, columns: list[str]) -> list[list[bytes]]:
-    """The text columns, each in the order of the examples; b"" where one is missing."""
+    """The text columns, in the order of the examples; b"" for a missing text."""
     texts: list[list[bytes]] = [[] for _ in columns]
     for example in examples:
         for name, column in zip(columns, texts, strict=True):
@@ -82,7 +82,7 @@ def _add(derived: Statistics, *, split_dir: Path) -> None:
 
 
 class TextStatisticsGenSpec(types.ComponentSpec):
-    """StatisticsGen's interface, with what the tokenizer needs."""
+    """StatisticsGen's interface, plus the tokenizer's settings."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "columns": ExecutionParameter(type=str),
@@ -98,7 +98,7 @@ class TextStatisticsGenSpec(types.ComponentSpec):
 
 
 class TextStatisticsGen(base_beam_component.BaseBeamComponent):
-    """Statistics of every column and of what is derived from the text columns (`text_features.py`)."""
+    """Statistics of every column and of the columns derived from texts (`text_features.py`)."""
 
     SPEC_CLASS = TextStatisticsGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -116,14 +116,12 @@ class TextStatisticsGen(base_beam_component.BaseBeamComponent):
         Args:
             examples: channel of raw Examples.
             data: names the text columns.
-            text: from how many tokens on a text is cut.
-            encoder: whose vocabulary counts the tokens.
+            text: gives the maximum number of tokens.
+            encoder: its vocabulary tokenizes the texts.
         """
         spec = TextStatisticsGenSpec(
             examples=examples,
-            columns="\n".join(
-                data.text
-            ),  # and no more of [data]: statistics need not be made anew for a label
+            columns="\n".join(data.text),  # nothing else of [data]: statistics do not depend on the labels
             text=bert_task.to_json(text),
             vocab_path=encoder.vocab_path,
             lower_case=int(encoder.lower_case),

@@ -1,6 +1,6 @@
-"""What ExampleValidator reports: problems with the line to change, notes, distances.
+"""ExampleValidator's report: problems with the line to change, notes, distances.
 
-TFDV's anomalies and drift come from statistics; what these cannot say of text and labels is counted over the examples.
+TFDV computes anomalies and drift from statistics; the other checks of text and labels read the examples.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from bert_pipeline.data.text_features import DERIVED
 from bert_pipeline.settings import config
 from bert_pipeline.settings.whole_file import write_whole
 
-# A new column harms nothing: no component reads a column that the task does not name.
+# A new column is harmless: no component reads a column that the task does not name.
 _HARMLESS = {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}
 
-# Notes are taken from this split alone: the others are cut from the same data, and would say them again.
+# Take notes only from this split: the others come from the same data and would repeat them.
 _NOTED_SPLIT = "train"
-# Distinct bad values that a message shows.
+# Number of distinct bad values in a message.
 _NUM_SAMPLES = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a column of a split."""
+    """One problem with a column of a split."""
 
     column: str
     problem: str
-    """With the share of examples and samples of the values."""
+    """Includes the share of examples and sample values."""
 
     setting: str
-    """Key of the task file that would accept it, or empty: then only the data can be mended."""
+    """Key of the task file that would accept it; empty if only the data can be corrected."""
 
     fix: str
 
 
 class _Tally:
-    """Bad values of one kind in one column: how many, and a few of them."""
+    """Bad values of one kind in one column: the count, and samples."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -65,15 +65,15 @@ class _Tally:
 def check_examples(
     examples: Iterable[tf.train.Example], *, data: bert_task.DataConfig, must_have: Collection[str] = ()
 ) -> list[Finding]:
-    """Looks at every example of a split.
+    """Checks every example of a split.
 
     Args:
         examples: raw tf.Examples.
         data: section [data] of the task.
-        must_have: labels of which there must be an example: those that training learns from this split alone.
+        must_have: labels that need an example: those that occur only in this split for training.
 
     Returns:
-        What is wrong; empty where nothing is. A column that no example has is left to the schema.
+        The problems; empty if there are none. The schema reports columns that no example has.
     """
     tallies: dict[tuple[str, str], _Tally] = collections.defaultdict(_Tally)
     label_counts: collections.Counter[bytes] = collections.Counter()
@@ -188,16 +188,16 @@ def _shorten(value: bytes) -> str:
 
 @dataclasses.dataclass
 class Report:
-    """Collects what was found, split by split, and writes it."""
+    """Collects the findings of all splits and writes the report."""
 
     task_file: Path
     schema_file: Path
     limits: Mapping[str, Threshold]
     problems: list[str] = dataclasses.field(default_factory=list)
-    """What stops the run; each with a fix."""
+    """Problems that stop the run, each with a fix."""
 
     notes: list[str] = dataclasses.field(default_factory=list)
-    """What is worth knowing and stops nothing."""
+    """Notes that do not stop the run."""
 
     measured: list[str] = dataclasses.field(default_factory=list)
     """Lines of the table of distances."""
@@ -205,11 +205,11 @@ class Report:
     def add_split(
         self, split: str, *, findings: Iterable[Finding], anomalies: anomalies_pb2.Anomalies
     ) -> None:
-        """Adds what is wrong with one split.
+        """Adds the problems of one split.
 
         Args:
             split: its name.
-            findings: of the text checks; they tell more than an anomaly of the same column, which is left out.
+            findings: of the text checks; they replace anomalies of the same column, which say less.
             anomalies: of TFDV.
         """
         if anomalies.data_missing:
@@ -233,7 +233,7 @@ class Report:
                 self.problems.append(self._anomaly(split, column, info))
 
     def add_drifts(self, split: str, drifts: Iterable[Drift]) -> None:
-        """Adds the distances of one split from the same split of the span before."""
+        """Adds the distances of one split from the same split of the previous span."""
         for drift in drifts:
             limit = self.limits[drift.column]
             mark = "STOP" if drift.is_breach else "note" if drift.is_note else ""
@@ -247,7 +247,7 @@ class Report:
                 self._note(split, f"drift of {drift.explanation}")
 
     def as_text(self) -> str:
-        """The whole report; a file of its own beside the run."""
+        """The full text of the report."""
         parts = [
             "The data does not fit the task; nothing was trained." if self.problems else "The data fits."
         ]
@@ -275,7 +275,7 @@ class Report:
     def _anomaly(self, split: str, column: str, info: anomalies_pb2.AnomalyInfo) -> str:
         return (
             f"  split {split}, column {column}: {info.description or info.short_description}\n"
-            f"    fix at {self._schema_line(column)}: mend the data, or change the schema if the data is right"
+            f"    fix at {self._schema_line(column)}: correct the data, or change the schema if the data is right"
         )
 
     def _breach(self, split: str, drift: Drift) -> str:
@@ -287,7 +287,7 @@ class Report:
         )
 
     def _schema_line(self, column: str) -> str:
-        """The line of the schema file at which the column's domain stands, or else its feature."""
+        """The line in the schema file of the column's domain, or else of its feature."""
         name = re.compile(rf'\s*name: "{re.escape(column)}"')
         lines = self.schema_file.read_text(encoding="utf-8").splitlines()
         found = [i for i, line in enumerate(lines, start=1) if name.match(line)]

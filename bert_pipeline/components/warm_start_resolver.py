@@ -1,6 +1,6 @@
-"""The base model of a warm start: the model that was blessed last, found through ML Metadata.
+"""The base model of a warm start: the last blessed model in ML Metadata.
 
-An example of a Resolver to copy: the strategy is a class with one method, and its configuration is JSON.
+An example of a Resolver to copy: the strategy is a class with one method and JSON configuration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bert_pipeline.serving_folder import served
 from bert_pipeline.serving_folder.served import withdrawn
 from bert_pipeline.settings.errors import UserError
 
-# Input keys of the resolver; the last two are what the run trains on.
+# Input keys of the resolver; the last two are the run's training data.
 MODEL, MODEL_BLESSING, EXAMPLES, TRANSFORM_GRAPH = "model", "model_blessing", "examples", "transform_graph"
 _BASE_MODEL = "base_model"
 # Custom properties of a ModelBlessing: id of the model that was evaluated, and the verdict.
@@ -35,19 +35,19 @@ class Training:
 
     model: int
     inputs: Mapping[str, tuple[int, ...]]
-    """Artifact ids by input key, in their order."""
+    """Artifact ids by input key, in order."""
     custom_config: Mapping[str, Any]
 
 
 class WarmStartStrategy(tfx.dsl.experimental.ResolverStrategy):
-    """The newest blessed model that nobody rolled back from; for a training made before, what that began from.
+    """Resolves the newest blessed model that was not rolled back; for a repeated training, the base of the first.
 
-    The second half makes a repeated run find its training in the cache: the newest blessed model is then the
-    one which that very training made, and starting from it would train anew at each run.
+    The second rule lets a repeated run find its training in the cache: the newest blessed model is then the
+    output of that training, and starting from it would retrain in each run.
     """
 
     def __init__(self, custom_config: str, push_destination: str = "") -> None:
-        """Takes Trainer's custom_config as JSON, and the served folder, whose list of rollbacks is read."""
+        """Sets Trainer's custom_config as JSON, and the served folder, whose list of rollbacks is read."""
         self._custom_config: Mapping[str, Any] = json.loads(custom_config)
         self._push_destination = push_destination
 
@@ -58,11 +58,11 @@ class WarmStartStrategy(tfx.dsl.experimental.ResolverStrategy):
 
         Args:
             store: ML Metadata.
-            input_dict: `model`, `model_blessing`: everything of the pipeline; `examples` and
+            input_dict: `model`, `model_blessing`: all of the pipeline; `examples` and
                 `transform_graph`: what this run trains on.
 
         Returns:
-            `model`: the base model, or nothing where nothing was blessed yet; the rest as it came.
+            `model`: the base model, or nothing if no model was blessed yet; the other inputs unchanged.
 
         Raises:
             UserError: the base model was trained on another encoder.
@@ -84,7 +84,7 @@ class WarmStartStrategy(tfx.dsl.experimental.ResolverStrategy):
     def _newest_blessed(
         self, store: MetadataStore, input_dict: Mapping[str, Sequence[types.Artifact]]
     ) -> int | None:
-        """By the ids of the blessings: clocks may go back."""
+        """Orders by blessing id, because clocks can go backwards."""
         alive = {model.id for model in input_dict[MODEL]} - self._withdrawn_models(store)
         blessings = sorted(input_dict[MODEL_BLESSING], key=lambda blessing: blessing.id, reverse=True)
         for blessing in blessings:
@@ -114,7 +114,7 @@ class WarmStartStrategy(tfx.dsl.experimental.ResolverStrategy):
 
 
 def _trainings(store: MetadataStore, model_ids: Sequence[int]) -> list[Training]:
-    """How each model was trained, the oldest first."""
+    """How each model was trained, oldest first."""
     if not model_ids:
         return []
     outputs = [e for e in store.get_events_by_artifact_ids(list(model_ids)) if e.type in OUTPUT_EVENTS]
@@ -147,7 +147,7 @@ def warm_start(
     examples: tfx.dsl.Channel,
     transform_graph: tfx.dsl.Channel,
 ) -> tfx.dsl.Resolver:
-    """The resolver, for the Trainer that gets this custom_config, examples and transform graph."""
+    """The resolver for a Trainer with this custom_config, examples and transform graph."""
     return tfx.dsl.Resolver(
         strategy_class=WarmStartStrategy,
         config={

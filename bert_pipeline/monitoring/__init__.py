@@ -1,1 +1,1 @@
-"""`monitor`: request logs, labels that arrive later and training's statistics -> fine, watch or retrain."""
+"""`monitor`: request logs, late labels and training statistics -> fine, watch or retrain."""

@@ -1,4 +1,4 @@
-"""Labels, and columns to slice by, that arrive after the requests: a CSV joined by id."""
+"""Joins a CSV of late labels and slice columns to logged texts by id."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ _ID_COLUMNS = ("id", "request_id")
 
 @dataclasses.dataclass(frozen=True)
 class LabelledText:
-    """A logged text with what was learned of it later."""
+    """A logged text with its late label and columns."""
 
     text: LoggedText
     label: str
-    """Empty: not known."""
+    """Empty if unknown."""
 
     columns: Mapping[str, str]
-    """Of the file, beside id and label: for slices."""
+    """The file's other columns, for slices."""
 
     def cell(self, name: str) -> bytes:
-        """A column's value, of the file or else of the request; empty where neither has one."""
+        """A column's value from the file, or else from the request; empty if neither has one."""
         return self.columns.get(name, "").encode() or self.text.columns.get(name, b"")
 
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """Logged texts and the rows of a file, put together."""
+    """Logged texts joined with the rows of a file."""
 
     rows: tuple[LabelledText, ...]
-    """Every logged text, whether its label is known or not."""
+    """Every logged text, labelled or not."""
 
     told: tuple[str, ...]
-    """How it went, a sentence each."""
+    """Findings of the join, one sentence each."""
 
     @property
     def labelled(self) -> tuple[LabelledText, ...]:
-        """The rows whose label is known."""
+        """The labelled rows."""
         return tuple(row for row in self.rows if row.label)
 
 
 def without_labels(texts: Sequence[LoggedText]) -> Join:
-    """The logged texts as they are."""
+    """The logged texts without a file."""
     return Join(tuple(LabelledText(text, "", {}) for text in texts), ())
 
 
@@ -61,10 +61,10 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
         path: CSV (UTF-8, header) with a column `id` or `request_id`; a column of the label's name or `label`, unless
             the file only has columns to slice by.
         label: `data.label` of the task.
-        labels: `data.labels` of the task; other labels are left out, with a sentence.
+        labels: `data.labels` of the task; other labels are dropped and reported.
 
     Raises:
-        UserError: no such file or column, rows of different lengths, no label that the task knows, or nothing in it
+        UserError: no such file or column, rows of different lengths, no label of the task, or no id that
             matches the log.
     """
     rows = _read(path)
@@ -97,9 +97,9 @@ def join(texts: Sequence[LoggedText], path: Path, *, label: str, labels: Sequenc
 
 
 def _repeated(texts: Sequence[LoggedText], *, told: list[str]) -> set[int]:
-    """The places of logged texts that a label must not be joined to, because another one has their id.
+    """Positions of logged texts that get no label because another text has their id.
 
-    Of copies of one text the last answer counts; where the texts of an id differ, none does.
+    Of copies of one text, the last answer counts; if the texts of an id differ, none counts.
     """
     places: dict[str, list[int]] = collections.defaultdict(list)
     for place, text in enumerate(texts):
@@ -122,7 +122,7 @@ def _repeated(texts: Sequence[LoggedText], *, told: list[str]) -> set[int]:
 
 
 def with_context(joined: Join, path: Path) -> Join:
-    """Adds columns to slice by, which are known before any label is.
+    """Adds slice columns, which may be known before the labels.
 
     Args:
         joined: logged texts, labelled or not.
@@ -142,7 +142,7 @@ def with_context(joined: Join, path: Path) -> Join:
 
 
 def without_value(rows: Sequence[LabelledText], *, slices: Sequence[str]) -> list[str]:
-    """A sentence on each slice that some labelled texts are in no part of, because they lack a value.
+    """One sentence for each slice spec for which labelled texts lack a value.
 
     Args:
         rows: labelled.
@@ -175,7 +175,7 @@ def _read(path: Path) -> pd.DataFrame:
 def _by_id(
     rows: pd.DataFrame, *, id_column: str, label_column: str
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Rows by id; of several with one id the last cells that are filled, and none where their labels differ."""
+    """Rows by id; repeated ids merge to the last non-empty cells, and are dropped if their labels differ."""
     named = rows[rows[id_column].str.strip() != ""]
     by_id = named.where(named != "").groupby(id_column, sort=False)
     told = []

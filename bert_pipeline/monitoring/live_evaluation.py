@@ -1,4 +1,4 @@
-"""The Evaluator on live texts whose labels are known: the task's metrics by slice, for the version that answered."""
+"""Runs the Evaluator on labelled live texts: the task's metrics by slice, for the version that answered."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def evaluate(
     store: MetadataStore,
     connection: metadata_store_pb2.ConnectionConfig,
 ) -> list[SliceMetrics]:
-    """Runs the Evaluator on labelled rows; recorded in ML Metadata as any evaluation is.
+    """Runs the Evaluator on labelled rows, and records it in ML Metadata like any evaluation.
 
     Args:
-        rows: whose labels are known.
-        model_id: of the version that answered them, in ML Metadata.
-        task: gives metrics and slices; its gates do not matter here.
+        rows: labelled.
+        model_id: ML Metadata id of the version that answered them.
+        task: defines metrics and slices; its gates are not used.
         paths: of the task.
         store: of the task.
-        connection: of the same.
+        connection: of the store.
 
     Raises:
         UserError: the model's artifact was removed.
@@ -90,7 +90,7 @@ def _check_there(store: MetadataStore, model_id: int) -> None:
 
 
 def write_examples(rows: Sequence[LabelledText], *, folder: Path, task: TaskConfig) -> None:
-    """Writes rows as the raw tf.Examples that the task's ExampleGen makes: text, label, slices; and their ids."""
+    """Writes rows as raw tf.Examples like the task's ExampleGen (text, label, slices), with their ids."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = {name for slices in task.evaluation.slices for name in slices.split("+")}
     with (

@@ -1,4 +1,4 @@
-"""The verb `monitor`: live traffic beside the push and the training; its verdict is also its exit status."""
+"""The verb `monitor`: compares live traffic with the push and the training; the exit status is the verdict."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from bert_pipeline.settings.whole_file import write_whole
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(GraphRequest):
-    """What `monitor` is asked for."""
+    """Arguments of `monitor`."""
 
     logs: str
-    """Folder of request logs; empty: of the task."""
+    """Folder of request logs; empty for the task's."""
 
     labels: str
-    """CSV of id and label; empty: none."""
+    """CSV of id and label; empty for none."""
 
     context: str
-    """CSV of id and columns to slice by; empty: none."""
+    """CSV of id and slice columns; empty for none."""
 
     version: int | None
-    """The one that is judged; None: what is in service."""
+    """The version to judge; None for the version in service."""
 
     compare: int
-    """Another pushed version, for agreement; 0: none."""
+    """Another pushed version, for agreement; 0 for none."""
 
     prometheus: str
-    """File to write; empty: none."""
+    """File to write; empty for none."""
 
 
 def run(request: Request) -> int:
@@ -125,7 +125,7 @@ def _monitor(request: Request, task: TaskConfig, paths: RunPaths) -> int:
 def _of_version(
     logs: request_logs.RequestLogs, *, served: ServedModel, task: TaskConfig
 ) -> tuple[list[LoggedText], list[str]]:
-    """The texts that the version answered, and what else the logs hold."""
+    """The texts that the version answered, and notes on other records in the logs."""
     version = served.version.version
     texts = [
         text
@@ -159,7 +159,7 @@ def _changes(
     store: MetadataStore,
     connection: metadata_store_pb2.ConnectionConfig,
 ) -> list[Change]:
-    """Empty where no label is known."""
+    """Empty without labels."""
     if not joined.labelled:
         return []
     live = live_evaluation.evaluate(
@@ -175,7 +175,7 @@ def _changes(
 
 
 def _drifts(joined: Join, served: ServedModel, *, task: TaskConfig, alpha: float) -> list[drift.Drift]:
-    """Texts, answers (labels where all are known) and slices beside those of the training."""
+    """Drift of texts, answers (labels if all are known) and slices from the training data."""
     encoder = resolve.resolve_encoder(
         task.encoder,
         cache_dir=resolve.default_cache_dir(),
@@ -219,5 +219,5 @@ def _write(made: report.Report, *, paths: RunPaths, prometheus: str) -> None:
     write_whole(folder / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.json", text)
     write_whole(folder / "latest.json", text)
     if prometheus:
-        argument_types.check_prometheus_file(Path(prometheus))  # it may have come meanwhile
+        argument_types.check_prometheus_file(Path(prometheus))  # it may have appeared since the first check
         write_whole(Path(prometheus).resolve(), report.as_prometheus(made))

@@ -1,4 +1,4 @@
-"""What `monitor` tells: a page for people, JSON for programs, a file for Prometheus."""
+"""The monitor's report as text, as JSON, and as a file for Prometheus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bert_pipeline.settings import typed
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Everything that is told."""
+    """The monitor's report."""
 
     task: str
     version: int
@@ -32,18 +32,18 @@ class Report:
     """Unix time of the first and of the last text."""
 
     told: tuple[str, ...]
-    """What was read and what was not, a sentence each."""
+    """What was read and what was left out, one sentence each."""
 
     changes: tuple[Change, ...]
     drifts: tuple[Drift, ...]
     agreements: tuple[Agreement, ...]
     verdict: Verdict
     look: int = 1
-    """The how-manieth look at this version's labels, from 1: those at fewer labelled texts were before it."""
+    """Number of this look at the version's labels, from 1; reports on fewer labelled texts are earlier looks."""
 
 
 def as_text(report: Report) -> str:
-    """For people."""
+    """Formats the report as text."""
     return "\n".join(_lines(report))
 
 
@@ -89,7 +89,7 @@ def _interval(value: Interval) -> str:
 
 
 def as_json(report: Report) -> str:
-    """For programs; what is not defined is null."""
+    """Formats the report as JSON; undefined values are null."""
     values = {
         "task": report.task,
         "version": report.version,
@@ -132,9 +132,9 @@ def _or_null(value: float) -> float | None:
 
 
 def looks_before(folder: Path, *, version: int, num_texts: int, num_labelled: int) -> tuple[int, int]:
-    """How many reports in a folder looked at a version's texts, and at its labels, when there were fewer.
+    """Counts the reports in a folder on fewer texts of a version, and on fewer of its labels.
 
-    Reports on as many texts are one look at the texts; alike for labels.
+    Reports on the same number of texts count as one look; likewise for labels.
     """
     sizes = set()
     for path in folder.glob("*-*.json"):
@@ -144,13 +144,13 @@ def looks_before(folder: Path, *, version: int, num_texts: int, num_labelled: in
                 labelled = [row["num_labelled"] for row in values["slices"] if not row["slice"]]
                 sizes.add((int(values["num_texts"]), sum(labelled)))
         except (ValueError, KeyError, TypeError, OSError):
-            continue  # of an older version of this, or damaged: it cost no look
+            continue  # written by an older version, or damaged: does not count as a look
     texts = {size[0] for size in sizes if size[0] < num_texts}
     return len(texts), len({size[1] for size in sizes if 0 < size[1] < num_labelled})
 
 
 def as_prometheus(report: Report) -> str:
-    """For node_exporter's textfile collector.
+    """Writes the report for node_exporter's textfile collector.
 
     https://github.com/prometheus/node_exporter#textfile-collector
     """
@@ -163,11 +163,11 @@ def as_prometheus(report: Report) -> str:
         )
 
     gauge("verdict", "0 fine, 1 watch, 2 retrain").labels(task, version).set(report.verdict.level)
-    gauge("texts", "Logged texts that were looked at").labels(task, version).set(report.num_texts)
-    gauge("last_text_timestamp_seconds", "Unix time of the last of them").labels(task, version).set(
+    gauge("texts", "Logged texts in the report").labels(task, version).set(report.num_texts)
+    gauge("last_text_timestamp_seconds", "Unix time of the last text").labels(task, version).set(
         report.seconds[1]
     )
-    labelled = gauge("labelled_texts", "Texts whose label is known, by slice", ["slice"])
+    labelled = gauge("labelled_texts", "Labelled texts, by slice", ["slice"])
     now = gauge("metric", "The metric on labelled texts, by slice", ["slice", "metric"])
     before = gauge("metric_at_push", "The metric at the evaluation before the push", ["slice", "metric"])
     for change in report.changes:

@@ -1,4 +1,4 @@
-"""Request logs (TFRecords of PredictionLog, as the model server writes them) -> one row for each text."""
+"""Request logs (TFRecords of PredictionLog, written by the model server) -> one row per text."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WHOLE, _GROWING = ".tfrecord", ".partial"
 
 @dataclasses.dataclass(frozen=True)
 class LoggedText:
-    """One text that was asked, and what was answered."""
+    """One requested text and its answer."""
 
     id: str
-    """Its request's, or its own where the client named each row."""
+    """Id of the request, or of the row if the client named each row."""
 
     model: str
     version: int
@@ -30,32 +30,32 @@ class LoggedText:
     """Unix time of the answer, by the server's clock."""
 
     columns: Mapping[str, bytes]
-    """Text columns; of a request of tf.Examples every feature of one value."""
+    """Text columns; for a request of tf.Examples, every feature with one value."""
 
     label: str
     probabilities: Mapping[str, float]
-    """By label; empty where the model gives none."""
+    """Probability by label; empty if the model returns none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RequestLogs:
-    """What a folder of logs holds."""
+    """Contents of a folder of logs."""
 
     texts: tuple[LoggedText, ...]
     damage: tuple[str, ...]
-    """One sentence for each file that is cut or broken: how much of it was read."""
+    """One sentence per truncated or damaged file: how much of it was read."""
 
     num_other: int
-    """Records of other calls than Predict, which were left out."""
+    """Number of skipped records of calls other than Predict."""
 
 
 def read_folder(folder: Path) -> RequestLogs:
-    """Reads every log of a folder, those included that are being written.
+    """Reads every log of a folder, including files that are being written.
 
-    A file that a server is writing ends where it ends; any other that is cut or broken is read up to there.
+    Reads a truncated or damaged file up to that point; reports it unless a server is still writing the file.
 
     Raises:
-        UserError: the folder is not there, or holds no log.
+        UserError: the folder does not exist, or has no log.
     """
     paths = sorted(p for p in folder.glob("*") if p.suffix == _WHOLE or p.name.endswith(_WHOLE + _GROWING))
     if not paths:
@@ -80,7 +80,7 @@ def read_folder(folder: Path) -> RequestLogs:
                 damage.append(
                     f"{path.name} is damaged after its first {number} records; the rest of it is not read"
                 )
-        except tf.errors.NotFoundError:  # completed, and so renamed, between the two looks
+        except tf.errors.NotFoundError:  # completed and renamed since the listing
             texts += [row for log in _records(path.with_suffix("")) for row in _rows(log)]
     return RequestLogs(tuple(texts), tuple(damage), num_other)
 
@@ -91,7 +91,7 @@ def _records(path: Path) -> Iterator[prediction_log_pb2.PredictionLog]:
 
 
 def _rows(log: prediction_log_pb2.PredictionLog) -> Iterator[LoggedText]:
-    """A row for each text of a Predict request that was answered with labels."""
+    """One row for each text of a Predict request that was answered with labels."""
     request, response = log.predict_log.request, log.predict_log.response
     outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
     if "label" not in outputs:

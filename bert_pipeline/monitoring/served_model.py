@@ -1,4 +1,4 @@
-"""What the model in service was evaluated on at its push, and trained on: what live traffic is compared with."""
+"""The reference for live traffic: the evaluation at the push, and the training data, of the model in service."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
 
-# The split whose statistics stand for the training.
+# The split whose statistics represent the training data.
 _TRAIN = "Split-train"
 
 
 @dataclasses.dataclass(frozen=True)
 class ServedModel:
-    """A version in service, with its past."""
+    """A version in service with its evaluation and training data."""
 
     version: ServedVersion
     model_id: int
     evaluation_uri: str
-    """Of the newest evaluation that it was the candidate of."""
+    """The newest evaluation with this model as the candidate."""
 
     statistics_dir: Path
-    """Statistics of the newest data it was trained on."""
+    """Statistics of its newest training data."""
 
 
 def find_served(store: MetadataStore, paths: RunPaths, *, version: int | None) -> ServedModel:
-    """Finds a pushed version's past.
+    """Finds the evaluation and training data of a pushed version.
 
     Args:
         store: of the task.
         paths: of the task.
-        version: its number; None is what is in service.
+        version: its number; None for the version in service.
 
     Raises:
-        UserError: nothing is in service, there is no such version, or ML Metadata does not know it.
+        UserError: nothing is in service, the version does not exist, or ML Metadata does not know it.
     """
     versions = served_versions(paths.push_destination)
     if not versions:

@@ -1,7 +1,7 @@
-"""Fine, watch or retrain: from drops against the evaluation at the push, from drift, and from weak labels.
+"""Decides fine, watch or retrain from drops since the push, drift, and weak labels.
 
-All drops of a verdict share one chance of a false alarm, by Holm's procedure as in `judging.gates`. Looking again
-costs: the k-th look at a version has 6 / (pi k)^2 of that chance, which adds up to one over all looks there may be.
+All drops of a verdict share one chance of a false alarm, by Holm's procedure as in `judging.gates`. Repeated looks
+are corrected: the k-th look at a version has 6 / (pi k)^2 of that chance; the shares sum to one over all looks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # both import TensorFlow, which takes seconds
     from bert_pipeline.data.drift import Drift
     from bert_pipeline.monitoring.weak_labels import Agreement
 
-# How the chance of a false alarm is shared: most to the labels, which say what is wrong.
+# Shares of the chance of a false alarm: most for the labels, which show what is wrong.
 SHARE_OF_DROPS = 0.9
 
 
@@ -38,21 +38,21 @@ class Level(enum.IntEnum):
     RETRAIN = 2
 
 
-# For schedulers; 1 and 2 are taken by refusals and errors.
+# For schedulers; 1 and 2 are used by refusals and errors.
 EXIT_STATUS = {Level.FINE: 0, Level.WATCH: 10, Level.RETRAIN: 20}
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A slice now, beside itself at the push."""
+    """A slice now, compared with the same slice at the push."""
 
     slice: str
-    """Empty: all data."""
+    """Empty for all data."""
 
     num_examples: int
     now: Interval
     before: Interval
-    """At the push; NaN where that evaluation had no such slice."""
+    """Value at the push; NaN if that evaluation had no such slice."""
 
     num_before: int = 0
     """Examples at the push."""
@@ -61,22 +61,22 @@ class Change:
     """Before minus now."""
 
     p_value: float = 1.0
-    """Chance of so large a drop, or a larger one, where nothing changed."""
+    """Chance of a drop this large or larger under the null hypothesis."""
 
     @property
     def drop(self) -> float:
-        """Before minus now; NaN where one is not known."""
+        """Before minus now; NaN if either is unknown."""
         return self.before.value - self.now.value
 
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """One thing that speaks for a level."""
+    """One reason for a level."""
 
     level: Level
     sentence: str
     slice: str = ""
-    """Where it is; empty: all data, or no matter of slices."""
+    """The slice; empty for all data, or if the reason does not concern slices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,21 +85,21 @@ class Verdict:
 
     level: Level
     reasons: tuple[Reason, ...]
-    """The most urgent first."""
+    """Most urgent first."""
 
     notes: tuple[str, ...]
-    """What was not judged."""
+    """Notes on changes that were not judged."""
 
 
 def changes(
     live: Sequence[SliceMetrics], before: Sequence[SliceMetrics], *, metric: str, labels: Sequence[str]
 ) -> list[Change]:
-    """Each live slice beside the same slice at the push, all data first, then the largest drop first.
+    """Compares each live slice with the same slice at the push; all data first, then by drop, largest first.
 
     Args:
         live: metrics of the labelled traffic.
         before: metrics at the push.
-        metric: that is compared.
+        metric: to compare.
         labels: `data.labels`.
     """
     old = {row.slice: row for row in before}
@@ -116,7 +116,7 @@ def _change(row: SliceMetrics, old: SliceMetrics | None, metric: str, *, labels:
     before = _interval(old, metric, labels=labels)
     if math.isnan(now.value) or math.isnan(before.value):
         return Change(row.slice, row.num_examples, now, before, old.num_examples)
-    # Both on the same labels, by name: the task may have got others since the push.
+    # Align labels by name: the task may have changed them since the push.
     both = tuple(dict.fromkeys([*(row.labels or labels), *(old.labels or labels)]))
     tables = [_table(each, both, labels=labels) for each in (row, old)]
     behind, p_value = counts.compare_counts(metric, *tables, labels=both, costs=_costs(both))
@@ -128,7 +128,7 @@ def _costs(labels: Sequence[str]) -> np.ndarray:
 
 
 def _table(row: SliceMetrics, both: tuple[str, ...], *, labels: tuple[str, ...]) -> np.ndarray:
-    """A confusion matrix with a row and a column for each of `both`."""
+    """Expands a confusion matrix to a row and a column for each label of `both`."""
     places = [both.index(label) for label in row.labels or labels]
     table = np.zeros([len(both), len(both)])
     table[np.ix_(places, places)] = np.array(row.confusion, dtype=float)
@@ -138,14 +138,14 @@ def _table(row: SliceMetrics, both: tuple[str, ...], *, labels: tuple[str, ...])
 def _interval(row: SliceMetrics, metric: str, *, labels: tuple[str, ...]) -> Interval:
     of_row = row.labels or labels
     kind, _, label = metric.partition("/")
-    if kind == "recall" and label not in of_row:  # the task has got it since that evaluation
+    if kind == "recall" and label not in of_row:  # the label is newer than that evaluation
         return Interval(math.nan)
     table = np.array(row.confusion, dtype=float)
     return counts.counts_interval(metric, table, labels=of_row, costs=_costs(of_row))
 
 
 def look_share(look: int) -> float:
-    """Share of the chance of a false alarm that the k-th look at a version has; over all k they add up to 1.
+    """The share of the k-th look at a version in the chance of a false alarm; the shares sum to 1 over all k.
 
     Args:
         look: 1 or more.
@@ -154,7 +154,7 @@ def look_share(look: int) -> float:
 
 
 def drift_alpha(config: MonitoringConfig, *, look: int, has_labels: bool) -> float:
-    """The chance of a false alarm that the drift of a look has: all of the look's where no label is known."""
+    """The chance of a false alarm for the drift of a look: the look's full chance if there are no labels."""
     share = 1 - SHARE_OF_DROPS if has_labels else 1.0
     return (1 - config.confidence) * share * look_share(look)
 
@@ -168,19 +168,19 @@ def judge(
     gated: Collection[str] = (),
     look: int = 1,
 ) -> Verdict:
-    """Decides.
+    """Decides the level of a report.
 
-    A drop of `watch_drop` or more counts where chance does not explain it. It means training anew where its interval
-    (one-sided, at `confidence`) does not rule out a drop of `retrain_drop`; else it is worth watching. All data and the
-    slices that a gate names have 70 % of the chance of a false alarm, so that the other slices do not hide them.
+    A significant drop of `watch_drop` or more counts. It means RETRAIN if its interval (one-sided, at `confidence`)
+    does not exclude a drop of `retrain_drop`, otherwise WATCH. All data and the slices that a gate names get 70 % of
+    the chance of a false alarm, so that the other slices do not weaken them.
 
     Args:
-        found: of `changes`; empty where no label is known.
-        drifts: traffic beside training.
+        found: of `changes`; empty without labels.
+        drifts: of the traffic against the training data.
         agreements: with weak labels or another model.
         config: section [monitoring].
         gated: slices that a gate of the task names.
-        look: the how-manieth look at this version this is, from 1.
+        look: number of this look at the version, from 1.
     """
     judged = [c for c in found if not _too_few(c, config) and not math.isnan(c.drop)]
     alpha = (1 - config.confidence) * SHARE_OF_DROPS * look_share(look)
@@ -204,7 +204,7 @@ def judge(
         if drift.is_breach or drift.is_note
     ]
     for agreement in agreements:
-        # A share that is surely under the limit: on few texts a low one is noise.
+        # Alarm only if the share is significantly below the limit: on few texts a low share is noise.
         by_chance = stats.binom.cdf(agreement.num_agreeing, agreement.num_texts, config.min_agreement)
         if (
             agreement.num_texts
@@ -219,7 +219,7 @@ def judge(
 
 
 def _too_few(change: Change, config: MonitoringConfig) -> bool:
-    """Both sides of a slice have the same least size; all data are what there is at the push."""
+    """Both sides of a slice need the minimum size; for all data only the live side does."""
     few_before = bool(change.slice) and 0 < change.num_before < config.min_examples
     return change.num_examples < config.min_examples or few_before
 
@@ -235,7 +235,7 @@ def _drop_reason(change: Change, *, config: MonitoringConfig) -> Reason:
         f"{config.metric} on {change.slice or 'all data'} is {change.now.value:.3f} on {change.num_examples} labelled "
         f"texts, {change.drop:.3f} below the {change.before.value:.3f} at its push"
     )
-    # The shown interval is two-sided, 95 %: scaled to the one-sided end at the confidence.
+    # Scale the shown two-sided 95 % interval to the one-sided end at the confidence.
     scale = float(stats.norm.ppf(config.confidence) / stats.norm.ppf((1 + intervals.SHOWN_CONFIDENCE) / 2))
     highest = change.drop + scale * (change.behind.high - change.drop)
     is_large = highest >= config.retrain_drop
@@ -262,7 +262,7 @@ def _sizes(change: Change, config: MonitoringConfig) -> str:
 def _seen(
     judged: Sequence[Change], weights: Sequence[float], *, alpha: float, config: MonitoringConfig
 ) -> Iterator[str]:
-    """What the comparison on all data could have seen."""
+    """The smallest change on all data that the comparison could have detected."""
     for change, weight in zip(judged, weights, strict=True):
         if not change.slice and not config.metric.startswith("recall/"):
             level = alpha * weight / sum(weights)

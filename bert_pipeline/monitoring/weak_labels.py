@@ -1,4 +1,4 @@
-"""Where no label is known: agreement with rules, or with another model. Never called accuracy."""
+"""Without labels: agreement with rules or with another model. Never called accuracy."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.sections import WeakLabelConfig
 
-# Texts in one call of the other model.
+# Texts per call of the other model.
 _BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How often the model's answers are those of somebody else."""
+    """How often the model's answers agree with rules or with another model."""
 
     whom: str
     num_texts: int
-    """That the other had an opinion on."""
+    """Number of texts that the other side answered."""
 
     num_agreeing: int
 
@@ -36,7 +36,7 @@ class Agreement:
 
     @property
     def sentence(self) -> str:
-        """For the report."""
+        """The sentence in the report."""
         return (
             f"agrees with {self.whom} on {self.num_agreeing:,} of {self.num_texts:,} texts ({self.share:.1%})"
         )
@@ -45,7 +45,7 @@ class Agreement:
 def with_rules(
     texts: Sequence[LoggedText], rules: Sequence[WeakLabelConfig], *, columns: Sequence[str]
 ) -> Agreement:
-    """Agreement with the first rule that fits each text.
+    """Agreement with the first rule that matches each text.
 
     Args:
         texts: from the log.
@@ -74,7 +74,7 @@ def with_model(
         say: prints a line of progress.
 
     Raises:
-        UserError: it is no model of this task.
+        UserError: the folder is not a model of this task.
     """
     try:
         serve = tf.saved_model.load(str(folder)).signatures["serving_default"]

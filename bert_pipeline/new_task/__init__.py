@@ -1,1 +1,1 @@
-"""`new-task`: looks at a data set, says what it chose and why, and writes a task file."""
+"""`new-task`: inspects a data set, explains its choices, and writes a task file."""

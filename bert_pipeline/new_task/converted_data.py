@@ -1,4 +1,4 @@
-"""The folder `data/NAME/` that converted data goes to: written whole, and replaced only where it is ours."""
+"""Writes converted data to `data/NAME/`: atomically, replacing only folders that `new-task` wrote."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bert_pipeline.new_task.tables import Table
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 
-# Says that `new-task` made the folder, and of which files.
+# Marks a folder as written by `new-task`, and lists its files.
 MARKER = ".made_by_new_task.json"
 
 
 def check_ours(folder: Path) -> None:
-    """Refuses a folder that holds anything but what `write` wrote there.
+    """Raises if the folder has anything that `write` did not write.
 
     Raises:
-        UserError: names the folder and a file of somebody else's.
+        UserError: names the folder and the foreign file.
     """
     if not folder.exists() and not folder.is_symlink():
         return
@@ -34,7 +34,7 @@ def check_ours(folder: Path) -> None:
 
 
 def _foreign_file(folder: Path) -> str:
-    """What the folder holds that is not ours, by the marker's list and sizes; empty where it is all ours."""
+    """The first entry not in the marker's list or of another size; empty if `new-task` wrote everything."""
     if folder.is_symlink() or not folder.is_dir():
         return "a file or link"
     try:
@@ -48,7 +48,7 @@ def _foreign_file(folder: Path) -> str:
 
 
 def write(tables: dict[str, Table], *, folder: Path) -> None:
-    """Writes `SPLIT.csv` for each table; the folder appears whole or not at all, and takes the place of ours.
+    """Writes `SPLIT.csv` for each table, atomically; replaces a folder written before.
 
     Raises:
         UserError: as `check_ours`.
@@ -65,7 +65,7 @@ def write(tables: dict[str, Table], *, folder: Path) -> None:
         sizes = {entry.name: entry.stat().st_size for entry in sorted(partial.iterdir())}
         (partial / MARKER).write_text(json.dumps({"files": sizes}) + "\n", encoding="utf-8")
         os.chmod(partial, 0o755)
-        if folder.exists():  # ours, as was checked: replaced by a rename, and then removed
+        if folder.exists():  # checked above: replace it by a rename, then remove it
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             folder.rename(old / folder.name)
             partial.rename(folder)

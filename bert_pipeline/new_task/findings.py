@@ -1,4 +1,4 @@
-"""What is wrong, or odd, with a data set: empty cells, duplicates, contradictions, leaks between splits."""
+"""Problems of a data set: empty cells, duplicates, contradictions, leaks between splits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bert_pipeline.new_task.tables import Table
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 
-# What programs write where there is no value; beside real labels it would be a class of its own.
+# Common markers of missing values; as labels they would become a separate class.
 _MISSING = {"nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nil", "-", "?"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """One thing that was found."""
+    """One finding."""
 
     sentence: str
     sample: str = ""
-    """A text it is seen on; for the terminal, and never for a file that is committed."""
+    """A sample text; only for the terminal, never for a committed file."""
 
 
 def merged_labels(tables: dict[str, Table], label: str) -> dict[str, Table]:
-    """The tables with one spelling, the commonest, of labels that differ only in case, blanks or notation."""
+    """Merges labels that differ only in case, blanks or notation to their most common spelling."""
     counts = sum((table.counts(label) for table in tables.values()), collections.Counter[str]())
     spelling = {
         variant: " ".join(variants.most_common(1)[0][0].split())
@@ -45,10 +45,10 @@ def merged_labels(tables: dict[str, Table], label: str) -> dict[str, Table]:
 
 
 def without_labels(tables: dict[str, Table], label: str, dropped: Sequence[str]) -> dict[str, Table]:
-    """The tables without the rows of some labels.
+    """Drops the rows of some labels.
 
     Raises:
-        UserError: no row has one of them.
+        UserError: no row has one of these labels.
     """
     for value in dropped:
         if not any(table.counts(label)[value] for table in tables.values()):
@@ -62,7 +62,7 @@ def without_labels(tables: dict[str, Table], label: str, dropped: Sequence[str])
 
 
 def _variants(counts: collections.Counter[str]) -> dict[str, collections.Counter[str]]:
-    """The spellings of each label, with their counts: those that differ in case, blanks, Unicode form or 1 and 1.0."""
+    """Spellings of each label with counts, which differ in case, blanks, Unicode form or as 1 and 1.0."""
     variants: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for label, count in counts.items():
         key = _normal(label)
@@ -73,10 +73,10 @@ def _variants(counts: collections.Counter[str]) -> dict[str, collections.Counter
 
 
 def label_notes(tables: dict[str, Table], label: str) -> Iterator[Note]:
-    """What is odd with the labels themselves, each with the word that settles it.
+    """Findings on the labels, each with the option that resolves it.
 
     Raises:
-        UserError: eval has hidden labels only.
+        UserError: eval has only hidden labels.
     """
     by_split = {split: table.counts(label) for split, table in tables.items()}
     counts = sum(by_split.values(), collections.Counter[str]())
@@ -125,28 +125,28 @@ def _is_untidy(label: str) -> bool:
 
 
 def without_empty_rows(table: Table, roles: Roles) -> tuple[Table, int]:
-    """The table without rows that lack a text or the label, which no run accepts; and how many those were."""
+    """Drops rows without a text or the label, which no run accepts; returns the table and their number."""
     needed = [table.columns.index(name) for name in (*roles.text, roles.label)]
     kept = table.with_rows(r for r in table.rows if not any(table_files.is_blank(r[i]) for i in needed))
     return kept, len(table.rows) - len(kept.rows)
 
 
 def findings(tables: dict[str, Table], roles: Roles) -> Iterator[Note]:
-    """What a person should know before training."""
+    """Findings to review before training."""
     keys = {split: _keys(table, roles) for split, table in tables.items()}
     for split, labels_of in keys.items():
         num_rows = sum(sum(labels.values()) for labels in labels_of.values())
         extra = num_rows - len(labels_of)
         if extra and split == "all":
             yield Note(
-                f"{extra:,} of {num_rows:,} texts stand there more than once; copies of a text go to the same side "
+                f"{extra:,} of {num_rows:,} texts occur more than once; copies of a text go to the same side "
                 "of the split"
             )
         elif extra:
-            yield Note(f"{split}: {extra:,} of {num_rows:,} texts stand there more than once")
+            yield Note(f"{split}: {extra:,} of {num_rows:,} texts occur more than once")
         contradicted = [key for key, labels in labels_of.items() if len(labels) > 1]
         if contradicted:
-            sentence = f"{split}: {len(contradicted):,} texts stand there with different labels"
+            sentence = f"{split}: {len(contradicted):,} texts occur with different labels"
             yield Note(sentence, _shorten(contradicted[0]))
     if {"train", "eval"} <= set(keys):
         leaks = keys["train"].keys() & keys["eval"].keys()

@@ -1,4 +1,4 @@
-"""The verb `new-task`: from a data set to a task file and a first schema; says what it chose and why."""
+"""The verb `new-task`: writes a task file and a first schema for a data set, and explains its choices."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError, is_full_disk
 from bert_pipeline.settings.paths import run_paths
 
-# Where data goes that the pipeline cannot read as it is.
+# Folder for data that the pipeline cannot read as it is.
 DATA_DIR = config.PROJECT_ROOT / "data"
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelChoice:
-    """What is done to labels."""
+    """Options for labels."""
 
     merge: bool = False
-    """Whether labels that differ only in case, blanks or notation become one."""
+    """Whether to merge labels that differ only in case, blanks or notation."""
 
     dropped: tuple[str, ...] = ()
-    """Labels whose rows are left out."""
+    """Labels whose rows are dropped."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What `new-task` is asked for."""
+    """Arguments of `new-task`."""
 
     name: str
     data: str
@@ -43,10 +43,10 @@ class Request:
     out: Path
     force: bool
     header: str | None
-    """yes or no; None: found."""
+    """yes or no; None to detect."""
 
     encoding: str
-    """Empty: found."""
+    """Empty to detect."""
 
     merge_labels: bool
     drop_label: tuple[str, ...]
@@ -59,7 +59,7 @@ def run(request: Request) -> int:
         0.
 
     Raises:
-        UserError: the data cannot be read, a column is not clear, or the task is there already.
+        UserError: the data cannot be read, a column is ambiguous, or the task already exists.
     """
     name = request.name
     path = write_task(
@@ -85,7 +85,7 @@ def run(request: Request) -> int:
 
 
 def _write_schema(name: str, *, out: Path) -> None:
-    """Infers the first schema, with the components that the task's first run would do it with."""
+    """Infers the first schema with the same components as the task's first run."""
     from bert_pipeline.settings.run_log import run_log
 
     paths = run_paths(name, out=out)
@@ -107,24 +107,24 @@ def write_task(
     data_dir: Path = DATA_DIR,
     say: Callable[[str], None],
 ) -> Path:
-    """Looks at a data set and writes `tasks/NAME.toml`; converted data goes to `data/NAME/`.
+    """Inspects a data set and writes `tasks/NAME.toml`; writes converted data to `data/NAME/`.
 
     Args:
         name: of the task: letters, digits and _.
         data: file, folder, or `hf:HANDLE`.
-        chosen: text columns, label column and slice columns that the user named; empty: to be found.
-        force: replaces a task of that name, whose files are kept as `.bak`.
-        reading: how files are to be read, where the user says so.
-        labels: what is done to labels, where the user says so.
-        tasks_dir: where task files lie.
-        data_dir: where converted data goes.
+        chosen: text columns, label column and slice columns named by the user; empty to detect.
+        force: replaces a task of that name, and keeps its files as `.bak`.
+        reading: the user's options for reading files.
+        labels: the user's options for labels.
+        tasks_dir: folder of task files.
+        data_dir: folder for converted data.
         say: prints a line.
 
     Returns:
         The task file.
 
     Raises:
-        UserError: as `main`; nothing is written then.
+        UserError: as `main`; nothing was written.
     """
     target = _target(name, tasks_dir=tasks_dir, force=force)
     source = sources.read_source(data, reading=reading, say=say)
@@ -159,7 +159,7 @@ def write_task(
 
 @contextlib.contextmanager
 def _disk_of(path: Path) -> Iterator[None]:
-    """Names what could not be written where the disk is full: the system's own error does not."""
+    """Names the file that could not be written on a full disk, because the system's error does not."""
     try:
         yield
     except OSError as error:
@@ -174,7 +174,7 @@ def _disk_of(path: Path) -> Iterator[None]:
 def _look(
     source: sources.Source, chosen: tuple[tuple[str, ...], str, tuple[str, ...]], labels: LabelChoice
 ) -> tuple[roles.Roles, dict[str, Table], list[Note], task_file.Settings]:
-    """The columns' roles, the rows that stay, what was found in them, and the settings that follow."""
+    """The columns' roles, the remaining rows, the findings, and the resulting settings."""
     main_table = source.tables.get("train") or source.tables["all"]
     found = roles.choose(roles.profile(main_table), text=chosen[0], label=chosen[1], slices=chosen[2])
     tables, notes = _clean(_with_labels(source.tables, found, labels), found)
@@ -189,7 +189,7 @@ def _look(
 
 
 def _place(source: sources.Source, tables: dict[str, Table], *, converted: Path | None) -> task_file.Place:
-    """Where the pipeline finds the data: converted, or where it lies."""
+    """The pipeline's data folder: converted, or the original."""
     if converted is None:
         assert source.folder is not None
         return task_file.Place(config.short(source.folder), source.data_format, source.files, source.origin)
@@ -198,7 +198,7 @@ def _place(source: sources.Source, tables: dict[str, Table], *, converted: Path 
 
 
 def _put(partial: Path, target: Path) -> None:
-    """Puts a task file in its place; one that it replaces, and its schema, stay as `.bak`."""
+    """Writes a task file; keeps a replaced one and its schema as `.bak`."""
     for old in (target, target.with_suffix(".schema.pbtxt")):
         if old.exists():
             old.replace(old.with_name(old.name + ".bak"))
@@ -211,7 +211,7 @@ def _with_labels(tables: dict[str, Table], found: roles.Roles, choice: LabelChoi
 
 
 def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table], list[Note]]:
-    """The tables without rows that no run accepts, and a note on each that had some."""
+    """Drops rows that no run accepts; returns the tables and a note on each with dropped rows."""
     tables: dict[str, Table] = {}
     notes: list[Note] = []
     for split, table in given.items():
@@ -226,7 +226,7 @@ def _clean(given: dict[str, Table], found: roles.Roles) -> tuple[dict[str, Table
 
 
 def _target(name: str, *, tasks_dir: Path, force: bool) -> Path:
-    """The task file that is to be written."""
+    """The path of the task file to write."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", name):
         raise UserError(
             f"{typed.new_name()} is {name!r}; use letters, digits and _, at most 100, and begin with a letter"

@@ -1,4 +1,4 @@
-"""What each column of a table holds; which is the text, which the label, which are slices, and why."""
+"""Finds the text, label and slice columns of a table, with reasons."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from bert_pipeline.new_task.tables import LABEL_NAMES, TEXT_NAMES, Table, is_nam
 from bert_pipeline.settings import typed
 from bert_pipeline.settings.errors import UserError
 
-# Share of the values that must read as dates, or as numbers, for the column to be one.
+# Minimum share of values that parse as dates or numbers for a column of that type.
 _NEARLY_ALL = 0.95
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 _DATE_FORMATS = (
     "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",
     "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d", "%a %b %d %H:%M:%S %z %Y",
 )  # fmt: skip
-# Words and single marks: close to what a WordPiece tokenizer makes of common words.
+# Words and single marks: close to WordPiece tokens of common words.
 _WORD = re.compile(r"\w+|[^\w\s]")
-# Two columns that are read together, the shorter one first.
+# Column pairs that form a pair of texts, the shorter one first.
 _PAIRS = (
     (r"(.*?)_?1", r"\1_?2"), (r"(.*?)_?a", r"\1_?b"), (r"(.+)", r"\1_b"), (r"(.+)", r"\1_pair"),
     (r"premise", r"hypothesis"), (r"title|headline|subject", r"description|body|text|content|abstract"),
     (r"question|query", r"answer|passage|sentence|context|document"),
 )  # fmt: skip
 
-# More labels than this, or fewer rows a label, and a column is taken for something else.
+# A column with more labels than this, or fewer rows per label, is not the label.
 _MAX_LABELS, _MIN_ROWS_PER_LABEL = 500, 4
 _MAX_SLICES, _MAX_SLICE_VALUES = 3, 50
-# Columns that a sentence lists.
+# Number of columns to list in a message.
 _NUM_LISTED = 12
-# Why a column that the user named has its role.
+# Reason for a column that the user named.
 _NAMED = "you named it"
-# By how much the best candidate must lead for the choice to be clear; a name is worth 3.
+# Minimum lead of the best candidate for a clear choice; a matching name scores 3.
 _CLEAR = 1.0
 
 
@@ -48,28 +48,28 @@ class Column:
     num_rows: int
     num_filled: int
     counts: collections.Counter[str]
-    """Of the values that are not empty."""
+    """Share of the non-empty values."""
 
     mean_words: float
-    """Of the values that are not empty."""
+    """Share of the non-empty values."""
 
     is_date: bool
     is_number: bool
 
     @property
     def num_distinct(self) -> int:
-        """Different values."""
+        """Number of distinct values."""
         return len(self.counts)
 
     @property
     def entropy(self) -> float:
-        """In bits, of the values' shares."""
+        """Entropy of the values in bits."""
         shares = [count / self.num_filled for count in self.counts.values()]
         return -sum(share * math.log2(share) for share in shares)
 
 
 def profile(table: Table) -> list[Column]:
-    """Looks at each column of a table."""
+    """Computes statistics of each column of a table."""
     return [_column(name, table.column(name)) for name in table.columns]
 
 
@@ -98,7 +98,7 @@ def words(text: str) -> list[str]:
 
 
 def _nearly_all(cells: Sequence[str], is_so: Callable[[str], bool]) -> bool:
-    """Looks no further than it must: no date takes a hundred times as long to tell as a date."""
+    """Stops early: rejecting a non-date takes a hundred times as long as parsing a date."""
     others = 0
     for cell in cells:
         others += not is_so(cell)
@@ -127,7 +127,7 @@ class Roles:
     label: str
     slices: tuple[str, ...]
     date: str
-    """Empty: there is none."""
+    """Empty if there is none."""
 
     why: dict[str, str]
     """Role to reason."""
@@ -140,12 +140,12 @@ def choose(
 
     Args:
         columns: of the training table.
-        text: one or two columns; empty: to be found.
-        label: empty: to be found.
-        slices: empty: to be found.
+        text: one or two columns; empty to detect.
+        label: empty to detect.
+        slices: empty to detect.
 
     Raises:
-        UserError: a named column is not there, or it is not clear which one is meant; names the candidates.
+        UserError: a named column does not exist, or the choice is ambiguous; names the candidates.
     """
     by_name = {column.name: column for column in columns}
     for option, names in (("text", text), ("label", [label] if label else []), ("slice", slices)):
@@ -165,7 +165,7 @@ def choose(
 
 
 def _find_label(columns: Sequence[Column]) -> tuple[str, str]:
-    """The label's column and why it is that."""
+    """The label column and the reason."""
     none = "no column looks like a label (few values, each often, short); name it with"
     best, before = _pick(columns, _may_be_label, _label_score, option="label", none=none)
     return best.name, f"{best.num_distinct} values" + (f"{before} by its name" if before else "")
@@ -189,7 +189,7 @@ def _label_score(column: Column) -> float:
 
 
 def _find_text(columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
-    """The text's one or two columns and why they are that."""
+    """The one or two text columns and the reason."""
     pair = _find_pair([column.name for column in columns if _may_be_text(column)])
     if pair:
         return pair, "two columns whose names say that they belong together"
@@ -223,7 +223,7 @@ def _find_pair(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _find_slices(columns: Sequence[Column]) -> tuple[tuple[str, ...], str]:
-    """The columns to slice by and why they are that."""
+    """The slice columns and the reason."""
     found = [
         column
         for column in columns
@@ -247,7 +247,7 @@ def _pick(
     option: str,
     none: str,
 ) -> tuple[Column, str]:
-    """The candidate that leads clearly, and the words for those that it was taken before."""
+    """The clear best candidate, and the words for the candidates behind it."""
     ranked = sorted(filter(may_be, columns), key=score, reverse=True)
     if not ranked:
         raise UserError(f"{none} {typed.give(option)}. Columns: {_list(columns)}")

@@ -1,4 +1,4 @@
-"""Where a data set comes from: a file, a folder of splits or spans, or the Hugging Face hub."""
+"""Reads a data set from a file, a folder of splits or spans, or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from bert_pipeline.settings.errors import UserError
 
 HUB_PREFIX = "hf:"
 
-# Names of files and of the hub's splits, in the order in which they are looked for.
+# Names of files and of the hub's splits, in search order.
 _SPLIT_NAMES = {"train": ("train", "training"), "eval": ("eval", "validation", "valid", "val", "dev", "test")}
-# Rows between two lines of progress.
+# Rows between progress lines.
 _TELL_EVERY = 20_000
-# The builders of `datasets` whose files are tables; all others (scripts, Arrow, ...) are left to it.
+# Builders of `datasets` whose files are tables; `datasets` itself reads all others (scripts, Arrow, ...).
 _TABLE_BUILDERS = ("csv", "json", "parquet")
 _HUB_FILE = re.compile(r"hf://datasets/(?P<repository>[^@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The splits of a data set, read."""
+    """The splits of a data set."""
 
     tables: dict[str, Table]
-    """`train` and `eval`, or `all`, which is then split by hash."""
+    """`train` and `eval`, or `all`, which is split by hash later."""
 
     files: dict[str, str]
-    """Split to file name under `folder`, where the pipeline can read them there; else empty."""
+    """Split to file name under `folder` if the pipeline can read them there, else empty."""
 
     folder: Path | None
-    """Where `files` lie; None: nowhere that the pipeline can read."""
+    """Folder of `files`; None if the pipeline cannot read them in place."""
 
     told: tuple[str, ...]
-    """What was found, a line each."""
+    """Findings, one line each."""
 
     origin: str
-    """For the header of the task file: the path, or the hub's handle with its revision."""
+    """Origin for the header of the task file: the path, or the hub's handle with its revision."""
 
     data_format: str = "csv"
 
@@ -57,7 +57,7 @@ def read_source(data: str, *, reading: Reading = AS_FOUND, say: Callable[[str], 
         say: prints a line of progress.
 
     Raises:
-        UserError: there is nothing to read, or it cannot be read.
+        UserError: the data does not exist or cannot be read.
     """
     if data.startswith(HUB_PREFIX):
         return _of_hub(data.removeprefix(HUB_PREFIX), reading=reading, say=say)
@@ -99,7 +99,7 @@ def _of_folder(folder: Path, *, reading: Reading) -> Source:
 
 
 def _of_spans(folder: Path, *, reading: Reading) -> Source:
-    """Folders `span-1`, `span-2`, ... with a file of the same name in each; the first span is looked at."""
+    """Folders `span-1`, `span-2`, ... with a file of the same name in each; reads the first span."""
     spans, pattern = span_folders(folder)
     names = [{f.name for f in span.iterdir() if f.suffix.lower() in (".csv", ".parquet")} for span in spans]
     common = set.intersection(*names) if names else set()
@@ -167,19 +167,19 @@ def _of_hub(handle: str, *, reading: Reading, say: Callable[[str], None]) -> Sou
 def _load_hub(
     handle: str, *, reading: Reading = AS_FOUND, say: Callable[[str], None]
 ) -> tuple[dict[str, Table], str]:
-    """The splits that have rows, class labels as their names; and the repository's commit, empty for a local folder.
+    """The non-empty splits with class labels by name, and the repository's commit (empty for a local folder).
 
-    `datasets` says which files a split is made of; CSV, JSON lines and Parquet are then read as everywhere here. Its
-    own readers give types to cells (by streaming, to each chunk of 10,000 rows by itself): a label `01` becomes 1 in
-    one chunk and stays in the next, `NA` becomes nothing, a text that looks like a date is rewritten.
+    `datasets` lists the files of a split; this project's readers then read CSV, JSON lines and Parquet. The readers of
+    `datasets` infer types (in streaming, per chunk of 10,000 rows): a label `01` becomes 1 in one chunk and stays in
+    the next, `NA` becomes missing, and a text that looks like a date is rewritten.
 
     Args:
         handle: `name`, `owner/name`, `name/config`, `owner/name/config`, or a folder.
-        reading: how its CSV files are to be read.
+        reading: options for CSV files.
         say: prints a line of progress.
 
     Raises:
-        UserError: no network, no such data set, or one that wants a script to be run.
+        UserError: no network, no such data set, or one that requires a script.
     """
     import datasets
 
@@ -201,7 +201,7 @@ def _load_hub(
             splits = {name: _hub_split(name, split, say=say) for name, split in found.items()}
     except UserError:
         raise
-    except Exception as error:  # of `datasets`, pyarrow, fsspec and whichever HTTP library it has
+    except Exception as error:  # errors of `datasets`, pyarrow, fsspec and its HTTP library
         raise UserError(f"{typed.data()}: hf:{handle} cannot be read: {first_line(error)}") from error
     labelled = {name: table for name, table in splits.items() if table.rows}
     if not labelled:
@@ -210,7 +210,7 @@ def _load_hub(
 
 
 def _builder_name(builder: Any) -> str:
-    """Such as "csv"; its class is of the module datasets.packaged_modules.csv.csv."""
+    """Name of the builder, such as "csv" for a class in datasets.packaged_modules.csv.csv."""
     return str(type(builder).__module__).rsplit(".", 1)[-1]
 
 
@@ -222,7 +222,7 @@ def _hub_files(
     reading: Reading,
     say: Callable[[str], None],
 ) -> Table:
-    """The rows of a split's files, one after the other."""
+    """Concatenates the rows of a split's files."""
     tables = []
     for path in paths:
         if len(paths) > 1:
@@ -244,7 +244,7 @@ def _hub_files(
 
 
 def _local(path: str) -> Path:
-    """A file of a folder, or of the hub, which is fetched."""
+    """The local path of a file; downloads a file of the hub."""
     of_hub = _HUB_FILE.fullmatch(path)
     if of_hub is None:
         return Path(path)
@@ -265,7 +265,7 @@ def _class_labels(features: Any) -> dict[str, list[str]]:
 
 
 def _with_names(table: Table, names: Mapping[str, list[str]]) -> Table:
-    """The table with class labels by name where its cells are their numbers; a hidden one (-1) is empty."""
+    """Replaces numbers of class labels by names; a hidden label (-1) becomes empty."""
     numbers = {
         place: names[column]
         for place, column in enumerate(table.columns)
@@ -299,7 +299,7 @@ def _resolve(handle: str) -> tuple[str, str | None, str]:
             return repository, config, str(hub.HfApi().dataset_info(repository, timeout=20).sha)
         except hub.errors.RepositoryNotFoundError:
             continue
-        except Exception as error:  # the hub's client raises those of whichever HTTP library it has
+        except Exception as error:  # the hub's client raises errors of its HTTP library
             raise UserError(
                 f"{typed.data()}: the Hugging Face hub cannot be reached ({type(error).__name__}: "
                 f"{first_line(error)}); get the "
@@ -318,7 +318,7 @@ def _hub_split(name: str, split: Any, *, say: Callable[[str], None]) -> Table:
 def _hub_records(
     name: str, split: Any, *, names: dict[str, list[str]], say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    """Rows, their class labels as names; a hidden label (-1) is missing."""
+    """Rows with class labels by name; a hidden label (-1) is missing."""
     for number, row in enumerate(split, start=1):
         if number % _TELL_EVERY == 0:
             say(f"  split {name}: {number:,} rows")

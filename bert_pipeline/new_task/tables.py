@@ -1,4 +1,4 @@
-"""Reads a table as people have it: CSV of any delimiter and encoding, with a header or without, Parquet, JSON lines."""
+"""Reads tables: CSV of any delimiter and encoding, with or without a header, Parquet, JSON lines."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from bert_pipeline.settings.errors import UserError
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".ndjson", ".json")
 _DELIMITERS = ",\t;|"
 _DELIMITER_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
-# Records from which the delimiter is told.
+# Number of records for detecting the delimiter.
 _NUM_LOOKED_AT = 200
-# The first line that Excel reads and shows to none: `sep=;`.
+# A first line that Excel interprets and hides: `sep=;`.
 _SEP_LINE = re.compile(r"\ufeff?\"?sep=([,\t;|])\"?\r?\n", re.IGNORECASE)
 
 LABEL_NAMES = (
@@ -44,30 +44,30 @@ TEXT_NAMES = (
     "text", "sentence", "review", "comment", "message", "body", "content", "tweet", "question", "utterance",
     "document", "description", "title", "headline", "premise", "query", "abstract", "sms",
 )  # fmt: skip
-# Other names that headers often have.
+# Other common header names.
 _OTHER_NAMES = (
     "id", "uid", "index", "stars", "rating", "score", "polarity", "emotion", "tag", "tags", "date", "day", "time",
     "timestamp", "created", "user", "author", "name", "url", "lang", "language", "source", "channel", "split",
 )  # fmt: skip
-# Points of evidence for a header, summed over the columns. From _SURE on it is one, from -_SURE on it is none.
+# Score for a header, summed over the columns: a header from _SURE on, no header from -_SURE down.
 _SURE = 2.0
 _NUMBER = re.compile(r"[-+]?(\d[\d.,]*|\.\d+)(e[-+]?\d+)?%?", re.IGNORECASE)
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
-# Records that are looked at.
+# Number of records to inspect.
 _MAX_RECORDS = 5000
-# Share of the cells that must be of a type for the column to be of it.
+# Minimum share of cells of a type for the column's type.
 _NEARLY_ALL = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How a table is to be read, where its user says so."""
+    """The user's options for reading a table."""
 
     header: bool | None = None
-    """Whether the first record names the columns; None: to be found."""
+    """Whether the first record is a header; None to detect."""
 
     encoding: str = ""
-    """A codec of Python's; empty: to be found."""
+    """A Python codec; empty to detect."""
 
 
 AS_FOUND = Reading()
@@ -79,13 +79,13 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    """Cells in the order of `columns`; empty where there is none."""
+    """Cells in the order of `columns`; empty if missing."""
 
     told: str
-    """What the file is: `UTF-8, comma, with a header`."""
+    """Description of the file: `UTF-8, comma, with a header`."""
 
     readable: bool
-    """Whether the pipeline reads the file as it is."""
+    """Whether the pipeline can read the file as it is."""
 
     def column(self, name: str) -> list[str]:
         """The cells of a column."""
@@ -93,20 +93,20 @@ class Table:
         return [row[place] for row in self.rows]
 
     def counts(self, name: str) -> collections.Counter[str]:
-        """How often each value is in a column; empty cells are not counted."""
+        """Counts of the values in a column, without empty cells."""
         return collections.Counter(filter(None, self.column(name)))
 
     def with_rows(self, rows: Iterable[tuple[str, ...]]) -> Table:
-        """The table of other rows; the pipeline reads its file no more if they are not the same."""
+        """Returns the table with other rows; if they differ, the pipeline can no longer read the original file."""
         rows = tuple(rows)
         return dataclasses.replace(self, rows=rows, readable=self.readable and rows == self.rows)
 
 
 def read_table(path: Path, *, reading: Reading = AS_FOUND) -> Table:
-    """Reads one file, by its suffix and by what stands in it.
+    """Reads one file by its suffix and content.
 
     Raises:
-        UserError: it cannot be read as a table; says why and where.
+        UserError: not a table; names the reason and the position.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -115,7 +115,7 @@ def read_table(path: Path, *, reading: Reading = AS_FOUND) -> Table:
         )
     raw = path.read_bytes()
     table_files.check_beginning(path, raw[:64])
-    # TFX finds every file by a pattern.
+    # TFX finds files by pattern.
     plain_name = not table_files.is_pattern(path)
     if table_files.is_parquet(path):
         rows = list(table_files.rows_of_parquet(str(path), path=path))
@@ -129,7 +129,7 @@ def read_table(path: Path, *, reading: Reading = AS_FOUND) -> Table:
 
 
 def of_records(records: Iterable[Mapping[str, Any]], *, told: str, readable: bool) -> Table:
-    """A table of dicts: columns in the order in which they first appear, values as `table_files.cell` writes them."""
+    """A table from dicts: columns in order of first appearance, values as in `table_files.cell`."""
     rows = [{name: table_files.cell(value) for name, value in record.items()} for record in records]
     return _of_cells(rows, told=told, readable=readable)
 
@@ -141,10 +141,10 @@ def _of_cells(rows: Sequence[Mapping[str, bytes]], *, told: str, readable: bool)
 
 
 def decode(raw: bytes, *, path: Path, encoding: str = "") -> tuple[str, str]:
-    """The text of a file, and the name of its encoding; found from the whole file where none is given.
+    """The text of a file and the name of its encoding, which is detected from the whole file if not given.
 
     Raises:
-        UserError: an encoding that is unknown or does not fit, or NUL bytes that are no UTF-16.
+        UserError: an unknown or wrong encoding, or NUL bytes outside UTF-16.
     """
     if encoding:
         try:
@@ -171,7 +171,7 @@ def decode(raw: bytes, *, path: Path, encoding: str = "") -> tuple[str, str]:
 
 
 def _without_mark(raw: bytes, *, path: Path) -> str:
-    """UTF-16 of which every other byte of Latin letters is NUL."""
+    """Detects UTF-16 by NUL in every other byte of Latin letters."""
     for name, half in (("utf-16-le", raw[1::2]), ("utf-16-be", raw[::2])):
         if len(raw) % 2 == 0 and half.count(0) > 0.3 * len(half):
             try:
@@ -183,7 +183,7 @@ def _without_mark(raw: bytes, *, path: Path) -> str:
 
 
 def _legacy_encoding(raw: bytes) -> str:
-    """The likeliest encoding of bytes that are no Unicode; of equally likely ones Western Europe's, cp1252."""
+    """The most likely legacy encoding; cp1252 (Western Europe) in a tie."""
     guesses = charset_normalizer.from_bytes(raw)
     best = guesses.best()
     western = next((guess for guess in guesses if guess.encoding == "cp1252"), None)
@@ -229,7 +229,7 @@ def _of_csv(text: str, *, encoding: str, path: Path, header: bool | None) -> Tab
 
 
 def _delimiter(text: str, *, path: Path) -> str:
-    """The delimiter under which most of the first records have the same number of cells, more than one."""
+    """The delimiter that gives most of the first records the same number of cells, more than one."""
     best: tuple[float, int, str] = (0.0, 1, "")
     for delimiter in _DELIMITERS:
         lines = csv.reader(io.StringIO(text[: 1 << 22], newline=""), delimiter=delimiter)
@@ -247,10 +247,10 @@ def _delimiter(text: str, *, path: Path) -> str:
 
 
 def _has_header(records: Sequence[Sequence[str]], *, path: Path) -> bool:
-    """Whether the first of some records is a header.
+    """Whether the first record is a header.
 
     Raises:
-        UserError: it may be either; shows both readings and the option that settles it.
+        UserError: it is ambiguous; shows both readings and the option that decides.
     """
     first, rest = records[0], records[1 : _MAX_RECORDS + 1]
     if not rest:
@@ -267,10 +267,10 @@ def _has_header(records: Sequence[Sequence[str]], *, path: Path) -> bool:
 
 
 def _points(cell: str, column: Sequence[str], *, place: int) -> float:
-    """Evidence of one column: above 0 for a header, below 0 for a row."""
+    """Score of one column: positive for a header, negative for a row."""
     cell, filled = cell.strip(), [value.strip() for value in column if value.strip()]
     if not cell:
-        # What DataFrame.to_csv() writes over its index; or a column that holds nothing at all.
+        # The name that DataFrame.to_csv() writes for its index, or an empty column.
         return 3.0 if place == 0 and _counts_up(filled) else 0.0
     named = 3.0 * is_named(cell, (*LABEL_NAMES, *TEXT_NAMES, *_OTHER_NAMES))
     if not filled:
@@ -290,7 +290,7 @@ def _text_points(cell: str, filled: Sequence[str]) -> float:
         if len(cell.split()) >= 0.5 * words:
             return -2.0
         return 1.5 if len(cell.split()) <= 2 else 0.0
-    # Values that come again and again, and this one never.
+    # Values that repeat, while this one never does.
     return 2.0 if len(filled) >= 20 and min(counts.values()) >= 2 else 1.0
 
 
@@ -304,15 +304,15 @@ def _kind_of_all(filled: Sequence[str]) -> str:
 
 
 def _counts_up(filled: Sequence[str]) -> bool:
-    """0, 1, 2, ... or from 1 on, as an index is; rows may be missing."""
+    """Whether the values count 0, 1, 2, ... or 1, 2, ... like an index; rows may be missing."""
     numbers = [int(value) for value in filled if value.isdecimal()]
     return len(numbers) == len(filled) > 0 and all(a < b for a, b in itertools.pairwise(numbers))
 
 
 def _named_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[int], list[str]]:
-    """The places of the columns that have a name, and a word on each that was left out for lack of one.
+    """Positions of the columns to keep, and a note on each column dropped for lack of a name.
 
-    A column without a name is left out where it is an index or holds nothing; else it stays, and has none.
+    Drops a column without a name if it is an index or empty; otherwise keeps it without a name.
     """
     kept, told = [], []
     for i, name in enumerate(columns):
@@ -328,7 +328,7 @@ def _named_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tup
 
 
 def is_named(name: str, names: Sequence[str]) -> float:
-    """1 for such a name, 0.5 where one of its parts is: `review_text`."""
+    """1 for a matching name, 0.5 if only one of its parts matches: `review_text`."""
     name = name.strip().lower()
     parts = re.split(r"[^a-z]+", name)
     return 1.0 if name in names else 0.5 if set(parts) & set(names) else 0.0

@@ -1,4 +1,4 @@
-"""How to train on a data set, from its size and lengths; and the task file, each choice with its reason beside it."""
+"""Chooses training settings from the size and lengths of a data set, and writes the task file with reasons."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bert_pipeline.judging.comparisons import DEFAULT_CONFIDENCE
 from bert_pipeline.new_task.roles import Roles, words
 from bert_pipeline.new_task.tables import Table
 
-# WordPiece tokens a word or mark: 1.25 covers noisy text in the vocabulary of bert-base-uncased.
+# WordPiece tokens per word or mark: 1.25 covers noisy text in the vocabulary of bert-base-uncased.
 _TOKENS_PER_WORD = 1.25
 _LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
-# Share of the texts that must fit without being cut.
+# Share of the texts that must fit without truncation.
 _FITTING = 0.99
 _MAX_SAMPLE = 5000
-# Tokens that the default encoder is trained on in a second, in float32 on two EPYC vCPUs: 72 of the shoe reviews, which
-# have 37 tokens on average. From so many minutes on, it is said beforehand.
+# Training speed of the default encoder in tokens/s, float32 on two EPYC vCPUs: 72 shoe reviews of 37 tokens on average.
+# From this many minutes on, a note gives the expected time.
 _TOKENS_A_SECOND = 2_700
 _LONG_MINUTES = 15
 
-# Of `data.hash_buckets`, where a set has no split of its own.
+# `data.hash_buckets` of a data set without splits.
 _EVAL_SHARE = 0.2
 
-# A label's share may differ so much between splits before writing down an expected share would be wrong.
+# Maximum difference of a label's share between splits for writing an expected share.
 _SHARE_DIFFERENCE = 0.07
-# A line that is longer is written one value a line.
+# Longer lines are split to one value per line.
 _WIDTH = 110
 _ENCODER = (
     "[encoder]",
@@ -41,21 +41,21 @@ _ENCODER = (
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What goes into the task file beside the columns."""
+    """Settings of the task file except the columns."""
 
     labels: tuple[str, ...]
     label_shares: dict[str, float]
-    """Empty: not to be checked."""
+    """Empty to skip the check."""
 
     max_seq_length: int
     epochs: int
     batch_size: int
     learning_rate: float
     num_tokens: int
-    """That the training reads, about; all epochs."""
+    """Approximate training tokens over all epochs."""
 
     num_eval: int
-    """Texts that the gates judge on, about."""
+    """Approximate number of eval texts for the gates."""
 
     macro_f1_floor: float
     class_weights: str
@@ -63,7 +63,7 @@ class Settings:
 
     @property
     def long_training(self) -> str:
-        """A sentence where the training takes long without a GPU; else empty."""
+        """A note if training takes long without a GPU, else empty."""
         minutes = self.num_tokens / _TOKENS_A_SECOND / 60
         if minutes < _LONG_MINUTES:
             return ""
@@ -74,7 +74,7 @@ class Settings:
 
 
 def choose_settings(tables: dict[str, Table], roles: Roles) -> Settings:
-    """Chooses; sizes and rates are those of the shipped tasks (data/README.md has their scores).
+    """Chooses settings; sizes and rates follow the shipped tasks (data/README.md has their scores).
 
     Args:
         tables: by split.
@@ -114,7 +114,7 @@ def _label_key(label: str) -> tuple[bool, float, str]:
 
 
 def _lengths(table: Table, roles: Roles) -> list[float]:
-    """Tokens of a sample of the examples, about, special ones included; the shortest first."""
+    """Approximate token counts of a sample of the examples, special tokens included, in ascending order."""
     indices = [table.columns.index(name) for name in roles.text]
     step = max(1, len(table.rows) // _MAX_SAMPLE)
     return sorted(
@@ -161,7 +161,7 @@ def _shares(
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where the data lies."""
+    """Location of the data."""
 
     path: str
     """`data.path`."""
@@ -173,7 +173,7 @@ class Place:
     """`data.files`."""
 
     origin: str
-    """Where it came from, for the header."""
+    """Origin, for the header."""
 
 
 def task_text(
@@ -186,8 +186,8 @@ def task_text(
         today: for the header.
         place: of the data.
         roles: of the columns.
-        settings: the rest.
-        notes: what was found in the data, for the header.
+        settings: the other settings.
+        notes: findings in the data, for the header.
     """
     sections = [
         _header(name, origin=place.origin, today=today, notes=notes),
@@ -268,9 +268,9 @@ def _evaluation(roles: Roles, settings: Settings) -> list[str]:
 
 
 def _seen(settings: Settings) -> str:
-    """What the gate on a drop sees, on as many eval texts as this set has."""
+    """The smallest drop that the gate detects on this number of eval texts."""
     level = 1 - DEFAULT_CONFIDENCE
-    # Supposed, as in `make error-rates`: one of the two models alone is right on 15 % of the texts.
+    # Assumed, as in `make error-rates`: only one of the two models is correct on 15 % of the texts.
     different = round(0.15 * settings.num_eval)
     smallest = power.smallest_share_drop(settings.num_eval, different, level=level, allowed=0.02)
     if math.isinf(smallest):
@@ -279,7 +279,7 @@ def _seen(settings: Settings) -> str:
 
 
 def _comment(text: str) -> str:
-    """A text that a user's names are part of, for a comment: one line, without control characters."""
+    """Makes a text with user-provided names safe for a comment: one line, without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -294,5 +294,5 @@ def _entry(key: str, values: Sequence[str]) -> Iterator[str]:
 
 
 def _value(value: str | list[str]) -> str:
-    """A string or a list of strings as TOML; JSON's notation of them is TOML's, too."""
+    """A string or a list of strings as TOML, which has the same notation as JSON."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -77,7 +77,7 @@ def run(request: Request) -> int:
         return 0
     if not request.accept:
         print(
-            f"nothing was changed; to write it: the same command with {typed.give('accept', None)}, or mend the data"
+            f"nothing was changed; to write it: the same command with {typed.give('accept', None)}, or correct the data"
         )
         return 1
     curated.write_schema(review.suggested, path=loaded.schema_path, header=_header(text))

@@ -1,1 +1,1 @@
-"""What `make setup` and `make doctor` run: the environment, its lock, and what is wrong with a machine."""
+"""`make setup` and `make doctor`: the environment, its lock, and checks of the machine."""

@@ -1,11 +1,11 @@
-"""Sets up .venv from requirements.lock; run as a file by any Python from 3.7, standard library and `setup_uv` only.
+"""Sets up .venv from requirements.lock; runs as a script on Python 3.7 or newer with only the standard library.
 
     python3 -I bert_pipeline/setup/bootstrap.py --extras "gpu notebooks" --stack 1.16
 
-The newest stack that this machine can run is taken (`STACKS`), or the one asked for. uv is fetched by hash with
-pip; a Python of the stack is found or fetched by uv; the packages are installed by hash.
-A record in .venv says what was installed: where it fits, nothing is done and no network is touched. Before a
-change it is cut down to what was asked for, so that the next set-up repairs one that was killed.
+Uses the newest stack that this machine can run (`STACKS`), or the requested one. Fetches uv by hash with pip, finds
+or fetches a Python of the stack with uv, and installs the packages by hash.
+A record in .venv lists what was installed: if it matches, the set-up does nothing and needs no network. Before a
+change the record is reduced to the request, so the next set-up repairs one that was killed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import IO, Any, Iterator, NamedTuple
 
-if not __package__:  # run as a file, where nothing is installed yet
+if not __package__:  # run as a script, before anything is installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bert_pipeline.setup.setup_uv import (
@@ -40,7 +40,7 @@ from bert_pipeline.setup.setup_uv import (
 
 LOCK_FILE = "requirements.lock"
 RECORD_FILE = ".venv/bert_pipeline_setup.json"
-VENV_BEGUN_FILE = ".tools/venv_begun"  # there while uv makes .venv
+VENV_BEGUN_FILE = ".tools/venv_begun"  # exists while uv creates .venv
 FARMHASH_FILE = "bert_pipeline/setup/farmhash_standin.py"
 EXTRAS = ("gpu", "notebooks")
 
@@ -49,19 +49,19 @@ class Stack(NamedTuple):
     """Versions of TFX, TensorFlow and Python that belong together."""
 
     name: str
-    """TFX's version, as STACK= has it."""
+    """TFX's version, as in STACK=."""
 
     pythons: tuple[str, ...]
-    """The Pythons that it runs on; the first is fetched where there is none of them."""
+    """Supported Python versions; the first is fetched if none is installed."""
 
     platforms: tuple[tuple[str, str], ...]
-    """`platform.system()` and `platform.machine()` for which all of its wheels exist."""
+    """`platform.system()` and `platform.machine()` with all wheels."""
 
     glibc: tuple[int, int]
-    """On Linux: the oldest C library that its wheels load with."""
+    """Oldest C library that its wheels support on Linux."""
 
     marker: str
-    """What the environments of this stack in pyproject.toml begin with."""
+    """Prefix of this stack's environments in pyproject.toml."""
 
     def __str__(self) -> str:
         return "TFX " + self.name
@@ -84,11 +84,11 @@ STACKS = (
         marker="python_full_version < '3.11'",
     ),
 )
-ANY_STACK = "auto"  # forgets a STACK= of before
+ANY_STACK = "auto"  # resets an earlier STACK=
 
 
 def main() -> int:
-    """Sets up the project that this file belongs to; returns the exit status."""
+    """Sets up this project; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--extras", default="", help="of {}; `none` drops those there are".format(" ".join(EXTRAS))
@@ -119,15 +119,15 @@ def main() -> int:
 
 
 def set_up(root: Path, *, extras: list[str], asked: str = "") -> None:
-    """Brings .venv to what requirements.lock says, with `extras` and those that it already has.
+    """Updates .venv to requirements.lock, with `extras` and the installed extras.
 
     Args:
         root: folder of the project.
-        extras: of `EXTRAS`; ["none"] for none at all.
-        asked: name of one of `STACKS`; `ANY_STACK` for the newest that runs here; empty: as the last time.
+        extras: of `EXTRAS`; ["none"] to remove all.
+        asked: name of one of `STACKS`; `ANY_STACK` for the newest that runs here; empty for the last choice.
 
     Raises:
-        SetupError: a step failed; the message says what to do.
+        SetupError: a step failed; the message gives the fix.
     """
     stacks = wanted_stacks(root, asked=asked)
     if is_current(root, extras=extras, asked=asked):
@@ -135,12 +135,12 @@ def set_up(root: Path, *, extras: list[str], asked: str = "") -> None:
             print("set-up: up to date")
         return
     with _only_one(root) as lock:
-        if not is_current(root, extras=extras, asked=asked):  # the one we waited for may have done it
+        if not is_current(root, extras=extras, asked=asked):  # another set-up may have finished it meanwhile
             _install(root, extras=wanted_extras(root, extras=extras), asked=asked, stacks=stacks, lock=lock)
 
 
 def is_current(root: Path, *, extras: list[str], asked: str = "") -> bool:
-    """Whether .venv holds what the lock says, of the stack that is wanted here, by its record."""
+    """Whether .venv matches the lock for the selected stack, by its record."""
     record = read_record(root)
     stack = next((s for s in STACKS if s.name == record.get("stack")), None)
     if stack is None or not (root / ".venv/bin/python").exists():
@@ -154,17 +154,17 @@ def is_current(root: Path, *, extras: list[str], asked: str = "") -> bool:
 
 
 def asked_stack(root: Path, *, asked: str) -> str:
-    """The stack that was asked for, now or in the last set-up; empty: none by name."""
+    """The requested stack, now or in the last set-up; empty if none was named."""
     if asked == ANY_STACK:
         return ""
     return asked or str(read_record(root).get("asked", ""))
 
 
 def wanted_stacks(root: Path, *, asked: str) -> list[Stack]:
-    """The stacks to try, in this order: the one asked for, or all that run on this machine.
+    """The stacks to try, in order: the requested one, or all that run on this machine.
 
     Raises:
-        SetupError: there is no such stack, or none that runs here.
+        SetupError: no such stack, or none that runs here.
     """
     names = [stack.name for stack in STACKS]
     name = asked_stack(root, asked=asked)
@@ -190,7 +190,7 @@ def fitting_names() -> list[str]:
 
 
 def what_lacks(stack: Stack) -> str:
-    """What this machine would need for a stack, such as "glibc 2.39 or newer"; empty where it runs here."""
+    """What this machine lacks for a stack, such as "glibc 2.39 or newer"; empty if it runs here."""
     if (platform.system(), platform.machine()) not in stack.platforms:
         return " or ".join(" ".join(pair) for pair in stack.platforms)
     if platform.system() == "Linux" and glibc_version() < stack.glibc:
@@ -199,10 +199,10 @@ def what_lacks(stack: Stack) -> str:
 
 
 def glibc_version() -> tuple[int, ...]:
-    """Of the C library that this Python runs on, such as (2, 41); () where it is another one (musl)."""
+    """Version of this Python's glibc, such as (2, 41); () for another C library (musl)."""
     try:
         name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
-    except (AttributeError, OSError, ValueError):  # no confstr, or a C library that does not know the name
+    except (AttributeError, OSError, ValueError):  # no confstr, or not glibc
         return ()
     return tuple(map(int, re.findall(r"\d+", version)[:2])) if name == "glibc" else ()
 
@@ -216,7 +216,7 @@ def this_machine() -> str:
 
 
 def wanted_extras(root: Path, *, extras: list[str]) -> list[str]:
-    """The extras asked for and those that .venv has, in the order of `EXTRAS`; none for ["none"]."""
+    """The requested and the installed extras, in the order of `EXTRAS`; none for ["none"]."""
     unknown = sorted(set(extras) - set(EXTRAS) - {"none"})
     if unknown:
         raise SetupError("EXTRAS: no extra {}; there are: {}".format(", ".join(unknown), " ".join(EXTRAS)))
@@ -225,7 +225,7 @@ def wanted_extras(root: Path, *, extras: list[str]) -> list[str]:
 
 
 def read_record(root: Path) -> dict[str, Any]:
-    """What the last set-up wrote; empty where there was none or it did not end."""
+    """The record of the last set-up; empty if there is none or it did not finish."""
     try:
         record = json.loads((root / RECORD_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -239,7 +239,7 @@ def section_line(name: str) -> str:
 
 
 def requirements(root: Path, *, extras: list[str]) -> str:
-    """The part of the lock file that a set-up with `extras` installs."""
+    """The part of the lock file for a set-up with `extras`."""
     text = (root / LOCK_FILE).read_text(encoding="utf-8")
     parts = re.split(r"^# ==== (.*) ====$", text, flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2]))
@@ -247,7 +247,7 @@ def requirements(root: Path, *, extras: list[str]) -> str:
 
 
 def stack_of(pin: str) -> Stack:
-    """The stack that a line of the lock belongs to; the newest where its markers name none (Python 3.13 alone)."""
+    """The stack of a line of the lock; the newest if its markers name none (only Python 3.13)."""
     return next((stack for stack in STACKS if stack.marker in pin), STACKS[0])
 
 
@@ -260,7 +260,7 @@ def _digest(root: Path, *, extras: list[str], python: str, stack: Stack) -> str:
 
 @contextlib.contextmanager
 def _only_one(root: Path) -> Iterator[IO[str]]:
-    """Waits for another set-up of this folder; a child holds the lock on when its parent is killed."""
+    """Waits for another set-up of this folder; a child keeps the lock if its parent is killed."""
     (root / ".tools").mkdir(exist_ok=True)
     with open(str(root / ".tools/setup.lock"), "w") as lock:
         try:
@@ -276,7 +276,7 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
     uv, environment, record = find_uv(root), uv_environment(root), read_record(root)
     stack, version, python = choose(root, stacks, uv=uv, environment=environment)
     print(f"set-up: {stack} with Python {version} at {python} ({why(stack)})", flush=True)
-    wish = {"extras": extras, "asked": asked_stack(root, asked=asked)}  # outlives a set-up that is killed
+    wish = {"extras": extras, "asked": asked_stack(root, asked=asked)}  # survives a killed set-up
     made = {"stack": stack.name, "python": version, "machine": this_machine(), "fitting": fitting_names()}
     whole = record.get("digest") and (root / ".venv/bin/python").exists()
     repair = not whole or any(record.get(key) != made[key] for key in ("stack", "python", "machine"))
@@ -299,7 +299,7 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
     pins = re.findall("^[a-z0-9].*==.*", wanted.read_text(encoding="utf-8"), flags=re.MULTILINE)
     count = len([pin for pin in pins if stack_of(pin) == stack])
     sync = ["pip", "sync", "--python", ".venv/bin/python", "--require-hashes", "--compile-bytecode"]
-    # What few source packages there are build with the setuptools of the lock, not with the newest.
+    # The few source packages build with the setuptools of the lock, not the newest.
     sync += ["--build-constraints", str(wanted), str(wanted)]
     run(f"{count} packages" + "".join(" +" + extra for extra in extras), *sync)
     site_packages = root / (f".venv/lib/python{version}/site-packages")
@@ -310,10 +310,10 @@ def _install(root: Path, *, extras: list[str], asked: str, stacks: list[Stack], 
 
 
 def _clear_the_way(root: Path) -> None:
-    """Removes what a set-up that was killed left of .venv; uv replaces a virtual environment, whoever made it.
+    """Removes the remains of .venv after a killed set-up; uv itself replaces any virtual environment.
 
     Raises:
-        SetupError: .venv is something else, which may be somebody's.
+        SetupError: .venv is something else, which may be the user's.
     """
     venv = root / ".venv"
     if (venv / "pyvenv.cfg").exists() or not (venv.exists() or venv.is_symlink()):
@@ -331,10 +331,10 @@ def _clear_the_way(root: Path) -> None:
 def choose(
     root: Path, stacks: list[Stack], *, uv: Path, environment: dict[str, str]
 ) -> tuple[Stack, str, Path]:
-    """The first stack for which there is a Python here or one that uv can fetch; its Python's version and path.
+    """The first stack with a Python that is installed or that uv can fetch; that Python's version and path.
 
     Raises:
-        SetupError: there is none and none could be fetched.
+        SetupError: no Python was found or fetched.
     """
     for stack in stacks:
         for version in stack.pythons:
@@ -367,7 +367,7 @@ def _older_machine(stacks: list[Stack]) -> str:
 
 
 def why(stack: Stack) -> str:
-    """Why a stack was chosen on this machine, in some words."""
+    """The reason for choosing a stack on this machine."""
     newest = STACKS[0]
     if stack == newest:
         return this_machine()

@@ -1,7 +1,7 @@
-"""Says what is wrong with this machine and how to repair each point: `make doctor`.
+"""`make doctor`: reports problems of this machine and their fixes.
 
-Facts are gathered in `examine`; each `check_*` judges facts that it is given. Nothing here needs TensorFlow
-or any other package of the lock: a broken set-up is what this is for.
+`examine` gathers facts; each `check_*` function judges the facts that it gets. This module imports neither TensorFlow
+nor any other package of the lock, because it must run in a broken set-up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DISK_NEEDED, DISK_WANTED = 2 * GIB, 8 * GIB
 # TensorFlow, TFX and Beam in one process take 2 GiB before any data.
 MEMORY_NEEDED, MEMORY_WANTED = 4 * GIB, 8 * GIB
 # These must share their first two numbers: tensorflow-text is compiled against one TensorFlow, tf-keras reads its
-# private parts. (tensorflow-serving-api is protocol buffers alone, and TFX holds it back.)
+# private parts. (tensorflow-serving-api is only protocol buffers, and TFX pins it.)
 TENSORFLOW_FAMILY = ("tensorflow", "tensorflow-text", "tf-keras")
 PORTS = {8500: "GRPC_PORT", 8501: "REST_PORT"}
 _ASK_TENSORFLOW = """
@@ -46,42 +46,42 @@ _REASON = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     level: str
     """`OK`; `WARN`: something is slower or missing; `BAD`: the project does not run."""
 
     subject: str
     state: str
-    """What is the case."""
+    """The state that was found."""
 
     fix: str = ""
-    """How to mend it; empty where nothing needs mending."""
+    """The fix; empty if not needed."""
 
 
 def print_report(findings: Iterable[Finding]) -> int:
-    """Prints findings as they come; 1 where one is `BAD`, else 0.
+    """Prints findings as they arrive; returns 1 if one is `BAD`, else 0.
 
     BAD   Python       3.11 at /usr/bin/python3, not 3.10
-                       mend: make clean setup
+                        fix: make clean setup
     """
     bad = 0
     for finding in findings:
         print(f"{finding.level:<5} {finding.subject:<12} {finding.state}", flush=True)
         if finding.fix:
-            print(f"{'':<18} mend: {finding.fix}", flush=True)
+            print(f"{'':<18}  fix: {finding.fix}", flush=True)
         bad += finding.level == BAD
-    print(f"\n{bad} to be mended before anything runs" if bad else "\nnothing keeps the project from running")
+    print(f"\n{bad} to fix before anything runs" if bad else "\nnothing keeps the project from running")
     return 1 if bad else 0
 
 
 def main() -> int:
-    """Prints every finding; 1 where one of them keeps the project from running, else 0."""
+    """Prints every finding; returns 1 if one keeps the project from running, else 0."""
     return print_report(examine(Path(__file__).resolve().parents[2]))
 
 
 def examine(root: Path) -> Iterator[Finding]:
-    """Looks at this machine.
+    """Checks this machine.
 
     Args:
         root: folder of the project.
@@ -107,7 +107,7 @@ def examine(root: Path) -> Iterator[Finding]:
 
 
 def check_platform(fitting: Sequence[str]) -> Finding:
-    """Whether one of `bootstrap.STACKS` has wheels for this machine; `fitting` are the names of those that have."""
+    """Whether one of `bootstrap.STACKS` has wheels for this machine; `fitting` names them."""
     state = bootstrap.this_machine()
     if fitting:
         return Finding(OK, "platform", f"{state}: runs {' and '.join('TFX ' + name for name in fitting)}")
@@ -119,7 +119,7 @@ def check_platform(fitting: Sequence[str]) -> Finding:
 
 
 def check_stack(record: Mapping[str, Any], *, fitting: Sequence[str]) -> Finding:
-    """Which stack .venv has, why, and what would change it; `record` is the set-up's."""
+    """The stack of .venv, the reason, and how to change it; `record` is the set-up's."""
     newest, name = bootstrap.STACKS[0], record.get("stack", "")
     if name not in fitting:
         state = f"TFX {name}, which does not run on this machine" if name else "the set-up did not finish"
@@ -143,7 +143,7 @@ def check_stack(record: Mapping[str, Any], *, fitting: Sequence[str]) -> Finding
 
 
 def check_python(version: tuple[int, ...], *, wanted: str, executable: str) -> Finding:
-    """Whether this is the Python that the set-up made .venv with; `wanted` is empty where it did not end."""
+    """Whether this is the Python of .venv; `wanted` is empty if the set-up did not finish."""
     found = ".".join(map(str, version))
     if found != wanted:
         return Finding(
@@ -153,18 +153,18 @@ def check_python(version: tuple[int, ...], *, wanted: str, executable: str) -> F
 
 
 def check_environment(environment: Mapping[str, str]) -> Finding:
-    """Whether variables of the shell would change what runs."""
+    """Whether environment variables would change a run."""
     if environment.get("TF_USE_LEGACY_KERAS", "1") not in ("1", "true", "True"):
         value = environment["TF_USE_LEGACY_KERAS"]
         return Finding(BAD, "variables", f"TF_USE_LEGACY_KERAS={value}: TFX needs Keras 2", "unset it")
     if environment.get("PYTHONDONTWRITEBYTECODE"):
-        state = "PYTHONDONTWRITEBYTECODE is set: every start compiles TFX anew (16 s)"
+        state = "PYTHONDONTWRITEBYTECODE is set: every start recompiles TFX (16 s)"
         return Finding(WARN, "variables", state, "unset it, or use the make targets")
     return Finding(OK, "variables", "none in the way")
 
 
 def locked_versions(requirements: str) -> dict[str, str]:
-    """Package name to version for the pins that hold on this machine; markers need `packaging`."""
+    """Package name to version for the pins of this machine; markers need `packaging`."""
     pins = re.findall(
         r"^([a-z0-9][^=\s]*)==([^\s;\\]+)\s*(?:;\s*(.*?))?\s*\\?$", requirements, flags=re.MULTILINE
     )
@@ -176,7 +176,7 @@ def locked_versions(requirements: str) -> dict[str, str]:
 
 
 def check_lock(installed: Mapping[str, str], *, locked: Mapping[str, str]) -> Finding:
-    """Whether the packages are those of requirements.lock; both map a package's name to its version."""
+    """Whether the packages match requirements.lock; both arguments map a package's name to its version."""
     missing = [name for name in locked if name not in installed]
     other = [
         f"{n} {installed[n]}, not {v}" for n, v in locked.items() if n in installed and installed[n] != v
@@ -208,7 +208,7 @@ def check_disk(free: int, *, path: Path) -> Finding:
 
 
 def memory_bytes() -> int:
-    """Memory of this machine, or of its container where that is less."""
+    """Memory of this machine, or of its container if less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
@@ -218,7 +218,7 @@ def memory_bytes() -> int:
 
 
 def check_memory(total: int) -> Finding:
-    """Whether `total` bytes of memory hold a run."""
+    """Whether `total` bytes of memory are enough for a run."""
     if total >= MEMORY_WANTED:
         return Finding(OK, "memory", f"{total / GIB:.0f} GiB")
     fix = "a smaller training.batch_size and text.max_seq_length, or a larger machine"
@@ -227,10 +227,10 @@ def check_memory(total: int) -> Finding:
 
 @dataclasses.dataclass(frozen=True)
 class GpuFacts:
-    """What was seen on the way from the hardware to TensorFlow."""
+    """Facts about the GPU from the hardware up to TensorFlow."""
 
     names: tuple[str, ...]
-    """What nvidia-smi lists; empty where it is missing or fails."""
+    """GPUs listed by nvidia-smi; empty if it is missing or fails."""
 
     device: bool
     """Whether the system shows an NVIDIA device, driver or not."""
@@ -244,7 +244,7 @@ class GpuFacts:
     built_with_cuda: bool
     seen_by_tensorflow: int
     reason: str
-    """TensorFlow's own words where it saw none."""
+    """TensorFlow's message if it saw none."""
 
 
 def check_gpu(facts: GpuFacts) -> Finding:
@@ -268,7 +268,7 @@ def check_gpu(facts: GpuFacts) -> Finding:
 
 
 def gpu_facts(installed: Mapping[str, str]) -> GpuFacts:
-    """Looks at this machine; TensorFlow is asked in a process of its own (some seconds).
+    """Gathers the GPU facts; runs TensorFlow in a separate process (some seconds).
 
     Args:
         installed: package name to version.
@@ -296,7 +296,7 @@ def gpu_facts(installed: Mapping[str, str]) -> GpuFacts:
 
 
 def output(command: list[str], *, timeout_seconds: float) -> str:
-    """What a command prints; empty where it fails or takes too long."""
+    """Output of a command; empty if it fails or takes too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -325,7 +325,7 @@ def _ask_tensorflow() -> tuple[str, str]:
 
 
 def docker_engine() -> tuple[bool, str]:
-    """Whether a docker client is here, and its engine's version (empty: no answer)."""
+    """Whether a docker client is installed, and its engine's version (empty without an answer)."""
     client = shutil.which("docker")
     if not client:
         return False, ""
@@ -333,7 +333,7 @@ def docker_engine() -> tuple[bool, str]:
 
 
 def check_docker(client: bool, engine: str) -> Finding:
-    """Whether InfraValidator could use the real TF Serving; without docker it uses a server of our own."""
+    """Whether InfraValidator can use TF Serving; without docker it uses this project's server."""
     if engine:
         return Finding(OK, "docker", f"engine {engine}")
     if client:
@@ -343,7 +343,7 @@ def check_docker(client: bool, engine: str) -> Finding:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on a port of this machine."""
+    """Whether a server can listen on a port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -354,7 +354,7 @@ def is_free(port: int) -> bool:
 
 
 def check_port(port: int, *, free: bool) -> Finding:
-    """Whether `make serve` can have its port."""
+    """Whether the port of `make serve` is free."""
     if free:
         return Finding(OK, f"port {port}", "free")
     return Finding(WARN, f"port {port}", "taken", f"make serve {PORTS[port]}={port + 100}")
@@ -372,7 +372,7 @@ def _encoder_cache() -> Iterator[Finding]:
 
 
 def check_cache(folder: Path) -> Finding:
-    """Whether encoders can be kept in `folder`, which need not be there yet."""
+    """Whether encoders can be cached in `folder`, which may not exist yet."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -384,7 +384,7 @@ def check_cache(folder: Path) -> Finding:
 
 
 def check_encoder(records: list[Path]) -> Finding:
-    """Whether a pretrained encoder is at hand; `records` are those of the cache."""
+    """Whether a pretrained encoder is cached; `records` are those of the cache."""
     if records:
         return Finding(OK, "encoder", f"{len(records)} in the cache: runs work offline")
     return Finding(OK, "encoder", "none in the cache: the first run downloads it (about 90 MB)")

@@ -1,4 +1,4 @@
-"""Stands in for the package pyfarmhash, which comes as C++ source only: the set-up copies it to farmhash.py.
+"""Replaces the package pyfarmhash, which has only C++ source: the set-up copies this file to farmhash.py.
 
 tensorflow-data-validation imports farmhash for its feature skew detector and for statistics by feature
 partition; this project uses neither.
@@ -13,7 +13,7 @@ def fingerprint64(text: str | bytes) -> int:
     >>> fingerprint64("")
     11160318154034397263
     """
-    import tensorflow as tf  # only where it is used: whoever imports farmhash may not need TensorFlow
+    import tensorflow as tf  # imported here: importers of farmhash may not need TensorFlow
 
     return int.from_bytes(tf.fingerprint([text])[0].numpy().tobytes(), "little")
 

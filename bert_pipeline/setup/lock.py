@@ -3,8 +3,8 @@
     # ==== default ====         what every set-up installs: the project and its tests
     # ==== extra: gpu ====      what this extra adds
 
-For each stack (`bootstrap.STACKS`) everything is resolved together first, so that any extra fits any other; each
-section is then resolved again under those versions. The markers of a pin say which stack it belongs to. Run by
+For each stack (`bootstrap.STACKS`) everything is resolved together first, so all extras are compatible; each
+section is then resolved again under those versions. The markers of a pin name its stack. Run by
 `make lock`.
 """
 
@@ -26,7 +26,7 @@ _ENTRY = re.compile(r"^(?P<name>[a-z0-9][^=\s]*)==.*(?:\n[ ]+.*)*", re.MULTILINE
 
 
 def main() -> int:
-    """Writes requirements.lock; `--upgrade` forgets the versions that it holds now."""
+    """Writes requirements.lock; `--upgrade` ignores its current versions."""
     root = Path(__file__).resolve().parents[2]
     lock = root / bootstrap.LOCK_FILE
     uv = setup_uv.find_uv(root)
@@ -46,9 +46,9 @@ def main() -> int:
 
 
 def lock_text(default: list[str], extras: dict[str, list[str]]) -> str:
-    """The lock file from the compiled requirements, one a stack, of the default set-up and of it with one extra.
+    """Builds the lock file from compiled requirements per stack, of the default set-up and of it plus each extra.
 
-    An extra's section holds the entries that the default has not, or has for fewer platforms.
+    An extra's section has the entries that the default lacks, or has for fewer platforms.
     """
     common = [entry for text in default for entry in entries(text)]
     parts = [_HEADER, bootstrap.section_line("default"), *sorted(common, key=_name)]
@@ -60,7 +60,7 @@ def lock_text(default: list[str], extras: dict[str, list[str]]) -> str:
 
 
 def entries(text: str) -> list[str]:
-    """The pins of a compiled requirements file with their hashes; a package has several where its markers differ."""
+    """The pins of a compiled requirements file with their hashes; a package has several if its markers differ."""
     return [match[0].rstrip("\n") for match in _ENTRY.finditer(text)]
 
 
@@ -76,8 +76,8 @@ def _name(entry: str) -> str:
 class _Compiler:
     """Resolves sets of extras of pyproject.toml for one stack.
 
-    Each stack is resolved alone: together, uv gives a package one version for both wherever it can, so that the
-    newest stack would be held at what the oldest one allows.
+    Each stack is resolved alone: together, uv chooses one version for both if possible, which would limit the newest
+    stack to what the oldest one allows.
     """
 
     def __init__(self, root: Path, *, uv: Path, stack: bootstrap.Stack) -> None:
@@ -87,16 +87,16 @@ class _Compiler:
         self._project = project_of_stack((root / "pyproject.toml").read_text(encoding="utf-8"), stack)
 
     def compile(self, extras: tuple[str, ...], *, preferred: str) -> str:
-        """Requirements with hashes for the project with `extras`; keeps to the versions in `preferred`."""
+        """Requirements with hashes for the project with `extras`; prefers the versions in `preferred`."""
         print(f"resolving for {self._stack}: {', '.join(extras)}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "pyproject.toml").write_text(self._project, encoding="utf-8")
             output = Path(folder) / "requirements.txt"
-            if preferred:  # uv keeps to the versions of an output file that is already there
+            if preferred:  # uv keeps the versions of an existing output file
                 output.write_text(preferred, encoding="utf-8")
             command = [str(self._uv), "pip", "compile", "pyproject.toml", "--quiet", "--universal"]
             command += ["--generate-hashes", "--no-annotate", "--no-header", "--output-file", output.name]
-            # The oldest of all stacks: uv leaves out of its markers what this implies.
+            # The oldest of all stacks: uv omits markers that this implies.
             command += ["--python-version", bootstrap.STACKS[-1].pythons[-1]]
             command += [f"--extra={extra}" for extra in extras]
             subprocess.run(command, cwd=folder, env=self._environment, check=True)
@@ -104,16 +104,16 @@ class _Compiler:
 
 
 def shorten(text: str, stack: bootstrap.Stack) -> str:
-    """Compiled requirements with the stack's marker in place of a list of all of its environments.
+    """Replaces the list of all environments in compiled requirements by the stack's marker.
 
-    A pin without a condition of its own, such as TFX's, has that list: three hundred times 250 characters.
+    Every unconditional pin, such as TFX's, has that list: three hundred times 250 characters.
     """
     whole = re.search(r"^tfx==\S+ ; (.*) \\$", text, flags=re.MULTILINE)
     return text.replace(f"; {whole[1]} \\", f"; {stack.marker} \\") if whole else text
 
 
 def project_of_stack(text: str, stack: bootstrap.Stack) -> str:
-    """pyproject.toml with the environments of one stack alone.
+    """pyproject.toml with the environments of only one stack.
 
     Raises:
         ValueError: no environment begins with the stack's marker.

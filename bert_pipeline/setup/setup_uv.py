@@ -1,4 +1,4 @@
-"""Finds or fetches uv, runs it for the set-up, and says what to do where it fails.
+"""Finds or fetches uv, runs it for the set-up, and explains failures.
 
 Part of `bootstrap.py`: any Python from 3.7, standard library only.
 """
@@ -26,11 +26,11 @@ UV_WHEEL_SHA256 = (
 
 
 class SetupError(Exception):
-    """What stopped the set-up, and how to mend it."""
+    """The reason that stopped the set-up, and its fix."""
 
 
 def find_uv(root: Path) -> Path:
-    """Gives uv of the pinned version: the one in .tools, the one on PATH, or one fetched now by hash.
+    """Returns uv of the pinned version from .tools or PATH, or fetches it by hash.
 
     Raises:
         SetupError: no Python here has pip or venv, or the download failed.
@@ -49,7 +49,7 @@ def find_uv(root: Path) -> Path:
         hashes = " ".join("--hash=sha256:" + digest for digest in UV_WHEEL_SHA256)
         wanted.write_text(f"uv=={UV_VERSION} {hashes}\n", encoding="utf-8")
         command = [*pip, "install", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-        # The wheel is a program, whatever Python it asks for.
+        # The wheel is a program that works with any Python.
         command += ["--ignore-requires-python", "--target", str(Path(folder, "uv")), "-r", str(wanted)]
         environment = dict(
             os.environ, PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0", PIP_ROOT_USER_ACTION="ignore"
@@ -66,7 +66,7 @@ def find_uv(root: Path) -> Path:
 
 
 def _pip(folder: Path) -> list[str]:
-    """The command of some pip: of this Python, or of a throwaway venv of any Python on PATH."""
+    """The command of a pip: this Python's, or that of a temporary venv of any Python on PATH."""
     names = ["python3", *(f"python3.{minor}" for minor in range(14, 6, -1)), "python"]
     pythons = [sys.executable, *filter(None, map(shutil.which, names))]
     for python in pythons:
@@ -82,7 +82,7 @@ def _pip(folder: Path) -> list[str]:
 
 
 def find_python(root: Path, version: str, *, uv: Path, environment: dict[str, str]) -> Path | None:
-    """A Python of `version` that is there: on PATH, uv's, or pyenv's."""
+    """An installed Python of `version`: on PATH, uv's, or pyenv's."""
     find = [str(uv), "python", "find", "--system", "--no-python-downloads", version]
     found = _output(find, cwd=root, environment=environment)
     if not found:
@@ -93,7 +93,7 @@ def find_python(root: Path, version: str, *, uv: Path, environment: dict[str, st
 
 
 def uv_environment(root: Path) -> dict[str, str]:
-    """What uv sees: the user's index and certificates, and a cache that it can write."""
+    """Environment of uv: the user's index and certificates, and a writable cache."""
     unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     environment.setdefault("UV_HTTP_TIMEOUT", "300")
@@ -119,7 +119,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _output(command: list[str], *, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
-    """What a command prints; empty where it fails."""
+    """Output of a command; empty if it fails."""
     try:
         raw = subprocess.check_output(
             command, cwd=cwd and str(cwd), env=environment, stderr=subprocess.DEVNULL
@@ -132,7 +132,7 @@ def _output(command: list[str], *, cwd: Path | None = None, environment: dict[st
 def run_step(
     command: list[str], *, what: str, log: Path, root: Path, environment: dict[str, str], lock: IO[str]
 ) -> None:
-    """Runs a step, its output into the log, with a sign of life in the terminal."""
+    """Runs a step with its output in the log and progress in the terminal."""
     print(f"set-up: {what}", flush=True)
     started = time.monotonic()
     with open(str(log), "a") as output:
@@ -164,7 +164,7 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"
 
 
 def _hint(root: Path, message: str) -> str:
-    """What to do about what uv or pip said; empty where that is not known."""
+    """The fix for a message of uv or pip; empty if unknown."""
     if "Permission denied" in message or "Operation not permitted" in message:
         return (
             f"\nGive this user the right to write in {root}, or remove .venv and .tools there as their owner."
@@ -173,7 +173,7 @@ def _hint(root: Path, message: str) -> str:
 
 
 def _network_hint(message: str) -> str:
-    """What to do where a message says that packages were not reached: the proxy in use is named, if there is one."""
+    """The fix for a message about unreachable packages; names the proxy in use, if any."""
     if not _UNREACHED.search(message):
         return ""
     return proxy_hint() or (
@@ -183,7 +183,7 @@ def _network_hint(message: str) -> str:
 
 
 def proxy_hint() -> str:
-    """Names the proxy that downloads go through; empty where there is none."""
+    """Names the proxy in use; empty without one."""
     name = next((name for name in _PROXIES if os.environ.get(name)), "")
     if not name:
         return ""
@@ -192,7 +192,7 @@ def proxy_hint() -> str:
 
 
 def space_hint(root: Path, message: str) -> str:
-    """What to do where a message says that the disk is full; else empty."""
+    """The fix for a message about a full disk, else empty."""
     if "No space left" not in message and "os error 28" not in message:
         return ""
     cache = (

@@ -8,12 +8,12 @@ tensorflow_serving/workspace.bzl say which). To add release X, in a throwaway en
     pip install tensorflow-text==<its TensorFlow Text>      # brings the TensorFlow that it was built for
     python list_ops.py text > <X>/text.txt
 
-The list may lack an op that the release has (a model is refused that would run), never the other way round: where
-the sources of a release could not be read, take the older of the TensorFlow Texts in question, and say so in a
+The list may lack an op of the release (a model that would run is refused), never the other way round: if the
+sources of a release are not available, take the older of the possible TensorFlow Texts, and say so in a
 comment (`#`) below the first line of text.txt. Releases up to 2.19 embed TensorFlow Text 2.12.1; the main branch took
 2.20.0 in 2026.
 
-TensorFlow only; the rest of the project need not be there.
+Needs only TensorFlow, not the rest of the project.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tensorflow.python.client import pywrap_tf_session
 
 
 def registered_ops() -> set[str]:
-    """Names of the ops that this process knows."""
+    """Names of the ops registered in this process."""
     ops = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
     return {op.name for op in ops.op}
 

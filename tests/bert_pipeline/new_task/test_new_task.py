@@ -168,8 +168,8 @@ def test_what_is_odd_with_the_data_is_said(project: Project, tmp_path: Path) -> 
     notes = [line.removeprefix("note      ") for line in project.said if line.startswith("note")]
     assert notes == [
         "train: 1 rows without text or label were left out",
-        "train: 1 of 41 texts stand there more than once",
-        f"train: 1 texts stand there with different labels; for example '{TEXTS[0]} (0)'",
+        "train: 1 of 41 texts occur more than once",
+        f"train: 1 texts occur with different labels; for example '{TEXTS[0]} (0)'",
         f"eval has 2 texts (100.0%) of train: it flatters the model by so many; for example '{TEXTS[1]} (1)'",
     ]
     assert (loaded.data_dir / "train.csv").read_text().count("\n") == 42

@@ -217,11 +217,11 @@ def test_report_prints_each_with_its_fix_and_fails_on_bad(capsys: pytest.Capture
     assert capsys.readouterr().out == (
         "OK    disk         50 GiB\n"
         "WARN  port 8501    taken\n"
-        "                   mend: free it\n"
+        "                    fix: free it\n"
         "\nnothing keeps the project from running\n"
         "BAD   Python       3.11, not 3.10\n"
-        "                   mend: make clean setup\n"
-        "\n1 to be mended before anything runs\n"
+        "                    fix: make clean setup\n"
+        "\n1 to fix before anything runs\n"
     )
 
 
