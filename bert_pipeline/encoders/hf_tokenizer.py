@@ -2,7 +2,7 @@
 
 Everything that can change ids is either implemented in `modules/bert_text.py` or refused by file, key and value.
 Contradicting files are refused too, because readers differ in which one they follow.
-`hf_vocabulary` reads the tokens, `hf_pipeline` the rest of tokenizer.json.
+`hf_vocabulary` reads the tokens and checks the rest of tokenizer.json.
 """
 
 from __future__ import annotations
