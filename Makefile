@@ -28,17 +28,17 @@ TEXT ?= These loafers fell apart after two weeks.
 GRPC_PORT ?= 8500
 REST_PORT ?= 8501
 
-# A pyenv whose version is not installed has no `python3`; any other will do.
+# A pyenv whose version is not installed has no `python3`; use any other.
 PYTHON ?= $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null && echo "$$p" && break; done)
 VENV_PYTHON := .venv/bin/python
-# It says in its messages what to type in make's words.
+# Messages then show commands in make's form.
 VERB := BERT_PIPELINE_BY_MAKE=1 $(VENV_PYTHON) -m bert_pipeline
 
-# Common names that a shell may have for something else (NAME is the host's in WSL): only what was typed behind make.
+# Common names that a shell may set for other uses (NAME is the host's in WSL): take them only from make's command line.
 $(foreach name,NAME ID FILE RUN PORT LOG V YES,$(if $(filter environment,$(origin $(name))),$(eval override $(name) :=)))
-# By the environment, as they were typed: quotes, dollars and backquotes in a text or a path are no business of make.
-# ARGS are words for the shell, as they were typed.
+# Pass them unchanged through the environment: make must not interpret quotes, dollars and backquotes in a text or path.
+# ARGS are shell words, unchanged.
 TYPED := TASK OUT DATA SPAN WINDOW ADDRESS METADATA NAME VERSION REASON KEEP RUN RUNS PORT EXTRAS STACK CSV FILE ID LABELS \
   CONTEXT TO TEXT GRPC_PORT REST_PORT
 $(foreach name,$(TYPED) ARGS,$(eval override $(name) := $$(value $(name))))
@@ -47,7 +47,7 @@ export $(TYPED)
 PAST_ARGUMENTS = --task="$$TASK" --out="$$OUT" $(if $(METADATA),--metadata="$$METADATA")
 TASK_ARGUMENTS = $(PAST_ARGUMENTS) $(if $(DATA),--data="$$DATA") $(if $(SPAN),--span="$$SPAN") $(if $(V),-v)
 
-# Tests on as many processes as there are processors; files whole, because their fixtures are slow.
+# One test process per processor; whole files, because their fixtures are slow.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 
 # No editable install: it would hide that a module is missing from the package that TFX makes of modules/.
@@ -84,7 +84,7 @@ compare: setup ## put the last runs side by side: TASK=shoes RUNS="3 5"; ARGS="-
 tensorboard: setup ## curves, settings and metrics of the last trainings in the browser: TASK=shoes PORT=6006; ARGS="--last 9"
 	@$(VERB) tensorboard $(PAST_ARGUMENTS) $(if $(PORT),--port="$$PORT") $(ARGS)
 
-report: setup ## open the newest run's report: TASK=shoes RUN=4 (that run's, written anew); ARGS=--no-open prints the path only
+report: setup ## open the newest run's report: TASK=shoes RUN=4 (rewrites that run's); ARGS=--no-open only prints the path
 	@$(VERB) report $(PAST_ARGUMENTS) $(if $(RUN),"$$RUN") $(ARGS)
 
 notebooks: override EXTRAS += notebooks
@@ -93,10 +93,10 @@ notebooks: setup ## open the notebooks in JupyterLab: TASK=shoes; NAME=explore_d
 	@$(VENV_PYTHON) -m $(if $(NAME),nbconvert --execute --to html \
 	  --output-dir="$$OUT/notebooks" "notebooks/$$NAME.ipynb",jupyterlab --notebook-dir notebooks) $(ARGS)
 
-rollback: setup ## put the version before back into service: TASK=shoes VERSION=number REASON="men's shoes"
+rollback: setup ## put the previous version back into service: TASK=shoes VERSION=number REASON="men's shoes"
 	@$(VERB) rollback $(PAST_ARGUMENTS) $(if $(VERSION),--to="$$VERSION") --reason="$$REASON" $(ARGS)
 
-gc: setup ## list what nobody needs any more: TASK=shoes KEEP=3 (versions that stay); YES=1 removes it
+gc: setup ## list unreferenced artifacts and versions: TASK=shoes KEEP=3 (versions to keep); YES=1 removes them
 	@$(VERB) gc $(PAST_ARGUMENTS) $(if $(KEEP),--keep="$$KEEP") $(if $(YES),--yes) $(ARGS)
 
 skew: setup ## compare training with serving, id by id: TASK=shoes CSV=file
@@ -122,7 +122,7 @@ test: setup ## run the tests, offline: ARGS="tests/modules -k pairs"
 test-other: setup ## run the tests on the other stack, in a clone or a Debian 13 tree (as root): ARGS="tests/modules"
 	@$(VENV_PYTHON) tests/other_stack.py $(ARGS)
 
-story: setup ## play it all on the sample: train, serve, notice, retrain, push, roll back (some minutes)
+story: setup ## run a full story on the sample: train, serve, monitor, retrain, push, roll back (some minutes)
 	@$(VENV_PYTHON) -W ignore tests/story.py $(ARGS)
 
 test-all: setup ## run the slow tests as well
@@ -137,23 +137,23 @@ soak: setup ## put the server under load for an hour: swaps, overload, deadlines
 bench: setup ## run the measurements
 	@$(VENV_PYTHON) -m pytest tests/benchmarks -m "not soak" -s $(ARGS)
 
-error-rates: setup ## how often gates and monitor are wrong, by simulation: 1 where a rate leaves its band (long)
+error-rates: setup ## how often gates and monitor are wrong, by simulation: 1 if a rate leaves its band (long)
 	@$(VENV_PYTHON) -m tests.error_rates $(ARGS)
 
-mutate: setup ## change the arithmetic of gates and drift, one thing at a time: 1 where no test notices (long): ARGS="--only power --sample 50"
+mutate: setup ## mutate the arithmetic of gates and drift: 1 if no test detects a mutant (long): ARGS="--only power --sample 50"
 	@$(VENV_PYTHON) -m tests.mutate $(ARGS)
 
 lint: setup ## check style (ruff) and types (mypy)
 	@$(VENV_PYTHON) -m ruff check . && $(VENV_PYTHON) -m ruff format --check . && $(VENV_PYTHON) -m mypy
 
-format: setup ## put the code into the project's format
+format: setup ## format the code and sort imports
 	@$(VENV_PYTHON) -m ruff check --fix --select I . && $(VENV_PYTHON) -m ruff format .
 
-doctor: setup ## say what is wrong with this machine and how to mend it
+doctor: setup ## check this machine and show fixes
 	@$(VERB) doctor
 
 lock: ## compile requirements.lock from pyproject.toml; ARGS=--upgrade takes the newest versions
 	@$(or $(PYTHON),python3) -m bert_pipeline.setup.lock $(ARGS)
 
-clean: ## remove .venv and the tools; what runs wrote (out/) stays
+clean: ## remove .venv and the tools; keeps the output of runs (out/)
 	@rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache

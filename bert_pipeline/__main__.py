@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-# Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
+# Set before any import of TensorFlow: hub.KerasLayer and TFX's savers need Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # ML Metadata logs every connection to PostgreSQL.
@@ -17,7 +17,7 @@ from bert_pipeline.settings import argument_types, lazy_imports, typed, user_mod
 from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.verbs import common
 
-# The files of verbs/, in the order of `--help`: each adds a verb's options and names the module that does its work.
+# The files of verbs/, in the order of `--help`: each adds a verb's options and names the module that implements it.
 VERBS = (
     "pipeline",
     "node",
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # who reads has enough, as in `| head`; Python flushes once more at its end
+    except BrokenPipeError:  # the reader closed the pipe (`| head`); silence the flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:

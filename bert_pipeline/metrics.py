@@ -1,8 +1,8 @@
 """`scores` as TFMA metrics, for the Evaluator.
 
-TFMA's own CategoricalAccuracy is 1.0 whatever a one-column model answers, its confusion matrix calls an answer
-under 0.5 no answer, and its AUC of 77 classes is 77 metrics. The Evaluator finds the classes here by import
-(`MetricConfig.module`). A metric that is not defined (precision of a label that is never answered) is NaN, and a
+TFMA's CategoricalAccuracy is always 1.0 for a one-column model, its confusion matrix ignores answers
+under 0.5, and its AUC of 77 classes is 77 metrics. The Evaluator finds these classes by import
+(`MetricConfig.module`). An undefined metric (precision of a label that is never predicted) is NaN, and a
 threshold on NaN always refuses.
 """
 
@@ -34,12 +34,12 @@ CONFUSION_MATRIX = "multi_class_confusion_matrix_at_thresholds"
 
 
 def config_json(metric: tfma.metrics.Metric) -> str:
-    """A metric's arguments, as `MetricConfig.config` wants them."""
+    """A metric's arguments in the form of `MetricConfig.config`."""
     return json.dumps(metric.get_config(), sort_keys=True)
 
 
 class ConfusionScores(tfma.metrics.Metric):
-    """The confusion matrix of the likeliest label, and what follows from it (`scores.scores_from_confusion`)."""
+    """The confusion matrix of the most probable label, and its metrics (`scores.scores_from_confusion`)."""
 
     def __init__(
         self, labels: list[str], costs: list[list[float]] | None = None, name: str = "confusion_scores"
@@ -48,7 +48,7 @@ class ConfusionScores(tfma.metrics.Metric):
 
         Args:
             labels: names of the labels, in order.
-            costs: `scores.cost_matrix` as lists; None: no expected_cost.
+            costs: `scores.cost_matrix` as lists; None for no expected_cost.
             name: of the group; the single metrics have fixed names.
         """
         super().__init__(
@@ -63,7 +63,7 @@ def _confusion_scores(
     eval_config: Any = None,
     model_name: str = "",
 ) -> tfma.metrics.MetricComputations:
-    # At TFMA's default threshold of 0.5 an answer with 0.4 of three labels would be "no answer".
+    # At TFMA's default threshold of 0.5, a label with 0.4 of three labels would be "no answer".
     matrix_metric = tfma.metrics.MultiClassConfusionMatrixAtThresholds(
         thresholds=[0.0], name=CONFUSION_MATRIX
     )
@@ -82,7 +82,7 @@ def _confusion_scores(
         if costs:
             values[EXPECTED_COST] = scores.expected_cost(matrix, np.array(costs))
         if math.isnan(metrics[loss_key]):
-            # Some probability was NaN. numpy's argmax points at it, which would count as an answer.
+            # A probability is NaN. numpy's argmax selects it, which would count as an answer.
             values.update({key: math.nan for key in values if key != EXAMPLE_COUNT})
         return {_key(key, model_name): value for key, value in values.items()}
 
@@ -95,7 +95,7 @@ def _confusion_scores(
 
 
 class ProbabilityScores(tfma.metrics.Metric):
-    """Cross entropy, expected calibration error of the likeliest label, and macro one-versus-rest AUC."""
+    """Cross entropy, expected calibration error of the most probable label, and macro one-versus-rest AUC."""
 
     def __init__(self, num_labels: int, name: str = "probability_scores") -> None:
         """Makes the metric.

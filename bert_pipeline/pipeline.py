@@ -1,7 +1,7 @@
 """The whole graph, top to bottom: from a table of labelled texts to a model in service.
 
-Nothing is computed here. Each component is given only the sections of the task that it reads,
-because TFX makes what a component is given part of its cache key.
+This module computes nothing. Each component gets only the sections of the task that it reads,
+because TFX adds a component's parameters to its cache key.
 """
 
 from __future__ import annotations
@@ -36,59 +36,59 @@ from bert_pipeline.settings.paths import RunPaths
 
 @dataclasses.dataclass(frozen=True)
 class SpanParts:
-    """The span that a graph reads, and what it needs of older ones."""
+    """The span of a graph, and its inputs from older spans."""
 
     span: int = 0
-    """Its number; 0: the data does not come in spans."""
+    """Its number; 0 if the data has no spans."""
 
     older_examples: tuple[int, ...] = ()
-    """Ids of the Examples of the window's older spans, the oldest first."""
+    """Ids of the Examples of the window's older spans, oldest first."""
 
     reference_statistics: tuple[int, ...] = ()
-    """Id of the statistics of the span before; none: there is nothing to compare with."""
+    """Id of the previous span's statistics; empty if there is nothing to compare with."""
 
     labels_elsewhere: tuple[str, ...] = ()
-    """Labels that the train split may lack: other spans of the window have them."""
+    """Labels that the train split may lack, because other spans of the window have them."""
 
     report_path: Path = Path("anomalies.txt")
-    """Where ExampleValidator writes its report for people."""
+    """File of ExampleValidator's text report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ValidatedData:
-    """What the rest of the graph is given."""
+    """Inputs of the rest of the graph."""
 
     nodes: list[BaseNode]
     newest: tfx.dsl.Channel
-    """Examples of the span that is evaluated."""
+    """Examples of the evaluated span."""
 
     window: tfx.dsl.Channel
-    """Examples of every span that is trained on."""
+    """Examples of all training spans."""
 
     schema: tfx.dsl.Channel
     statistics: tfx.dsl.Channel
     validator: BaseNode
-    """Nothing must be computed before it has passed."""
+    """Must pass before anything else runs."""
 
 
 def without_spans(data: bert_task.DataConfig) -> bert_task.DataConfig:
-    """Section [data] for components that are told by their Examples which spans there are.
+    """Section [data] without span and window, for components that take the spans from their Examples.
 
-    It is part of their cache key: asking for the newest span by its number must retrain nothing.
+    It is part of their cache key: naming the newest span by its number must not retrain.
     """
     return dataclasses.replace(data, span=0, window=1)
 
 
 def columns_only(data: bert_task.DataConfig) -> bert_task.DataConfig:
-    """Section [data] for Transform and Trainer: columns and labels, and no trace of what they do not read.
+    """Section [data] for Transform and Trainer: only the columns and labels that they read.
 
-    It is part of their cache key: a wider `label_share_tolerance`, or a folder that was moved, must retrain nothing.
+    It is part of their cache key: a wider `label_share_tolerance` or a moved folder must not retrain.
     """
     return bert_task.DataConfig(path="", text=data.text, label=data.label, labels=data.labels, files={})
 
 
 def example_gen_of(loaded: LoadedTask, *, span: int) -> BaseNode:
-    """The ExampleGen of one span; of a table far wider than the task it reads what is named somewhere."""
+    """The ExampleGen of one span; from a table far wider than the task it reads only named columns."""
     data = loaded.task.data
     return text_example_gen(
         data_dir=loaded.data_dir,
@@ -102,7 +102,7 @@ def example_gen_of(loaded: LoadedTask, *, span: int) -> BaseNode:
 
 
 def ingestion(loaded: LoadedTask, *, encoder: Encoder, span: int) -> tuple[BaseNode, BaseNode]:
-    """ExampleGen and StatisticsGen, with which every run begins."""
+    """ExampleGen and StatisticsGen, the first components of every run."""
     task = loaded.task
     example_gen = example_gen_of(loaded, span=span)
     statistics_gen = TextStatisticsGen(
@@ -112,7 +112,7 @@ def ingestion(loaded: LoadedTask, *, encoder: Encoder, span: int) -> tuple[BaseN
 
 
 def schema_inference(loaded: LoadedTask, *, span: int) -> list[BaseNode]:
-    """Infers a schema, to be kept beside the task file; needs no encoder, for a schema is of columns that are there."""
+    """Infers a schema for the task file; needs no encoder, because a schema has only the data's columns."""
     example_gen = example_gen_of(loaded, span=span)
     statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
     schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"])
@@ -122,11 +122,11 @@ def schema_inference(loaded: LoadedTask, *, span: int) -> list[BaseNode]:
 def validated_data(
     loaded: LoadedTask, *, encoder: Encoder, schema_pbtxt: str, parts: SpanParts
 ) -> ValidatedData:
-    """One span, read and validated, joined by the older ones of its window.
+    """Reads and validates one span, and adds the older ones of its window.
 
     Args:
         loaded: the task.
-        encoder: whose vocabulary counts the tokens.
+        encoder: its vocabulary tokenizes the texts.
         schema_pbtxt: text of the curated schema.
         parts: the span.
     """
@@ -178,7 +178,7 @@ def _older_spans(newest: tfx.dsl.Channel, parts: SpanParts) -> BaseNode:
 
 MODULES_DIR = PROJECT_ROOT / "modules"
 
-# Beam's DirectRunner tries to download another engine first, and so differs online and offline.
+# Beam's DirectRunner first tries to download another engine, so it differs online and offline.
 # The image is for workers elsewhere and is never read here: without one, TFX packs itself for them before each
 # component of Beam, which takes seconds and leaves 50 MB in the folder for temporary files.
 BEAM_ARGS = (
@@ -191,7 +191,7 @@ UNLABELLED = "unlabelled"
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What a graph is made of, resolved before it is built."""
+    """The resolved parts of a graph."""
 
     loaded: LoadedTask
     encoder: Encoder
@@ -200,10 +200,10 @@ class Parts:
     """Text of the curated schema."""
 
     span: SpanParts
-    """The span that is evaluated, and what was read of the ones before."""
+    """The evaluated span, and the inputs from previous ones."""
 
     server: str = "process"
-    """What InfraValidator loads the candidate in: `process` (our server) or `docker` (TF Serving)."""
+    """The server of InfraValidator: `process` (this project's) or `docker` (TF Serving)."""
 
 
 def task_components(parts: Parts) -> list[BaseNode]:
@@ -222,11 +222,11 @@ def task_components(parts: Parts) -> list[BaseNode]:
             "text": bert_task.to_json(task.text),
             "vocab_path": encoder.vocab_path,
             "lower_case": encoder.lower_case,
-            "encoder_sha256": encoder.sha256,  # a folder's path says nothing of its content
+            "encoder_sha256": encoder.sha256,  # the path does not identify the content
         },
-        disable_statistics=True,  # TFDV over token ids: most of Transform's time, and nobody reads it
+        disable_statistics=True,  # TFDV over token ids: most of Transform's time, and unused
     )
-    transform.add_upstream_node(data.validator)  # nothing is computed on data that does not fit
+    transform.add_upstream_node(data.validator)  # stop before computing on invalid data
 
     training_config = {
         "data": data_section,
@@ -298,7 +298,7 @@ def task_components(parts: Parts) -> list[BaseNode]:
             newest=data.newest,
             slices=json.dumps(task.evaluation.slices),
         ).with_id("Coverage")
-        coverage.add_upstream_node(pusher)  # advice comes after the push, so that it cannot hold one back
+        coverage.add_upstream_node(pusher)  # advice runs after the push, so it cannot block it
         components.append(coverage)
     if task.bulk_inference.files:
         components += bulk_inference(
@@ -315,7 +315,7 @@ def bulk_inference(
     blessing: tfx.dsl.Channel,
     after: BaseNode,
 ) -> list[BaseNode]:
-    """Labels the task's unlabelled texts; it comes after the push, so that it cannot hold one back."""
+    """Labels the task's unlabelled texts; runs after the push, so it cannot block it."""
     task = parts.loaded.task
     example_gen = unlabelled_example_gen(
         data_dir=parts.loaded.data_dir,
@@ -351,14 +351,14 @@ def create_pipeline(
     metadata: object | None,
     enable_cache: bool = True,
 ) -> tfx.dsl.Pipeline:
-    """Puts components together.
+    """Builds the pipeline.
 
     Args:
-        task_name: names the pipeline in ML Metadata.
+        task_name: name of the pipeline in ML Metadata.
         components: of `task_components`, or a part of the graph.
-        pipeline_root: where artifacts are written.
-        metadata: ML Metadata's connection configuration; None where the orchestrator brings its own.
-        enable_cache: whether components with unchanged inputs are skipped.
+        pipeline_root: folder of artifacts.
+        metadata: ML Metadata's connection configuration; None if the orchestrator provides it.
+        enable_cache: whether to skip components with unchanged inputs.
     """
     return tfx.dsl.Pipeline(
         pipeline_name=task_name,

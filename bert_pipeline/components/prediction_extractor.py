@@ -1,6 +1,6 @@
-"""The function that TFX's Evaluator takes its extractors from.
+"""The function from which TFX's Evaluator gets its extractors.
 
-TFX loads this file anew each time, so nothing is kept here.
+TFX reloads this file each time, so it has no state.
 """
 
 from __future__ import annotations

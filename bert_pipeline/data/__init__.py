@@ -1,1 +1,1 @@
-"""Tables, spans, features of texts, their statistics and how far they drift."""
+"""Tables, spans, features of texts, their statistics and drift."""

@@ -1,4 +1,4 @@
-"""The verb `spans`: cuts dated tables into one folder a day, week or month, as the pattern of a task finds them."""
+"""The verb `spans`: splits dated tables into one folder per day, week or month, for a task's pattern."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bert_pipeline.settings.errors import UserError
 
 FILE_NAME = "rows.csv"
 
-# Dates that a message shows.
+# Number of dates in a message.
 _NUM_NAMED = 3
 
-# ISO 8601, and what exports make of it: `2015-02-16 23:36:05 -0800`, `2015-02-16T23:36:05Z`. The day is the one
-# that is written, in the zone that it is written in.
+# ISO 8601 and common variants: `2015-02-16 23:36:05 -0800`, `2015-02-16T23:36:05Z`. The day is taken as written, in its
+# own time zone.
 _ZONE = r"\s*(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-]\d{2}:?(?:\d{2})?)?"
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::(?:[0-5]\d|60)(?:[.,]\d+)?)?" + _ZONE
 _DATE = rf"^\s*(\d{{4}}-\d{{2}}-\d{{2}})(?:[T ]{_TIME})?\s*$"
@@ -32,7 +32,7 @@ _PERIODS = {"day": "D", "week": "W-SUN", "month": "M"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What `spans` is asked for."""
+    """Arguments of `spans`."""
 
     csv: tuple[str, ...]
     date: str
@@ -42,7 +42,7 @@ class Request:
     """day, week or month."""
 
     to: str
-    """The folder that gets one folder a span."""
+    """The target folder, with one folder per span."""
 
 
 def run(request: Request) -> int:
@@ -72,19 +72,19 @@ def run(request: Request) -> int:
 
 
 def cut(paths: Iterable[Path], *, date_column: str, by: str, folder: Path) -> dict[str, int]:
-    """Writes the rows of some tables into `folder/YYYY-MM-DD/rows.csv`, by date and in their order.
+    """Writes the rows of tables into `folder/YYYY-MM-DD/rows.csv` by date, in order.
 
-    Everything is written beside `folder` and renamed when it is whole. Spans that are there already stay as they
-    are; one that would get other rows is refused, because runs have trained on it.
+    Writes everything beside `folder` and renames it when complete. Keeps existing spans, and refuses to change
+    their rows, because runs have trained on them.
 
     Args:
         paths: CSV files with the same columns.
         date_column: the column with dates, ISO 8601: `2025-07-01`, with a time or without.
         by: `day`, `week` (named by its Monday) or `month` (by its first day).
-        folder: where to; made if need be.
+        folder: target; created if missing.
 
     Returns:
-        Name of each span to its number of rows, the oldest first; those that were there included.
+        Name of each span to its number of rows, oldest first, including existing spans.
 
     Raises:
         UserError: a file lacks the column or has other columns, dates cannot be read, a span would change, or `folder`
@@ -120,7 +120,7 @@ def cut(paths: Iterable[Path], *, date_column: str, by: str, folder: Path) -> di
 
 
 def first_days(dates: pd.Series, *, by: str) -> pd.Series:
-    """`2015-02-18 10:00:00 -0800` by week -> `2015-02-16`; NaN where it is not a date."""
+    """`2015-02-18 10:00:00 -0800` by week -> `2015-02-16`; NaN if not a date."""
     days = pd.to_datetime(dates.str.extract(_DATE, expand=False), format="%Y-%m-%d", errors="coerce")
     return days.dt.to_period(_PERIODS[by]).dt.start_time.dt.strftime("%Y-%m-%d")
 
@@ -139,7 +139,7 @@ def _names(dates: pd.Series, *, by: str) -> pd.Series:
 
 
 def _read(paths: Iterable[Path], *, date_column: str) -> pd.DataFrame:
-    """All rows as they are in the files, `surrogateescape` for bytes that are not UTF-8; the index says where."""
+    """All rows unchanged, with `surrogateescape` for bytes that are not UTF-8; the index gives file and row."""
     tables: list[pd.DataFrame] = []
     for path in paths:
         if not path.is_file():

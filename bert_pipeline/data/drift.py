@@ -1,7 +1,7 @@
-"""How far two sets of statistics lie apart, column by column: drift (span to span) and skew (training to serving).
+"""Distances between two sets of statistics by column: drift (span to span) and skew (training to serving).
 
 The distances are TFDV's: L-infinity for categories (the largest change of one value's share) and
-Jensen-Shannon divergence for numbers, both from 0 (equal) to 1. `compare` works on what StatisticsGen wrote as
+Jensen-Shannon divergence for numbers, both from 0 (equal) to 1. `compare` works on StatisticsGen's output as
 well as on statistics of a request log:
 
     current = text_statistics.statistics_of({**features.columns([texts]), "label": labels})  # labels if known
@@ -9,9 +9,8 @@ well as on statistics of a request log:
     found = compare(current, reference, drift_limits.thresholds(task, kind="skew"))
     [drift.explanation for drift in found if drift.is_note or drift.is_breach]
 
-A column that only one side has is not compared: what must be there is the schema's business. A distance that
-two samples of these sizes from one source may have by chance is neither a note nor a breach (`drift_chance.py`): ten
-texts lie far from ten thousand though nothing changed.
+A column that only one side has is not compared: the schema checks for required columns. A distance within sampling
+noise is neither a note nor a breach (`drift_chance.py`): ten texts are far from ten thousand even if nothing changed.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from bert_pipeline.settings import sections
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """Limits of one column's distance, 0 to 1; 1 is never passed."""
+    """Limits of one column's distance, 0 to 1; 1 disables the limit."""
 
     note: float
-    """Above it the change is worth a note."""
+    """A distance above it gives a note."""
 
     stop: float
-    """Above it the run stops before training (drift), or the model should be trained anew (skew)."""
+    """A distance above it stops the run before training (drift), or means retraining (skew)."""
 
 
-# Our own choice. The two halves of a thousand rows of one source lie within 0.05 of each other in every column;
-# a tenth of the texts in another script, or cut, is a change that somebody made; a third is another source.
+# Chosen for this project. Two halves of a thousand rows of one source differ by at most 0.05 in every column; about 0.1
+# (of the texts in another script, or truncated) means an upstream change, about 0.3 a different source.
 DEFAULTS = {
     derived.NUM_TOKENS: Threshold(note=0.1, stop=0.4),
     derived.UNKNOWN_SHARE: Threshold(note=0.1, stop=0.4),
@@ -51,7 +50,7 @@ DEFAULTS = {
     derived.DUPLICATE: Threshold(note=0.1, stop=0.4),
 }
 LABEL_DEFAULT = Threshold(note=0.1, stop=0.4)
-# A slice that grows is worth knowing and nothing to stop for.
+# A growing slice is worth a note, not a stop.
 SLICE_DEFAULT = Threshold(note=0.1, stop=1.0)
 _NEVER = Threshold(note=1.0, stop=1.0)
 
@@ -64,7 +63,7 @@ def thresholds(task: sections.TaskConfig, *, kind: str) -> dict[str, Threshold]:
         kind: `drift` (span to span) or `skew` (training to serving).
 
     Returns:
-        Column to limits: the defaults, and over them what the task sets. A note's limit is never above
+        Column to limits: the defaults, overridden by the task. A note's limit is never above
         that of a stop.
     """
     validation = task.validation
@@ -109,17 +108,17 @@ class Drift:
     """0 (equal) to 1."""
 
     threshold: float
-    """The limit that was passed; where none was, the one of a note."""
+    """The exceeded limit, or the note's if none was."""
 
     is_note: bool
-    """The value lies above the limit of a note, is no breach, and is more than chance explains."""
+    """Whether the value is above the note's limit, below the stop limit, and larger than sampling noise."""
 
     is_breach: bool
-    """The value lies above the limit of a stop, and is more than chance explains."""
+    """Whether the value is above the stop limit, and larger than sampling noise."""
 
     explanation: str
     """One sentence: `label: L-infinity 0.149 (limit 0.1); 'negative' went from 59.1% to 74.0%, on 350 after 681`; where
-    the limit lies within chance, also from which change on it would be told."""
+    the limit is within sampling noise, also the smallest detectable change."""
 
 
 def compare(
@@ -129,13 +128,13 @@ def compare(
     *,
     alpha: float = drift_chance.ALPHA,
 ) -> list[Drift]:
-    """Measures how far each column with a limit has moved.
+    """Measures the distance of each column with a limit.
 
     Args:
         current: statistics of the new data (one dataset).
-        reference: statistics of what it is compared with: the span before, or the training data.
+        reference: statistics of the previous span, or of the training data.
         thresholds: column to limits; other columns are not measured.
-        alpha: the chance that any column is told where nothing changed.
+        alpha: the chance that any column is reported under the null hypothesis.
 
     Returns:
         A `Drift` for each column with a limit that both sides have, the largest distance first.
@@ -154,7 +153,7 @@ def compare(
     schema = schema_pb2.Schema(feature=[_comparator(now[column], column) for column in measured])
     anomalies = tfdv.validate_statistics(current, schema, previous_statistics=reference)
     values = dict(_measurements(anomalies))
-    # A column whose limit is never passed, or of one value alone, is told by nobody and costs the others nothing.
+    # A column that cannot exceed its limit, or with a single value, is not tested and does not weaken the others.
     judged = [
         column for column in values if thresholds[column].note < 1 and _varies(now[column], before[column])
     ]
@@ -175,7 +174,7 @@ def compare(
 
 
 def read_statistics(split_dir: str | Path) -> Statistics:
-    """What StatisticsGen wrote for one split (`.../statistics/12/Split-train`)."""
+    """Reads StatisticsGen's output for one split (`.../statistics/12/Split-train`)."""
     return Statistics.FromString((Path(split_dir) / STATISTICS_FILE).read_bytes())
 
 
@@ -196,7 +195,7 @@ def _comparator(feature: statistics_pb2.FeatureNameStatistics, column: str) -> s
         comparator.infinity_norm.threshold = 0
         return schema_pb2.Feature(name=column, type=schema_pb2.BYTES, drift_comparator=comparator)
     comparator.jensen_shannon_divergence.threshold = 0
-    # Buckets of equal count: one text of ten thousand tokens would put all others into one of equal width.
+    # Buckets of equal count: with equal width, one text of ten thousand tokens would put all others into one bucket.
     comparator.jensen_shannon_divergence.source.type = schema_pb2.HistogramSelection.QUANTILES
     kind = schema_pb2.INT if feature.type == statistics_pb2.FeatureNameStatistics.INT else schema_pb2.FLOAT
     return schema_pb2.Feature(name=column, type=kind, drift_comparator=comparator)
@@ -243,7 +242,7 @@ def _hidden(
     note: float,
     level: float,
 ) -> str:
-    """Says from which change on so few texts would be told; empty where that is no more than the limit."""
+    """The smallest detectable change for this few texts; empty if it is below the limit."""
     if note >= 1:
         return ""
     if now.HasField("string_stats"):
@@ -265,14 +264,14 @@ def _varies(now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.Fe
 def _p_value(
     now: statistics_pb2.FeatureNameStatistics, before: statistics_pb2.FeatureNameStatistics
 ) -> float:
-    """The chance of such a distance, had one source given both."""
+    """The chance of such a distance if both samples have one source."""
     if now.HasField("string_stats"):
         return drift_chance.p_value_of_counts(_counts(now), _counts(before))
     return drift_chance.p_value_of_numbers(_cumulative(now), _cumulative(before))
 
 
 def _cumulative(feature: statistics_pb2.FeatureNameStatistics) -> drift_chance.Cumulative:
-    """TFDV's buckets hold what lies above the low edge, up to and with the high one."""
+    """TFDV's buckets exclude the low edge and include the high one."""
     [histogram] = (
         h for h in feature.num_stats.histograms if h.type == statistics_pb2.Histogram.QUANTILES and not h.name
     )

@@ -1,8 +1,8 @@
-"""What chance explains of a distance between two samples: p-values by their sizes, and Holm's rule over the columns.
+"""Significance of a distance between two samples: p-values by sample size, and Holm's procedure over columns.
 
-Arithmetic only, on what TFDV's statistics hold: counts of values, and cumulative shares at ten of them. Where nothing
-changed, the chance that `beyond_chance` names any column of a comparison is at most ALPHA, whatever the sizes and the
-number of columns (`make error-rates` measures it).
+Works only on TFDV's statistics: counts of values, and cumulative shares at ten of them. Under the null hypothesis the
+chance that `beyond_chance` names any column of a comparison is at most ALPHA, for any sizes and number of columns
+(`make error-rates` measures it).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from scipy import stats
 
 from bert_pipeline.judging.intervals import holm
 
-# The chance that a comparison of two samples of one source tells anything at all, over all its columns.
+# The chance that a comparison of two samples of one source reports anything, over all its columns.
 ALPHA = 0.05
 
-# Divisions of the pooled examples drawn for a p-value of categories.
+# Random splits of the pooled examples for a p-value of categories.
 NUM_DRAWS = 2000
-# Where fewer of them lie as far, an exact bound says more than their number: many columns, and a verdict that is given
-# each day, ask for chances under one in NUM_DRAWS.
+# With fewer extreme draws than this, an exact bound is better than their count: many columns and daily verdicts need
+# p-values below 1 / NUM_DRAWS.
 _FEW_DRAWS = 10
 # The same counts always give the same p-value.
 SEED = 20_261_128
@@ -32,17 +32,17 @@ _ROUNDING = 1e-9
 
 @dataclasses.dataclass(frozen=True)
 class Cumulative:
-    """What is known of a sample of numbers: how many there are, and which share lies at or below some values."""
+    """A sample of numbers: its size, and the cumulative share at some values."""
 
     size: int
     minimum: float
     edges: tuple[float, ...]
     """Ascending, each once; the last is the maximum."""
     shares: tuple[float, ...]
-    """Of the values at or below each edge; the last is 1."""
+    """Share of the values at or below each edge; the last is 1."""
 
     def bounds(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Between what the share at or below each point lies: least and most. At an edge both are its share."""
+        """Lower and upper bound of the cumulative share at each point. At an edge both are its share."""
         shares = np.array([0.0, *self.shares, 1.0])
         before = np.searchsorted(self.edges, points, side="right")  # edges at or below the point
         is_edge = np.isin(points, self.edges)
@@ -51,9 +51,9 @@ class Cumulative:
 
 
 def p_value_of_counts(now: Mapping[str, int], before: Mapping[str, int]) -> float:
-    """The chance of an L-infinity distance as large or larger, had one source given both samples.
+    """The chance of an L-infinity distance this large or larger if both samples have one source.
 
-    A permutation test: the examples of both are pooled and divided anew at random, which is exact at any size.
+    A permutation test: pools the examples and splits them at random, which is exact at any size.
 
     Args:
         now: examples by value.
@@ -75,7 +75,7 @@ def _bound_of_counts(pooled: tuple[int, ...], seen: np.ndarray, size: int) -> fl
 
 
 def p_value_of_numbers(now: Cumulative, before: Cumulative) -> float:
-    """The chance of a Kolmogorov-Smirnov distance as large or larger, had one source given both samples.
+    """The chance of a Kolmogorov-Smirnov distance this large or larger if both samples have one source.
 
     Some points of a cumulative share do not give that distance; they give the least that it can be, so that the
     p-value is never too small. (The Jensen-Shannon divergence of histograms of equal count has no p-value by the sizes
@@ -89,7 +89,7 @@ def p_value_of_numbers(now: Cumulative, before: Cumulative) -> float:
 
 
 def least_distance(now: Cumulative, before: Cumulative) -> float:
-    """The least that the largest difference of two cumulative shares can be.
+    """Lower bound of the largest difference between two cumulative shares.
 
     Example:
         Half of one lies at 2 or below, and of the other nothing below 4:
@@ -103,12 +103,12 @@ def least_distance(now: Cumulative, before: Cumulative) -> float:
 
 
 def smallest_seen(*, num_now: int, num_before: int, level: float) -> float:
-    """The difference of one cumulative share from which on samples of these sizes are beyond chance at a level."""
+    """The smallest significant difference of a cumulative share for these sample sizes at a level."""
     return float(stats.kstwo.isf(level, _effective_size(num_now, num_before)))
 
 
 def smallest_seen_of_counts(now: Mapping[str, int], before: Mapping[str, int], *, level: float) -> float:
-    """The L-infinity distance from which on samples of these sizes are beyond chance at a level."""
+    """The smallest significant L-infinity distance for these sample sizes at a level."""
     pooled, size, others = _pooled(now, before)
     if level < _FEW_DRAWS / NUM_DRAWS:  # by a normal quantile: no draw is so rare
         shares = np.array(pooled) / sum(pooled)
@@ -121,7 +121,7 @@ def smallest_seen_of_counts(now: Mapping[str, int], before: Mapping[str, int], *
 
 
 def beyond_chance(p_values: Mapping[str, float], *, alpha: float = ALPHA) -> set[str]:
-    """The columns of which chance does not explain the distance: Holm's rule (1979).
+    """The columns with a significant distance, by Holm's procedure (1979).
 
     Example:
         >>> sorted(beyond_chance({"label": 0.001, "channel": 0.02, "category": 0.04, "text_script": 0.9}))
@@ -129,7 +129,7 @@ def beyond_chance(p_values: Mapping[str, float], *, alpha: float = ALPHA) -> set
 
     Args:
         p_values: of all columns of the comparison.
-        alpha: the chance that any column is named where nothing changed.
+        alpha: the chance that any column is named under the null hypothesis.
     """
     adjusted = holm(list(p_values.values()))
     return {
@@ -150,7 +150,7 @@ def _pooled(now: Mapping[str, int], before: Mapping[str, int]) -> tuple[tuple[in
 
 @functools.lru_cache(maxsize=16)
 def _distances(pooled: tuple[int, ...], size: int, others: int) -> np.ndarray:
-    """The L-infinity distances of random divisions, the same ones each time."""
+    """The L-infinity distances of random splits, with a fixed seed."""
     generator = np.random.default_rng(SEED)
     drawn = generator.multivariate_hypergeometric(pooled, size, size=NUM_DRAWS, method="marginals")
     return _distance(drawn, pooled, size, others)

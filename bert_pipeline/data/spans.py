@@ -1,9 +1,9 @@
-"""Which spans the data has, and which of them a run takes: the newest, a given one, or a window of the last N.
+"""Finds the spans of the data and selects those of a run: the newest, a given one, or a window of the last N.
 
 A span is TFX's dated slice of incoming data: `{SPAN}` (a number) or `{YYYY}-{MM}-{DD}` in the patterns of
 `data.files` (https://www.tensorflow.org/tfx/guide/examplegen#span_version_and_split). Dates are numbered by the days
-since 1970-01-01, as TFX numbers them. Resolved before the graph is built, so that a span is asked for by
-its number each time and found in the cache.
+since 1970-01-01, as in TFX. Spans are resolved before the graph is built, so each run names a span by its
+number and finds it in the cache.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _EPOCH = datetime.date(1970, 1, 1)
 _SPEC = re.compile(r"\{(SPAN|VERSION)(?::(\d+))?\}|\{(YYYY|MM|DD)\}")
 _DATE_WIDTHS = {"YYYY": 4, "MM": 2, "DD": 2}
 
-# Spans that a message lists.
+# Number of spans in a message.
 _NUM_NAMED = 8
-# Stray folders that a note lists.
+# Number of stray folders in a note.
 _NUM_STRAYS = 3
 
 # Folders of spans that `new-task` looks for: span-1, span-2, ...
@@ -37,27 +37,27 @@ class SpanWindow:
     """The spans of one run."""
 
     spans: tuple[int, ...] = ()
-    """Trained on, the oldest first; the last one is evaluated. Empty: the data does not come in spans."""
+    """Training spans, oldest first; the last one is evaluated. Empty if the data has no spans."""
 
     previous: int = 0
-    """The last span that is older than the newest of the window, for drift; 0: there is none."""
+    """The span before the newest one, for drift; 0 if there is none."""
 
     by_date: bool = False
     notes: tuple[str, ...] = ()
-    """What is odd about it: a number that is missing in the middle."""
+    """Notes, such as a missing number in the middle."""
 
     @property
     def newest(self) -> int:
-        """The span that is evaluated; 0: the data does not come in spans."""
+        """The evaluated span; 0 if the data has no spans."""
         return self.spans[-1] if self.spans else 0
 
     def name(self, span: int) -> str:
-        """The span as a user writes it: `2`, or `2025-07-01`."""
+        """The span as written by the user: `2`, or `2025-07-01`."""
         return span_name(span, by_date=self.by_date)
 
 
 def resolve_window(loaded: LoadedTask) -> SpanWindow:
-    """The spans that a run of a task takes.
+    """Selects the spans of a task's run.
 
     Args:
         loaded: the task; reads data.files, data.span (0: the newest) and data.window.
@@ -96,7 +96,7 @@ def resolve_window(loaded: LoadedTask) -> SpanWindow:
 
 
 def has_span(pattern: str) -> bool:
-    """Whether a file pattern names spans."""
+    """Whether a file pattern has a span."""
     return any(match[1] == "SPAN" or match[3] for match in _SPEC.finditer(pattern))
 
 
@@ -111,7 +111,7 @@ def span_name(span: int, *, by_date: bool) -> str:
 
 
 def parse_span(text: str) -> int:
-    """A span as it is typed: `2`, or a date `2025-07-01`, which is 20270.
+    """Parses a span: `2`, or a date `2025-07-01`, which is 20270.
 
     Raises:
         UserError: it is neither, or 0.
@@ -131,7 +131,7 @@ def files_of_span(data_dir: Path, pattern: str, *, span: int) -> list[Path]:
     Args:
         data_dir: folder of the data.
         pattern: of one split.
-        span: its number; read only where the pattern names spans.
+        span: its number; used only if the pattern has a span.
     """
     regex = re.compile(_regex(pattern))
     found = {
@@ -146,7 +146,7 @@ def files_of_span(data_dir: Path, pattern: str, *, span: int) -> list[Path]:
 
 
 def span_folders(folder: Path) -> tuple[list[Path], str]:
-    """The folders `span-1`, `span-2`, ... of a data set, the lowest first, and the pattern that finds them.
+    """The folders `span-1`, `span-2`, ... of a data set, lowest first, and their pattern.
 
     Args:
         folder: of the data set; other folders in it are left out.
@@ -171,11 +171,11 @@ def span_folders(folder: Path) -> tuple[list[Path], str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Scan:
-    """What the files of one pattern are."""
+    """The files of one pattern."""
 
     spans: frozenset[int]
     strays: tuple[str, ...]
-    """What looks like a span and has something else where its number would be."""
+    """Names that look like a span but have no valid number."""
 
 
 def _scan(data_dir: Path, pattern: str, *, split: str = "all") -> _Scan:
@@ -208,7 +208,7 @@ def _check_number(span: int, name: str, *, setting: str) -> None:
 
 
 def _misfit(name: str, pattern: str) -> str:
-    """Why the digits in a name are not those that a pattern stands for, and how to write it."""
+    """Explains why the digits in a name do not match a pattern, with the fix."""
     match = re.fullmatch(_regex(pattern, any_width=True), name)
     number = match["SPAN"] if match else ""
     spec = next(m for m in _SPEC.finditer(pattern) if m[1] == "SPAN")
@@ -252,7 +252,7 @@ def _escape(literal: str) -> str:
 
 
 def _number(groups: dict[str, str]) -> int | None:
-    """The span of a path; None where the digits are no date."""
+    """The span of a path; None if the digits are not a date."""
     if "SPAN" in groups:
         return int(groups["SPAN"])
     try:
@@ -262,7 +262,7 @@ def _number(groups: dict[str, str]) -> int | None:
 
 
 def _spans_of_all_splits(loaded: LoadedTask, found: dict[str, list[int]], *, by_date: bool) -> list[int]:
-    """Spans that every split has.
+    """The spans common to all splits.
 
     Raises:
         UserError: there is none, or the newest of one split is lacking in another.

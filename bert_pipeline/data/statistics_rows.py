@@ -1,4 +1,4 @@
-"""Statistics of TFDV as the rows of a table, one a column of the data: what its facets show, without a network."""
+"""TFDV statistics as table rows, one per data column: the content of Facets, without a network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def statistics_rows(
 def of_the_data(
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
 ) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """The same without the columns that are derived from texts: a schema knows the data's own."""
+    """The same without columns derived from texts: a schema has only the data's columns."""
     result = statistics_pb2.DatasetFeatureStatisticsList()
     for dataset in statistics.datasets:
         kept = result.datasets.add()

@@ -1,6 +1,6 @@
-"""How a table's file becomes rows: the one reader of CSV, Parquet and JSON lines, and what a cell is.
+"""Reads rows from table files: the only reader of CSV, Parquet and JSON lines, and the definition of a cell.
 
-`new-task` and the pipeline read the same files through these functions, so that a value has one text everywhere.
+`new-task` and the pipeline both use these functions, so a value has the same text everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bert_pipeline.settings.errors import UserError
 # Longest cell accepted, in characters; csv's own default of 131,072 is below long documents.
 csv.field_size_limit(1 << 28)
 
-# How a file begins that is no table, whatever its name says.
+# First bytes of files that are not tables.
 _MAGIC = (
     (b"PK\x03\x04", "a zip archive (an Excel workbook?)", "export the sheet as CSV UTF-8, or unpack it"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook of the old form", "export the sheet as CSV UTF-8"),
@@ -35,21 +35,21 @@ _MAGIC = (
     (b"ARROW1", "an Arrow file", "write it as Parquet"),
 )
 _LFS_POINTER = b"version https://git-lfs"
-# Where the data set's own library keeps the names of class labels, in a Parquet file's schema.
+# Key in a Parquet file's schema under which Hugging Face's `datasets` stores the names of class labels.
 _HUGGINGFACE = b"huggingface"
 # Unicode's categories of control and format characters.
 _INVISIBLE = ("Cc", "Cf")
-# Characters that a pattern of files gives a meaning: TFX looks for every file by a pattern.
+# Special characters of file patterns: TFX finds every file by a pattern.
 _PATTERN = re.compile(r"[*?\[\]\\]")
 
 
 def is_parquet(path: str | Path) -> bool:
-    """Whether a file is Parquet by its name, in any case: `.parquet`, `.PARQUET`."""
+    """Whether a file name is Parquet, ignoring case: `.parquet`, `.PARQUET`."""
     return str(path).lower().endswith(".parquet")
 
 
 def check_beginning(path: str | Path, head: bytes) -> None:
-    """Refuses a file that is no table by its first bytes, whatever its name says.
+    """Raises if the first bytes show that a file is not a table.
 
     Args:
         path: for the message.
@@ -75,12 +75,12 @@ def check_beginning(path: str | Path, head: bytes) -> None:
 
 
 def is_pattern(path: str | Path) -> bool:
-    """Whether a name holds a character that a pattern of files gives a meaning."""
+    """Whether a name has a special character of file patterns."""
     return bool(_PATTERN.search(str(path)))
 
 
 def check_name(path: str | Path, *, key: str) -> None:
-    """Refuses a name that a pattern of files reads otherwise: brackets, *, ? and backslashes.
+    """Raises on a name with special characters of file patterns: brackets, *, ? and backslashes.
 
     Raises:
         UserError: names the path and the character.
@@ -97,7 +97,7 @@ def header_of(path: Path) -> list[str]:
 
     Raises:
         OSError: the file cannot be read.
-        UserError: it is no table.
+        UserError: not a table.
     """
     if is_parquet(path):
         try:
@@ -113,12 +113,12 @@ def header_of(path: Path) -> list[str]:
 
 
 def rows_of_csv(raw: bytes, *, path: str | Path, columns: Collection[str] = ()) -> Iterator[dict[str, bytes]]:
-    """Rows of an RFC 4180 file with a header, cells as the bytes that stand in the file.
+    """Rows of an RFC 4180 file with a header; cells are the bytes of the file.
 
     Args:
         raw: the file; UTF-8 with or without a byte-order mark. Bytes that are not UTF-8 are kept.
         path: for messages.
-        columns: that are given back; empty: all.
+        columns: to return; empty for all.
 
     Raises:
         UserError: no table, no header, two columns of one name, a row with another number of cells, an unclosed
@@ -152,7 +152,7 @@ def rows_of_csv(raw: bytes, *, path: str | Path, columns: Collection[str] = ()) 
 
 
 def check_header(header: list[str], *, path: str | Path) -> None:
-    """Refuses a header that does not name every column, each once.
+    """Raises unless the header names every column exactly once.
 
     Raises:
         UserError: names the column.
@@ -165,7 +165,7 @@ def check_header(header: list[str], *, path: str | Path) -> None:
 
 
 def check_nul(path: str | Path, raw: bytes) -> None:
-    """Refuses NUL bytes, which no text holds; UTF-16 is full of them.
+    """Raises on NUL bytes, which occur in UTF-16 but not in text.
 
     Raises:
         UserError: with the line of the first one.
@@ -186,7 +186,7 @@ def rows_of_parquet(
     Args:
         source: a path, or a file opened for reading bytes.
         path: for messages.
-        columns: that are read; empty: all.
+        columns: to read; empty for all.
 
     Raises:
         UserError: it cannot be read as Parquet, or has two columns of one name.
@@ -206,7 +206,7 @@ def rows_of_parquet(
 
 
 def class_label_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """The names of class labels that Hugging Face's `datasets` keeps beside their numbers, by column."""
+    """Column to names of class labels, stored by Hugging Face's `datasets` beside their numbers."""
     try:
         features = json.loads((schema.metadata or {}).get(_HUGGINGFACE, b"{}"))["info"]["features"]
         return {
@@ -214,12 +214,12 @@ def class_label_names(schema: pa.Schema) -> dict[str, list[str]]:
             for name, feature in features.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
         }
-    except (KeyError, TypeError, ValueError):  # no such note, or of another form
+    except (KeyError, TypeError, ValueError):  # missing, or in another form
         return {}
 
 
 def _named(value: Any, names: list[str] | None) -> Any:
-    """A class label's name; nothing for a hidden one (-1)."""
+    """A class label's name; None for a hidden one (-1)."""
     if names is None or not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None
@@ -279,13 +279,13 @@ def json_records(text: str, *, path: str | Path) -> list[dict[str, Any]]:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: only blanks, line ends, control and format characters (a zero-width space).
+    """Whether a text is empty: only blanks, line ends, control and format characters (a zero-width space).
 
-    Such a text has no token; wherever a text is said to be missing or empty, this is what is meant.
+    Such a text has no token. This defines "missing" and "empty" for texts everywhere.
     """
     return all(c.isspace() or unicodedata.category(c) in _INVISIBLE for c in text)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not blank; its type where there is none."""
+    """The first non-blank line of an error's message, or its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Texts -> derived columns that statistics can be made of: length, unknown tokens, truncation, script, duplicates."""
+"""Texts -> derived columns for statistics: length, unknown tokens, truncation, script, duplicates."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SCRIPT = "text_script"
 EMPTY = "text_empty"
 DUPLICATE = "text_duplicate"
 
-# Categories are bytes, so that their statistics are shares; numbers have a histogram.
+# Categories are bytes, so their statistics are shares; numbers have a histogram.
 CATEGORIES = (TRUNCATED, SCRIPT, EMPTY, DUPLICATE)
 NUMBERS = (NUM_TOKENS, UNKNOWN_SHARE)
 DERIVED = (*NUMBERS, *CATEGORIES)
 
-# Texts of which most letters, but not this share of them, are of one script count as `mixed`.
+# A text counts as `mixed` if no script has at least this share of its letters.
 _MAIN_SCRIPT_SHARE = 0.8
 
-# Longer than any text; the tokenizer must not cut before it is known whether it would have to.
+# Longer than any text: the tokenizer must not truncate before truncation is measured.
 _UNCUT = 2**30
 
-# Texts to a call of the tokenizer.
+# Texts per call of the tokenizer.
 _BATCH = 1024
 
 
@@ -45,7 +45,7 @@ class TextFeatures:
 
         Args:
             vocab_path: the encoder's vocab.txt.
-            lower_case: whether it wants lower-cased text.
+            lower_case: whether it expects lower-cased text.
             max_seq_length: tokens beyond which a text is truncated ([CLS] and [SEP] counted).
         """
         self._vocab = bert_text.load_vocabulary(vocab_path, lower_case=lower_case)
@@ -88,7 +88,7 @@ class TextFeatures:
         }
 
     def _count(self, texts: Sequence[Sequence[bytes]]) -> tuple[list[int], list[float]]:
-        """Number of tokens and share of unknown ones, of a batch."""
+        """Number of tokens and share of unknown ones for a batch."""
         encoded = bert_text.encode(
             [tf.constant(list(column), tf.string) for column in texts],
             vocab=self._vocab,
@@ -138,7 +138,7 @@ Column = Sequence[bytes] | Sequence[int] | Sequence[float]
 
 
 def statistics_of(columns: Mapping[str, Column]) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """Statistics as StatisticsGen writes them, of columns that fit into memory.
+    """Statistics in StatisticsGen's form, for columns that fit into memory.
 
     Args:
         columns: name to one value for each example; b"" is a missing value.

@@ -1,4 +1,4 @@
-"""Which columns of a table are read where it has far more of them than a task uses."""
+"""Selects the columns to read from a table with far more columns than a task uses."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from bert_pipeline.data import spans, table_files
 from bert_pipeline.settings.config import LoadedTask
 from bert_pipeline.settings.errors import UserError
 
-# So many columns that nothing names are read and described all the same: they cost seconds, and may become slices.
-# Statistics of 2,000 columns take over ten minutes, of 150 rows as of many.
+# Up to this many unnamed columns are still read: they cost seconds, and may become slices. Statistics of 2,000 columns
+# take over ten minutes, even for 150 rows.
 MOST_UNNAMED = 100
-# Columns that a sentence lists.
+# Number of columns in a message.
 _NUM_LISTED = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The columns of a span's tables that are read."""
+    """The columns to read from a span's tables."""
 
     columns: tuple[str, ...] = ()
-    """Their names, sorted; empty: all."""
+    """Their names, sorted; empty for all."""
 
     left_out: tuple[str, ...] = ()
-    """In the order of the table."""
+    """Skipped columns, in the order of the table."""
 
     note: str = ""
-    """A sentence on what is left out; empty: nothing is."""
+    """A sentence on skipped columns; empty if none."""
 
 
 def choose(loaded: LoadedTask, *, span: int) -> Choice:
-    """The columns that the task or its curated schema names, where the table has over MOST_UNNAMED others.
+    """The columns named by the task or its curated schema, if the table has over MOST_UNNAMED others.
 
-    Looks at the first file of each split. Where there is none, or none that is a table, all are read: who reads says
-    what is wrong.
+    Inspects the first file of each split. Without one, or if it is not a table, returns all columns: the reader
+    reports the problem.
 
     Args:
         loaded: the task.
-        span: number of the span; 0: the data does not come in spans.
+        span: number of the span; 0 if the data has no spans.
     """
     data = loaded.task.data
     if data.format == "tfrecord":
@@ -83,7 +83,7 @@ def _schema_columns(path: Path) -> set[str]:
         OSError,
         UnicodeDecodeError,
         text_format.ParseError,
-    ):  # there is none yet, or its reader says what is wrong
+    ):  # no schema yet, or its reader reports the problem
         return set()
     return {feature.name for feature in schema.feature}
 

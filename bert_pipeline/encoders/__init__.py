@@ -1,1 +1,1 @@
-"""Pretrained BERTs: found, downloaded, checked, converted to TF Hub's format, kept in a cache."""
+"""Pretrained BERTs: finds, downloads, checks, converts to TF Hub's format, and caches them."""

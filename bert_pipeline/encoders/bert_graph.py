@@ -1,9 +1,9 @@
 """The TensorFlow graph of a BERT (Devlin et al. 2018, https://arxiv.org/abs/1810.04805).
 
-The dense layers hold most of the work and know no sequence: they run over a flat [num_tokens, hidden].
-Attention alone needs rows, so the joint query/key/value product is spread to [batch, length, ...] for
-it and collected again. With `real_tokens` the flat tensor holds the tokens under the mask only, and
-padding costs nothing outside attention; with `padded` it holds every position and spreading is a reshape.
+The dense layers do most of the work and are independent of the sequence: they run on a flat [num_tokens, hidden].
+Only attention needs rows, so the joint query/key/value product is scattered to [batch, length, ...] and
+gathered again. With `real_tokens` the flat tensor has only the tokens under the mask, so padding costs
+nothing outside attention; with `padded` it has every position and scattering is a reshape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REAL_TOKENS = "real_tokens"
 PADDED = "padded"
 
 # Added to the attention score of a masked position, as in the original code: exp(-10000) is 0 in
-# float32, and unlike -1e9 it is finite in float16, so that a row of padding gives no NaN.
+# float32, and unlike -1e9 it is finite in float16, so a row of padding does not give NaN.
 MASKED_SCORE = -10000.0
 
 
@@ -44,10 +44,10 @@ ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """How the flat tensor and the padded one belong together.
+    """The mapping between the flat and the padded tensor.
 
-    places: int32 [num_tokens]; position of each token in the flattened [batch * length]; None: all are there.
-    tokens: int32 [batch * length]; the token at each position, at padding that of some other; None: all are there.
+    places: int32 [num_tokens]; position of each token in the flattened [batch * length]; None if all are present.
+    tokens: int32 [batch * length]; the token at each position, arbitrary at padding; None if all are present.
     positions: int32 [num_tokens]; column of each token, its position id.
     batch, length: int32 scalars.
     """
@@ -63,10 +63,10 @@ class _Layout:
         return rows if self.places is None else tf.gather(rows, self.places)
 
     def spread(self, flat: tf.Tensor, *, training: bool) -> tf.Tensor:
-        """[num_tokens, width] -> [batch * length, width]; at padding it means nothing.
+        """[num_tokens, width] -> [batch * length, width]; undefined at padding.
 
-        A gather is the faster one forward (TensorFlow 2.21's ScatterNd takes twice the time of 2.16's), a scatter
-        the faster one backward, where it is a gather.
+        Forward, a gather is faster (TensorFlow 2.21's ScatterNd takes twice the time of 2.16's); backward, a scatter
+        is faster, because its gradient is a gather.
         """
         if self.places is None or self.tokens is None:
             return flat
@@ -79,8 +79,8 @@ class BertGraph:
     """Variables and forward pass of one BERT.
 
     Attributes:
-        weights: name to variable. The names say what they are (`layer_0/attention/qkv/kernel`), so that
-            weight decay can leave out `bias` and `LayerNorm`.
+        weights: name to variable. Names are descriptive (`layer_0/attention/qkv/kernel`), so
+            weight decay can exclude `bias` and `LayerNorm`.
     """
 
     def __init__(self, shape: BertShape, weights: dict[str, tf.Variable], *, computation: str) -> None:
@@ -99,8 +99,8 @@ class BertGraph:
             training: whether dropout is on.
 
         Returns:
-            sequence_output: float32 [batch, length, hidden]; at padding it is 0 (`real_tokens`) or means
-                nothing (`padded`).
+            sequence_output: float32 [batch, length, hidden]; at padding it is 0 (`real_tokens`) or
+                undefined (`padded`).
             pooled_output, default: float32 [batch, hidden]; tanh layer over position 0, or, in a checkpoint
                 without a pooler, position 0 of sequence_output itself.
         """
@@ -108,7 +108,7 @@ class BertGraph:
         layout = self._layout(mask)
         # [batch, 1, 1, length]: one row of scores for all heads and queries.
         mask_scores = (1.0 - tf.cast(mask, tf.float32))[:, None, None, :] * MASKED_SCORE
-        # The scopes are for people who look at the graph: they group its nodes as its variables are.
+        # The scopes group the graph's nodes like its variables, for readers of the graph.
         with tf.name_scope("embeddings"):
             hidden = self._embed(inputs, layout, training=training)
         for layer in range(self.shape.num_hidden_layers):
@@ -129,7 +129,7 @@ class BertGraph:
         batch, length = tf.unstack(tf.shape(mask))
         if self.computation == PADDED:
             return _Layout(None, None, tf.range(batch * length) % length, batch, length)
-        # The first position is always taken for a token, so that a batch of padding alone has one to gather.
+        # Treat the first position always as a token, so a batch of only padding has one to gather.
         real = (tf.reshape(mask, [-1]) > 0) | tf.equal(tf.range(batch * length), 0)
         places = tf.cast(tf.where(real)[:, 0], tf.int32)
         tokens = tf.maximum(tf.cumsum(tf.cast(real, tf.int32)) - 1, 0)
@@ -167,7 +167,7 @@ class BertGraph:
         qkv = tf.reshape(qkv, [layout.batch, layout.length, 3, heads, size])
         # Each [batch, heads, length, size].
         query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))
-        # The query is scaled, not the scores: that is the smaller tensor from length 32 on.
+        # Scale the query, not the scores: it is the smaller tensor from length 32 on.
         scores = tf.matmul(query * (1.0 / math.sqrt(size)), key, transpose_b=True) + mask_scores
         probabilities = self._dropout(
             tf.nn.softmax(scores), self.shape.attention_probs_dropout_prob, training=training
@@ -177,7 +177,7 @@ class BertGraph:
 
     def _inner(self, hidden: tf.Tensor, name: str) -> tf.Tensor:
         # Grappler fuses product, bias and exact GELU into one oneDNN op, but not where the bias is read
-        # straight from a variable (TensorFlow 2.16.2); this squeeze costs nothing and it does not see through.
+        # straight from a variable (TensorFlow 2.16.2); this squeeze is free and hides the variable.
         bias = tf.squeeze(tf.expand_dims(self.weights[f"{name}/bias"], 0), 0)
         product = tf.matmul(hidden, self.weights[f"{name}/kernel"])
         return ACTIVATIONS[self.shape.hidden_act](tf.nn.bias_add(product, bias))

@@ -1,4 +1,4 @@
-"""The encoder cache: folders that are whole or not there, and hashes of files."""
+"""The encoder cache: atomically written folders, and hashes of files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from bert_pipeline.settings.errors import UserError
 
-# Of the environment: another place for the cache.
+# Environment variable for another cache folder.
 VARIABLE = "BERT_PIPELINE_CACHE"
 
-# Of the errors of a conversion those that are the cache's: no right to write, a read-only file system, no room.
+# Errors of a conversion caused by the cache: no write permission, a read-only file system, a full disk.
 _UNWRITABLE = (
     errno.EACCES,
     errno.EPERM,
@@ -27,23 +27,23 @@ _UNWRITABLE = (
     errno.EEXIST,
 )
 
-# Where a long step reports, a line of text at a time.
+# Callback for the progress of a long step, one line at a time.
 Progress = Callable[[str], None]
 
 
 def publish(path: Path, build: Callable[[Path], None]) -> None:
-    """Makes the folder `path`, unless it is there.
+    """Creates the folder `path` if it does not exist.
 
-    `build` fills a sibling, which is renamed when it is whole: a process that is killed leaves no `path`.
-    Of two processes the second waits for the first and finds its work done; the lock of one that dies is
-    released by the system, and the next removes what was left.
+    `build` fills a sibling, which is renamed when complete: a killed process leaves no `path`. A second
+    process waits for the first and uses its result. The system releases the lock of a dead process, and the
+    next one removes its leftovers.
 
     Args:
-        path: folder to make.
-        build: fills the empty folder it is given.
+        path: folder to create.
+        build: fills the given empty folder.
 
     Raises:
-        UserError: the cache cannot be written, or its disk is full; nothing is left of it.
+        UserError: the cache cannot be written, or its disk is full; leaves no partial folder.
     """
     if path.is_dir():
         return
@@ -98,7 +98,7 @@ def file_sha256(path: Path) -> str:
 
 
 def files_sha256(folder: Path, names: Iterable[str]) -> str:
-    """Hash of the names and contents of those files of a folder that are there."""
+    """Hash of the names and contents of the existing files among some in a folder."""
     present = [name for name in sorted(names) if (folder / name).is_file()]
     return text_sha256("\n".join(f"{name} {file_sha256(folder / name)}" for name in present))
 

@@ -1,4 +1,4 @@
-"""Converts a Hugging Face BERT checkpoint into a SavedModel as TF Hub's text encoders are.
+"""Converts a Hugging Face BERT checkpoint into a SavedModel like TF Hub's text encoders.
 
 The interface: https://www.tensorflow.org/hub/common_saved_model_apis/text (transformer encoders) and
 https://www.tensorflow.org/hub/reusable_saved_models.
@@ -23,11 +23,11 @@ def convert(checkpoint: HfCheckpoint, path: Path, *, computation: str) -> None:
     """Writes a checkpoint as a Hub-format SavedModel.
 
     Args:
-        checkpoint: what `read_checkpoint` read.
+        checkpoint: of `read_checkpoint`.
         path: folder to write.
         computation: `EncoderConfig.computation`.
     """
-    # An accelerator has nothing to do here, and its memory is wanted elsewhere.
+    # Use the CPU: an accelerator does not help, and its memory is needed elsewhere.
     with tf.device("CPU"), tempfile.TemporaryDirectory() as assets:
         checkpoint.tokenizer.write(Path(assets))
         module = build_module(checkpoint, computation=computation, vocab_path=Path(assets) / VOCAB_FILE)
@@ -40,9 +40,9 @@ def build_module(checkpoint: HfCheckpoint, *, computation: str, vocab_path: Path
     `tf.train.Checkpoint` and not `tf.Module`, whose `variables` is a property and is not saved.
 
     Args:
-        checkpoint: what `read_checkpoint` read.
+        checkpoint: of `read_checkpoint`.
         computation: `EncoderConfig.computation`.
-        vocab_path: what its tokenizer wrote; it becomes an asset, and so does a RULES_FILE beside it.
+        vocab_path: written by its tokenizer; becomes an asset, like a RULES_FILE beside it.
 
     Returns:
         `__call__(inputs, training=False)` as `BertGraph.encode`, traced once for each value of

@@ -1,8 +1,8 @@
-"""Reads a Hugging Face BERT checkpoint folder: accepted where all that it says is understood, else refused by name.
+"""Reads a Hugging Face BERT checkpoint folder, and refuses unknown settings by name.
 
-No TensorFlow here: a checkpoint that does not fit is refused before the slow imports.
+Does not import TensorFlow: an unsupported checkpoint is refused before the slow imports.
 File formats: https://huggingface.co/docs/transformers/model_doc/bert (config.json, names of the
-tensors); `hf_weights` and `hf_tokenizer` have the other files.
+tensors); `hf_files` and `hf_tokenizer` read the other files.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from bert_pipeline.encoders.hf_vocabulary import PIPELINE_FILE, VOCAB_FILE
 from bert_pipeline.settings.errors import UserError
 
 CONFIG_FILE = "config.json"
-# What a checkpoint in one piece may hold that is read.
+# Files that are read from a checkpoint in one piece.
 ALL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *hf_tokenizer.TOKENIZER_FILES)
 
-# Counts changes of what a conversion makes of these files; part of the cache key of a conversion.
+# Version of the conversion of these files; part of the cache key.
 CONVERTER_VERSION = 4
 
 MAX_LAYERS = 1000  # the largest BERT has 24
@@ -42,11 +42,11 @@ _MUST_BE: dict[str, tuple[Any, ...]] = {
     "use_bfloat16": (False,),
     "directionality": ("bidi",),
     "tokenizer_class": hf_tokenizer.TOKENIZER_CLASSES,
-    # How the weights are stored, or are to be held by torch; here they are always float32.
+    # Storage type of the weights, or their type in torch; always read as float32 here.
     "dtype": ("float32", "float16", "bfloat16", "float64", "auto", None),
     "torch_dtype": ("float32", "float16", "bfloat16", "float64", "auto", None),
 }
-# Heads, pretraining, generation, outputs, and what saved it: the encoder computes the same with any value.
+# Heads, pretraining, generation, outputs and tool versions: they do not affect the encoder.
 _HARMLESS = (
     *("architectures", "transformers_version", "_name_or_path", "_commit_hash", "name", "language"),
     *("initializer_range", "gradient_checkpointing", "use_cache", "torchscript", "tie_word_embeddings"),
@@ -75,7 +75,7 @@ _HARMLESS = (
 
 @dataclasses.dataclass(frozen=True)
 class BertShape:
-    """What config.json says that the graph needs; the names are config.json's."""
+    """Settings of config.json that the graph needs, with the same names."""
 
     vocab_size: int
     hidden_size: int
@@ -106,13 +106,13 @@ class HfCheckpoint:
 
 
 def read_checkpoint(folder: Path) -> HfCheckpoint:
-    """Reads and checks a folder that `save_pretrained` of a BERT and of its tokenizer wrote.
+    """Reads and checks a folder written by `save_pretrained` of a BERT and its tokenizer.
 
     Args:
         folder: with config.json; model.safetensors or its shards; vocab.txt or tokenizer.json.
 
     Raises:
-        UserError: a file is missing or damaged, does not fit the others, is no BERT, or says what is not known.
+        UserError: a file is missing, damaged, inconsistent, not a BERT, or has an unknown setting.
     """
     checkpoint_files(folder)
     shape = read_shape(folder / CONFIG_FILE)
@@ -125,7 +125,7 @@ def checkpoint_files(folder: Path) -> list[str]:
     """Names of the files that a checkpoint is read from.
 
     Raises:
-        UserError: one that is needed is not there; the message says how to get it.
+        UserError: a required file is missing; the message says how to get it.
     """
     if not (folder / CONFIG_FILE).is_file():
         raise UserError(
@@ -138,10 +138,10 @@ def checkpoint_files(folder: Path) -> list[str]:
 
 
 def read_shape(path: Path) -> BertShape:
-    """Reads config.json; refuses what is no BERT with absolute positions.
+    """Reads config.json; refuses anything but a BERT with absolute positions.
 
     Raises:
-        UserError: not JSON, a key missing or not known, or a value that the graph does not compute.
+        UserError: not JSON, a missing or unknown key, or a value that the graph does not support.
     """
     config = hf_files.read_json(path)
     fields = {field.name: field for field in dataclasses.fields(BertShape)}

@@ -1,4 +1,4 @@
-"""The files of a Hugging Face checkpoint as values and weights: what is damaged or not known is refused by key.
+"""Reads values and weights from the files of a Hugging Face checkpoint, and refuses damaged or unknown ones by key.
 
 Format: https://huggingface.co/docs/safetensors; shards: `model.safetensors.index.json`, as `save_pretrained`
 writes them above `max_shard_size`.
@@ -19,7 +19,7 @@ import safetensors
 
 from bert_pipeline.settings.errors import UserError
 
-# First bytes of what git leaves in place of a large file: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+# First bytes of a Git LFS pointer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -43,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8, line ends as they are.
+    """Text of a UTF-8 file with unchanged line ends.
 
     Raises:
         UserError: as `read_bytes`; not UTF-8, or with a byte order mark, which Hugging Face would not skip.
@@ -80,18 +80,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_if_there(path: Path) -> dict[str, Any]:
-    """As `read_json`; an empty object where there is no such file."""
+    """As `read_json`; an empty object if the file does not exist."""
     return read_json(path) if path.is_file() else {}
 
 
 def shown(value: Any) -> str:
-    """A value of a JSON file for a message, 80 characters at most."""
+    """Formats a JSON value for a message, at most 80 characters."""
     text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def require_values(path: Path, config: Mapping[str, Any], allowed: Mapping[str, Collection[Any]]) -> None:
-    """Refuses keys whose value is none of those that `allowed` lists; a key that is not there is left alone.
+    """Raises on keys whose value is not in `allowed`; ignores missing keys.
 
     Types count: 0 is not false, and "true" is not true.
     """
@@ -105,7 +105,7 @@ def require_values(path: Path, config: Mapping[str, Any], allowed: Mapping[str, 
 
 
 def refuse_unknown_keys(path: Path, config: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuses a key that no table names: it may change what the checkpoint computes."""
+    """Raises on unknown keys, which may change the checkpoint's computation."""
     for key, value in config.items():
         if key not in known:
             raise UserError(
@@ -115,7 +115,7 @@ def refuse_unknown_keys(path: Path, config: Mapping[str, Any], known: Collection
 
 
 def number(path: Path, config: Mapping[str, Any], key: str, *, whole: bool) -> int | float:
-    """The number under `key`, finite and not below 0; at least 1 where it must be whole.
+    """The number under `key`: finite and at least 0, or an integer of at least 1.
 
     Raises:
         UserError: a string, true or false, a fraction where a whole number is needed, NaN, or out of range.
@@ -134,23 +134,23 @@ def number(path: Path, config: Mapping[str, Any], key: str, *, whole: bool) -> i
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
-# Transformers 4 and 5 alike save as safetensors, whatever they read.
+# Transformers 4 and 5 both save as safetensors.
 CONVERSION = (
     "from transformers import AutoModel as M, AutoTokenizer as T;"
     " [c.from_pretrained({source}).save_pretrained({target}) for c in (M, T)]"
 )
 
-# Where tensors change what the encoder computes. Heads (`cls.`, `classifier.`, ...) come after it.
+# Prefixes of tensors that affect the encoder. Heads (`cls.`, `classifier.`, ...) do not.
 _ENCODER_PARTS = ("embeddings.", "encoder.", "pooler.")
-# Buffers of older versions of transformers, always 0, 1, 2, ... and 0: no weights.
+# Buffers of older versions of transformers, always 0, 1, 2, ... and 0: not weights.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Names of the files that hold the weights; of a whole file and shards the whole, as in transformers.
+    """Names of the weight files; prefers a single file to shards, as transformers does.
 
     Raises:
-        UserError: there are none that can be read; or the index is damaged, or names what is not there.
+        UserError: no readable weights, or the index is damaged or names a missing file.
     """
     if (folder / WEIGHTS_FILE).is_file():
         return [WEIGHTS_FILE]
@@ -170,7 +170,7 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
-    """Which tensor lies in which shard."""
+    """Tensor name to shard."""
     path = folder / INDEX_FILE
     weight_map = read_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -194,8 +194,8 @@ def read_weights(
 
     Args:
         folder: the checkpoint.
-        expected: name, without `bert.`, and shape of each tensor that must be there.
-        pooler: of each that may be there, all or none.
+        expected: name, without `bert.`, and shape of each required tensor.
+        pooler: same for the optional tensors, all or none.
 
     Raises:
         UserError: a file is damaged; a tensor is missing, has another shape or type, is not finite, stands twice, or
@@ -259,13 +259,13 @@ _OLD_NAMES = {"gamma": "LayerNorm.weight", "beta": "LayerNorm.bias"}
 
 
 def _checked(path: Path, tensor: dict[str, Any], *, name: str, expected: tuple[int, ...]) -> np.ndarray:
-    """The tensor as float32, of the shape that config.json says, and finite."""
+    """The tensor as float32; checks its shape against config.json and that it is finite."""
     if tuple(tensor["shape"]) != expected:
         raise UserError(
             f"{path}: tensor {name} has shape {list(tensor['shape'])}, but config.json says {list(expected)};"
             f" both files must come from one checkpoint"
         )
-    with np.errstate(over="ignore"):  # a float64 that float32 cannot hold is found just below
+    with np.errstate(over="ignore"):  # a float64 too large for float32 is detected below
         value = _to_float32(path, name, tensor).reshape(expected)
     if bad := int(value.size - np.isfinite(value).sum()):
         raise UserError(

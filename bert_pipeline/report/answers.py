@@ -19,7 +19,7 @@ from bert_pipeline.settings import metric_names
 
 _OLDER = (
     "The answers to the single examples are not recorded: this evaluation was made by an older version of the "
-    "pipeline, or stopped. A changed bound, label or slice evaluates anew."
+    "pipeline, or stopped. A changed bound, label or slice reruns the evaluation."
 )
 # Maximum number of labels to plot; with more, those with the lowest recall.
 _MAX_LABELS = 6

@@ -1,4 +1,4 @@
-"""The graph of a task for notebooks: the components of a run, to be run one by one, far from what is in service."""
+"""The graph of a task for notebooks: runs components one by one, separate from the model in service."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from bert_pipeline.settings.run_log import LOG_FORMAT, descriptors_to, quiet_lib
 
 @dataclasses.dataclass(frozen=True)
 class InteractiveGraph:
-    """A graph whose components wait to be run."""
+    """A graph whose components are run on request."""
 
     context: InteractiveContext
-    """TFX's; `context.show(channel)` shows what a component wrote."""
+    """TFX's context; `context.show(channel)` shows a component's output."""
     components: dict[str, BaseNode]
-    """By id, in the order in which they must run: what `pipeline.task_components` gives for a run."""
+    """Components by id, in execution order, from `pipeline.task_components`."""
     parts: pipeline.Parts
-    """What they were made of; `parts.paths` says where they write."""
+    """The parts of the components; `parts.paths` has the output folders."""
 
     def run(self, *ids: str) -> None:
-        """Runs components by `context.run` and says how long each took.
+        """Runs components by `context.run` and prints the time of each.
 
-        What libraries and child processes write goes to `interactive.log` among the logs; Python's own output, such
+        Output of libraries and child processes goes to `interactive.log` among the logs; Python's own output, such
         as the progress of a training, does not.
 
         Args:
-            ids: of components whose inputs are there.
+            ids: of components whose inputs exist.
         """
         for component_id in ids:
             started = time.monotonic()
@@ -50,11 +50,11 @@ class InteractiveGraph:
             print(f"  {component_id:<24}{time.monotonic() - started:7.1f} s", flush=True)
 
     def uri(self, component_id: str, output: str) -> str:
-        """Folder of what a component wrote.
+        """Folder of a component's output.
 
         Args:
             component_id: of a component that was run.
-            output: key of the output, of which there is one artifact.
+            output: key of an output with one artifact.
 
         Raises:
             UserError: the component was not run.
@@ -66,15 +66,15 @@ class InteractiveGraph:
 
 
 def interactive_graph(task: str, *, out: str | Path, data: str = "") -> InteractiveGraph:
-    """Makes the graph of a task's newest span for a notebook.
+    """Builds the graph of a task's newest span for a notebook.
 
-    Everything is written under `out/<task>/interactive`, with a metadata store and a push destination of its own: what
-    a run of the pipeline wrote is neither read nor changed. A window of spans (`data.window`) is left out.
+    Writes everything under `out/<task>/interactive`, with a separate metadata store and push destination: the output of
+    pipeline runs is neither read nor changed. Ignores a window of spans (`data.window`).
 
     Args:
         task: name of a file in `tasks/`, or a path to one.
         out: output folder of the runs.
-        data: data folder, instead of the task's.
+        data: data folder to use instead of the task's.
 
     Raises:
         UserError: the task, its data or its encoder cannot be used, or it has no schema yet.

@@ -74,7 +74,7 @@ _SUFFIXES = (".csv", ".parquet")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(GraphRequest):
-    """What `label` is asked for."""
+    """Arguments of `label`."""
 
     texts: str
     """A .csv or .parquet file, or a folder of them."""
@@ -132,7 +132,7 @@ def run(request: Request) -> int:
 
 
 def _check_target(target: Path, *, texts: Sequence[Path]) -> None:
-    """The table may take the place of an earlier one, and of no other file: neither the texts nor own labels."""
+    """Raises if the table would overwrite a file that `label` did not write, such as the texts or own labels."""
     if not target.exists():
         return
     if any(target.samefile(path) for path in texts):
@@ -177,9 +177,9 @@ def _take(
     target: Path,
     file_format: str,
 ) -> int:
-    """Copies the table to where it was asked for, whole or not at all; gives the number of its rows.
+    """Copies the table to its target atomically; returns the number of rows.
 
-    From Parquet to Parquet the columns of the input keep their types: they are taken from the files again.
+    From Parquet to Parquet, input columns keep their types: they are read from the files again.
     """
     table = outputs(handle.store, result)["table"]
     num_rows = table.custom_properties[labelled_table.NUM_ROWS].int_value
@@ -235,14 +235,14 @@ def find_texts(path: Path, *, columns: tuple[str, ...]) -> tuple[Path, str]:
 
 
 def with_types(labelled: pa.Table, *, texts: Sequence[Path]) -> pa.Table:
-    """The columns of some Parquet files with the types that they have there, and behind them those that were added.
+    """The columns of Parquet files with their original types, followed by the added columns.
 
     Args:
-        labelled: a row for each row of the files, in their order; all columns of the files are strings.
-        texts: the files, in the order in which the table has them.
+        labelled: one row per row of the files, in order; all columns of the files are strings.
+        texts: the files, in the table's order.
 
     Raises:
-        UserError: a file has changed meanwhile.
+        UserError: a file has changed since.
     """
     tables = [pq.read_table(path) for path in texts]
     source = pa.concat_tables([table.cast(pa.unify_schemas([t.schema for t in tables])) for table in tables])
@@ -259,7 +259,7 @@ def with_types(labelled: pa.Table, *, texts: Sequence[Path]) -> pa.Table:
 
 
 def _header(table: Path) -> list[str]:
-    """Columns of a table; none where it has no row."""
+    """Columns of a table; none if it has no rows."""
     reader = read_parquet if table_files.is_parquet(table) else read_csv
     return list(next(reader(str(table)), {}))
 

@@ -1,4 +1,4 @@
-"""Runs the graph on this machine, one component after the other, and tells how each one went."""
+"""Runs the graph on this machine, one component after the other, and reports each result."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from bert_pipeline.metadata.run_history import PIPELINE_ROOT
 from bert_pipeline.settings.errors import UserError, is_full_disk, sentence_of
 from bert_pipeline.settings.paths import RunPaths
 
-# Property of a failed execution whose component ran in a process of its own: what it said.
+# Property of a failed execution from a separate process: its message.
 ERROR = "error"
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeResult:
-    """How one component went."""
+    """The result of one component."""
 
     node_id: str
     state: str
-    """`ran`, `cached`, `failed`, or `skipped` (something that it needs failed)."""
+    """`ran`, `cached`, `failed`, or `skipped` (a component that it needs failed)."""
 
     seconds: float
     execution_id: int = 0
-    """Id in ML Metadata; 0 where there is none."""
+    """Id in ML Metadata; 0 if none."""
 
     error: str = ""
 
     @property
     def line(self) -> str:
-        """For people: `  Trainer                   12.3 s`."""
+        """Line of output: `  Trainer                   12.3 s`."""
         took = "cached" if self.state == "cached" else f"{self.seconds:6.1f} s"
         note = {"failed": f"  FAILED: {self.error}", "skipped": "  skipped"}.get(self.state, "")
         return f"  {self.node_id:<24}{took:>9}{note}"
@@ -60,11 +60,11 @@ def run_components(
     connection: metadata_store_pb2.ConnectionConfig,
     **how: Any,
 ) -> list[NodeResult]:
-    """Runs some components as a graph of their own, in the task's pipeline and so with its cache.
+    """Runs components as a separate graph in the task's pipeline, so it shares the task's cache.
 
     `how` are arguments of `LocalRunner`; errors are those of its `run`.
     """
-    from bert_pipeline.pipeline import create_pipeline  # not for the process that runs one component
+    from bert_pipeline.pipeline import create_pipeline  # a process for one component does not need it
 
     graph = create_pipeline(
         task_name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
@@ -76,8 +76,8 @@ def run_components(
 def without_arguments() -> Iterator[None]:
     """Hides the command line from a component.
 
-    TFX's Beam executors parse sys.argv once more as absl flags, where -v is a number; an option of ours, or pytest's,
-    that a library has a flag for would stop the component, or set that flag.
+    TFX's Beam executors parse sys.argv again as absl flags, where -v is a number; an option of this project or of
+    pytest with the name of a library's flag would stop the component, or set that flag.
     """
     arguments, sys.argv = sys.argv, sys.argv[:1]
     try:
@@ -89,8 +89,8 @@ def without_arguments() -> Iterator[None]:
 class LocalRunner(tfx_runner.IrBasedRunner):
     """TFX's LocalDagRunner, plus: results per component, optional components, components never cached.
 
-    An optional component may fail without failing the run. A component that is never cached must find
-    out by itself that there is nothing to do: what is in service can change behind ML Metadata's back.
+    An optional component may fail without failing the run. A component that is never cached must detect
+    itself that there is nothing to do: the model in service can change without ML Metadata.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class LocalRunner(tfx_runner.IrBasedRunner):
             on_start: called with a component's id before it runs.
             on_end: called with its result.
             optional: ids of components whose failure does not stop the run.
-            never_cached: ids of components that run each time.
-            run_id: names the run in ML Metadata; empty: the time.
+            never_cached: ids of components that always run.
+            run_id: name of the run in ML Metadata; empty for the time.
         """
         self._run_id = run_id
         self._on_start = on_start
@@ -153,7 +153,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
 
 
 class _Compiler(tfx_runner.IrBasedRunner):
-    """TFX's runner up to the point where the graph is compiled and the user's modules are packed."""
+    """TFX's runner up to compiling the graph and packing the user's modules."""
 
     def run_with_ir(
         self,
@@ -167,12 +167,12 @@ class _Compiler(tfx_runner.IrBasedRunner):
 def compile_graph(
     graph: tfx_pipeline.Pipeline, *, run_id: str, never_cached: Collection[str] = ()
 ) -> pipeline_pb2.Pipeline:
-    """Compiles a graph for one run of it, whose components any process can run (`run_node`).
+    """Compiles a graph for one run; any process can run its components (`run_node`).
 
     Args:
         graph: of `pipeline.create_pipeline`.
-        run_id: names the run in ML Metadata.
-        never_cached: ids of components that run each time.
+        run_id: name of the run in ML Metadata.
+        never_cached: ids of components that always run.
     """
     compiled: pipeline_pb2.Pipeline = _Compiler().run(graph)
     _begin(compiled, run_id, never_cached=frozenset(never_cached))
@@ -190,7 +190,7 @@ def _begin(graph: pipeline_pb2.Pipeline, run_id: str, *, never_cached: Collectio
 
 
 def run_node(graph: pipeline_pb2.Pipeline, node_id: str) -> NodeResult:
-    """Runs one component; what it reads and writes is known to ML Metadata alone.
+    """Runs one component; finds its inputs and outputs only through ML Metadata.
 
     Args:
         graph: of `compile_graph`.
@@ -214,7 +214,7 @@ def run_node(graph: pipeline_pb2.Pipeline, node_id: str) -> NodeResult:
                 executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
             ).launch()
-    except Exception as error:  # any executor may raise anything; the launcher has recorded it
+    except Exception as error:  # executors may raise anything; the launcher has recorded it
         return NodeResult(node_id, "failed", time.monotonic() - started, error=_message(error))
     execution_id = info.execution_id if info else 0
     state, error_text = _state(connection, execution_id)
@@ -227,14 +227,14 @@ def _connection(pipeline: pipeline_pb2.Pipeline) -> metadata_store_pb2.Connectio
 
 
 def _record_root(pipeline: pipeline_pb2.Pipeline, run_id: str) -> None:
-    """Writes on the run's context, before TFX does, in which output folder it runs: see `unfinished.py`."""
+    """Records the output folder on the run's context before TFX starts: see `unfinished.py`."""
     root = pipeline.runtime_spec.pipeline_root.field_value.string_value
     with metadata.Metadata(_connection(pipeline)) as handle:
         run_record.put(handle.store, run_id, {PIPELINE_ROOT: root})
 
 
 def _state(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> tuple[str, str]:
-    """State and error of an execution; TFX raises nothing where a resolver fails, it only records it."""
+    """State and error of an execution; TFX only records the failure of a resolver, without raising."""
     with metadata.Metadata(connection) as handle:
         executions = handle.store.get_executions_by_id([execution_id])
     return state_of(executions[0]) if executions else ("ran", "")
@@ -254,7 +254,7 @@ def state_of(execution: metadata_store_pb2.Execution) -> tuple[str, str]:
 
 
 def _message(error: BaseException) -> str:
-    """What a user can act on; Beam re-raises a worker's error as text with its traceback inside."""
+    """The message for the user; Beam re-raises a worker's error as text that includes the traceback."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, UserError):

@@ -20,7 +20,7 @@ BEGIN, FINISH = "Begin", "Finish"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(run_pipeline.Request):
-    """What `node` is asked for: all but the place is read by `Begin` alone."""
+    """Arguments of `node`: only `Begin` reads those that do not locate the run."""
 
     step: str
     """`Begin`, a component's id, or `Finish`."""
@@ -30,14 +30,14 @@ class Request(run_pipeline.Request):
 
 
 def run(request: Request) -> int:
-    """Runs one step of a run, for an orchestrator; ML Metadata and the output folder lead from one to the next.
+    """Runs one step of a run for an orchestrator; steps share only ML Metadata and the output folder.
 
     Returns:
-        0 where the run may go on; 1 where a component failed that the push needs or, of `Finish`, where the model was
+        0 if the run may continue; 1 if a component failed that the push needs or, for `Finish`, if the model was
         refused.
 
     Raises:
-        UserError: anything that stopped the step and that a user can put right.
+        UserError: a problem that the user can fix stopped the step.
     """
     step, paths = request.step, request.paths
     if step == BEGIN:

@@ -1,7 +1,7 @@
-"""Notices of how a run or a look at live traffic ended: a webhook, an e-mail; never at the cost of the run.
+"""Sends the result of a run or of `monitor` to a webhook or by e-mail; a failure never affects the run.
 
-(apprise sends both as well, without the reason of a failure, a list in the body, further attempts, or the rule that a
-password is sent over TLS only; and the keys of a task file would then need an extra of eleven packages.)
+(apprise sends both too, but without failure reasons, lists in the body, retries, or the rule that passwords are sent
+only over TLS; and it would need an extra of eleven packages.)
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bert_pipeline.settings.sections import NoticesConfig, TaskConfig
 if TYPE_CHECKING:
     from bert_pipeline.running.summary import RunReport
 
-# Seconds: of each network operation, and before the second and the third attempt.
+# Seconds: timeout of each network operation, and waits before the second and the third attempt.
 _TIMEOUT = 5.0
 _WAITS = (1.0, 4.0)
 
-# A notice is a line or two; the rest is in the summary and the log.
+# A notice has a line or two; the summary and the log have the rest.
 _MAX_REASONS, _MAX_REASON_LENGTH = 5, 300
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -39,20 +39,20 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """What happened to a task."""
+    """An event of a task."""
 
     name: str
     """One of `sections.NOTICE_EVENTS`."""
 
     task: str
     version: str
-    """In service now; empty: none, or not known."""
+    """Version in service; empty if none or unknown."""
 
     reasons: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """For people, in a line: `toy: refused. accuracy on all data is 0.61 (...) Version 7 is in service.`."""
+        """One line of text: `toy: refused. accuracy on all data is 0.61 (...) Version 7 is in service.`."""
         parts = [f"{self.task}: {self.name}.", "; ".join(self.reasons)]
         if self.version:
             parts.append(f"Version {self.version} is in service.")
@@ -60,7 +60,7 @@ class Event:
 
 
 class _Problem(Exception):
-    """Why a notice was not taken, without secrets; `again`: another attempt may end otherwise."""
+    """The reason for a failed notice, without secrets; `again`: a retry may succeed."""
 
     def __init__(self, text: str, *, again: bool = False) -> None:
         super().__init__(text)
@@ -68,7 +68,7 @@ class _Problem(Exception):
 
 
 def event(name: str, *, task: str, version: str = "", reasons: tuple[str, ...] = ()) -> Event:
-    """An event whose reasons are cut to a size for a chat."""
+    """Shortens the reasons of an event to fit a chat."""
     lines = [" ".join(line.split()) for reason in reasons for line in reason.splitlines() if line.strip()]
     shown = [
         line if len(line) <= _MAX_REASON_LENGTH else f"{line[: _MAX_REASON_LENGTH - 3]}..."
@@ -80,7 +80,7 @@ def event(name: str, *, task: str, version: str = "", reasons: tuple[str, ...] =
 
 
 def of_run(report: RunReport) -> Event:
-    """The event of a run that came to its summary."""
+    """The event of a run that wrote its summary."""
     name = "pushed" if report.pushed else "unchanged" if report.in_service else "refused"
     reasons = report.reasons if name == "refused" else ()
     return event(name, task=report.task, version=report.version, reasons=reasons)
@@ -88,7 +88,7 @@ def of_run(report: RunReport) -> Event:
 
 @contextlib.contextmanager
 def on_failure(task: TaskConfig) -> Iterator[None]:
-    """Sends `failed` where the block raises (not where it is interrupted), and lets the error go on."""
+    """Sends `failed` if the block raises (but not if interrupted), and re-raises the error."""
     try:
         yield
     except Exception as error:
@@ -105,15 +105,15 @@ def send(
     say: Callable[[str], None] = print,
     waits: tuple[float, ...] = _WAITS,
 ) -> None:
-    """Sends an event to whom the task names, if it is one of `notices.on`.
+    """Sends an event to the task's recipients, if it is one of `notices.on`.
 
-    What goes wrong becomes a line that names the host and never the address, which may be a secret; nothing is
-    raised. A receiver that answers late may get a notice twice.
+    Prints a failure with the host but never the address, which may be a secret; raises nothing. A receiver that
+    answers late may get a notice twice.
 
     Args:
-        happened: what is told.
+        happened: the event.
         config: section [notices].
-        environment: where the addresses stand.
+        environment: variables with the addresses.
         say: prints a line.
         waits: seconds before each further attempt.
     """
@@ -138,12 +138,12 @@ def _address(text: str, *, schemes: tuple[str, ...]) -> SplitResult | None:
     try:
         url = urlsplit(text.strip())
         return url if url.scheme in schemes and url.hostname and url.port != 0 else None
-    except ValueError:  # a port that is no number, an unclosed bracket
+    except ValueError:  # an invalid port, an unclosed bracket
         return None
 
 
 def _attempts(deliver: Callable[[SplitResult], None], url: SplitResult, *, waits: tuple[float, ...]) -> str:
-    """Why it failed; empty where it did not."""
+    """The reason of the failure; empty on success."""
     problem = ""
     for wait in (0.0, *waits):
         time.sleep(wait)
@@ -160,7 +160,7 @@ def _attempts(deliver: Callable[[SplitResult], None], url: SplitResult, *, waits
 
 
 def _without_secrets(error: Exception) -> str:
-    """Names the kind of an error; its text is shown only where it comes from the operating system."""
+    """Names the kind of an error; shows its text only if it comes from the operating system."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, TimeoutError):
         return f"no answer in {_TIMEOUT:g} s"
@@ -168,7 +168,7 @@ def _without_secrets(error: Exception) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn the POST into a GET without its body."""
+    """Refuses redirects, which would turn the POST into a GET without its body."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -212,7 +212,7 @@ def _mail(url: SplitResult, happened: Event, config: NoticesConfig) -> None:
 
 
 def _connect(url: SplitResult, host: str) -> smtplib.SMTP:
-    """Encrypted where the server can; a password travels no other way, but to this machine."""
+    """Encrypts if the server supports it; sends a password unencrypted only to this machine."""
     context = ssl.create_default_context()
     if url.scheme == "smtps":
         return smtplib.SMTP_SSL(host, url.port or 465, timeout=_TIMEOUT, context=context)

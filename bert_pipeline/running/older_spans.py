@@ -1,4 +1,4 @@
-"""Reads the spans before the newest one, each in a small graph of its own; a span that was read stays cached."""
+"""Reads the spans before the newest one, each in a small separate graph; caches each span."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from bert_pipeline.settings.config import LoadedTask
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
 
-# Written by ExampleGen's driver on the Examples that it reads from files, and only there.
+# Set only by ExampleGen's driver, on Examples read from files.
 _FINGERPRINT = "input_fingerprint"
 
 
 @dataclasses.dataclass(frozen=True)
 class OlderSpans:
-    """What the main graph takes of the spans before."""
+    """Inputs of the main graph from previous spans."""
 
     parts: SpanParts
     notes: tuple[str, ...]
-    """For the summary: what was read again, or could not be compared."""
+    """Notes for the summary: spans that were read again, or could not be compared."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """What reading a span takes."""
+    """Dependencies for reading a span."""
 
     loaded: LoadedTask
     encoder: Encoder
@@ -47,15 +47,15 @@ class Reader:
 
 
 def read_older_spans(reader: Reader, *, window: SpanWindow) -> OlderSpans:
-    """Reads and validates the older spans of a window, and the span before for its statistics.
+    """Reads and validates the older spans of a window, and the previous span for its statistics.
 
     Args:
         reader: of the run.
         window: the spans of the run.
 
     Raises:
-        UserError: a span of the window cannot be read or does not fit. One that would only be compared
-            with is left out with a note.
+        UserError: a span of the window cannot be read or does not fit. A span used only for comparison
+            is skipped with a note.
     """
     examples: list[int] = []
     statistics: dict[int, int] = {}
@@ -106,14 +106,14 @@ def _graph(reader: Reader, *, window: SpanWindow, span: int, validate: bool) -> 
         schema_pbtxt=reader.schema_pbtxt,
         parts=SpanParts(
             span=span,
-            labels_elsewhere=reader.loaded.task.data.labels,  # the window must have each, and not each span
+            labels_elsewhere=reader.loaded.task.data.labels,  # the window must have each label, a single span need not
             report_path=_report_path(reader, window=window, span=span),
         ),
     ).nodes
 
 
 def _labels_of(statistics_uri: str, loaded: LoadedTask) -> set[str]:
-    """The task's labels that a span's train split has an example of."""
+    """The task's labels with an example in a span's train split."""
     statistics = drift.read_statistics(Path(statistics_uri) / "Split-train")
     return {
         bucket.label
@@ -128,7 +128,7 @@ def _report_path(reader: Reader, *, window: SpanWindow, span: int) -> Path:
 
 
 def _spans_seen(reader: Reader) -> set[int]:
-    """Spans that this output folder has Examples of."""
+    """Spans with Examples in this output folder."""
     root = str(reader.paths.pipeline_root)
     with metadata.Metadata(reader.connection) as handle:
         found = handle.store.get_artifacts_by_type("Examples")

@@ -1,6 +1,6 @@
-"""The summary, the report and the model card of runs that were killed between their push and the end.
+"""Writes summary, report and model card of runs that were killed after their push.
 
-`unfinished.py` has recorded the push by then; what the run would have said is read from its artifacts.
+`unfinished.py` has already recorded the push; the content comes from the run's artifacts.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def complete(
     *,
     say: Callable[[str], None],
 ) -> None:
-    """Writes what is missing; whatever is wrong with it changes nothing of the verb that goes on.
+    """Writes missing records; errors do not affect the calling verb.
 
     Args:
         store: ML Metadata.
         paths: of the task.
         connection: of the same store.
-        say: given a line for each run.
+        say: called with a line for each run.
     """
     for run_id in unfinished.without_summary(store):
         try:
@@ -83,7 +83,7 @@ def _report(
 
 
 def loaded_of(store: MetadataStore, run_id: str) -> config.LoadedTask:
-    """The task as a run had it, whatever its file says now."""
+    """The task settings of the run, not of the current file."""
     properties = store.get_context_by_type_and_name(RUN_TYPE, run_id).custom_properties
     return _loaded({key: value.string_value for key, value in properties.items()})
 
@@ -100,7 +100,7 @@ def _loaded(properties: Mapping[str, object]) -> config.LoadedTask:
 
 
 def _without_none(value: Any) -> Any:
-    """What TOML would hold."""
+    """Converts values to their TOML form."""
     if isinstance(value, dict):
         return {key: _without_none(v) for key, v in value.items() if v is not None}
     return [_without_none(v) for v in value] if isinstance(value, list) else value

@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(GraphRequest):
-    """What `pipeline` is asked for."""
+    """Arguments of `pipeline`."""
 
     server: str = "process"
-    """What InfraValidator loads the candidate in: `process` or `docker`."""
+    """The server of InfraValidator: `process` or `docker`."""
 
 
 def run(request: Request) -> int:
     """Runs a task's pipeline.
 
     Returns:
-        0 when the model was pushed or is in service already, 1 when it was refused.
+        0 if the model was pushed or is already in service, 1 if it was refused.
 
     Raises:
-        UserError: anything that stopped the run and that a user can put right.
+        UserError: a problem that the user can fix stopped the run.
     """
     started = time.monotonic()
     loaded, paths = load(request)
     with exclusive(paths), notices.on_failure(loaded.task), logged(request, paths, "pipeline"):
         say(f"task {loaded.task.name}: {loaded.task.description}")
-        # Before the libraries: a cache that cannot be written is said at once.
+        # Before loading the libraries: report an unwritable cache at once.
         encoder = resolve_encoder(loaded)
         inputs = unchanged.inputs_of(request, loaded, encoder, paths)
         if kept := unchanged.recall(paths, unchanged.digest_of(inputs, paths)):
@@ -77,7 +77,7 @@ def _say_unchanged(
 
 
 def load(request: Request) -> tuple[config.LoadedTask, RunPaths]:
-    """The task, and where it writes, which is made."""
+    """Loads the task, and creates its output folder."""
     loaded, paths = request.load(), request.paths
     paths.root.mkdir(parents=True, exist_ok=True)
     return loaded, paths
@@ -85,7 +85,7 @@ def load(request: Request) -> tuple[config.LoadedTask, RunPaths]:
 
 @contextlib.contextmanager
 def logged(request: Request, paths: RunPaths, name: str) -> Iterator[None]:
-    """Sends what libraries print into a log, which an error that is not the user's names."""
+    """Redirects output of libraries to a log, which internal errors name."""
     suffix = "" if name == "pipeline" else f"-{name}"
     log = paths.logs / f"{datetime.now():%Y%m%d-%H%M%S}{suffix}.log"
     with run_log(log, verbose=request.verbose):
@@ -101,7 +101,7 @@ def logged(request: Request, paths: RunPaths, name: str) -> Iterator[None]:
 
 
 def resolve_encoder(loaded: config.LoadedTask) -> Encoder:
-    """The task's encoder in the cache, which may take a download or a conversion."""
+    """The task's cached encoder; downloads or converts it if needed."""
     from bert_pipeline.encoders import resolve
 
     encoder = resolve.resolve_encoder(
@@ -115,7 +115,7 @@ def resolve_encoder(loaded: config.LoadedTask) -> Encoder:
 
 
 def say(line: str) -> None:
-    """Prints a line over the one that says what runs."""
+    """Prints a line over the one that shows the running component."""
     clear = "\033[K" if sys.stdout.isatty() else ""
     print(f"{line}{clear}", flush=True)
 

@@ -1,4 +1,4 @@
-"""The verb `schema review`: what the newest span would change in the curated schema, and `--accept` to change it."""
+"""The verb `schema review`: shows the schema changes for the newest span; `--accept` applies them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.paths import exclusive
 from bert_pipeline.settings.requests import GraphRequest
 
-# The split whose values a schema is made of, as in SchemaGen.
+# The split from which the schema is inferred, as in SchemaGen.
 _SPLIT = "train"
 
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """A curated schema beside what the data suggests."""
+    """A curated schema compared with the data."""
 
     suggested: schema_pb2.Schema
-    """The curated schema with the least change that the data fits into."""
+    """The curated schema with the smallest change that accepts the data."""
 
     problems: tuple[str, ...]
-    """Sentences: what of the data the curated schema does not allow."""
+    """Sentences on data that the curated schema does not allow."""
 
     unseen: tuple[str, ...]
-    """Sentences: values that the schema allows and this data lacks. They stay."""
+    """Sentences on values that the schema allows but the data lacks. They are kept."""
 
     diff: tuple[str, ...]
     """Lines of a unified diff, from the curated schema to the suggested one."""
@@ -43,17 +43,17 @@ class Review:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(GraphRequest):
-    """What `schema review` is asked for."""
+    """Arguments of `schema review`."""
 
     accept: bool
-    """Whether what the data suggests is written into the curated schema."""
+    """Whether to write the suggested changes into the curated schema."""
 
 
 def run(request: Request) -> int:
     """The verb `schema review [--accept]`: `--task --data --span --out --metadata --set`.
 
     Returns:
-        0: the data fits, or what it suggests was accepted; 1: it was told and nothing was changed.
+        0 if the data fits or the changes were accepted; 1 if changes were only shown.
     """
     loaded, paths = request.load(), request.paths
     window = spans.resolve_window(loaded)
@@ -91,7 +91,7 @@ def review_schema(text: str, *, statistics: Statistics, loaded: config.LoadedTas
     Args:
         text: of the curated schema.
         statistics: of the data, one dataset.
-        loaded: the task; its labels and texts are not the data's to change.
+        loaded: the task; the data cannot change its labels and texts.
 
     Raises:
         UserError: the data lacks a column that the task names.
@@ -130,7 +130,7 @@ def _unseen(schema: schema_pb2.Schema, statistics: Statistics) -> list[str]:
 
 
 def _header(text: str) -> str:
-    """The comment with which a schema file begins; comments further down are lost when it is rewritten."""
+    """The leading comment of a schema file; later comments are lost on rewriting."""
     lines = text.splitlines(keepends=True)
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return "".join(lines[:end])

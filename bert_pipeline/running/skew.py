@@ -1,4 +1,4 @@
-"""Skew check: the ids and probabilities that training saw, against those of the exported model, on any CSV."""
+"""Skew check: compares ids and probabilities of training with those of the exported model, on any CSV."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
 from bert_pipeline.settings.requests import GraphRequest
 
-# float32 through six layers: rounding alone makes about 1e-7, a wrong token far over 1e-4.
+# float32 through six layers: rounding gives about 1e-7, a wrong token far over 1e-4.
 MAX_PROBABILITY_DIFFERENCE = 1e-5
 
-# Texts in memory at once, with their ids; each such group costs one Beam pipeline of a few seconds.
+# Texts in memory at once, with their ids; each group costs one Beam pipeline of a few seconds.
 _GROUP = 16_384
 
-# Texts to a model call, of similar length.
+# Texts per model call, of similar length.
 _MODEL_BATCH = 64
 
-# Differing texts that are named.
+# Number of differing texts to report.
 _NUM_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Artifacts:
-    """What one training left behind."""
+    """Outputs of one training."""
 
     transform_graph_dir: str
     model_run_dir: str
@@ -50,7 +50,7 @@ class Text:
     """One row."""
 
     where: str
-    """`reviews.csv row 7`, the header not counted."""
+    """`reviews.csv row 7`, not counting the header."""
 
     columns: tuple[bytes, ...]
     """The text columns, in the task's order."""
@@ -61,11 +61,11 @@ class Text:
 
 @dataclasses.dataclass
 class Skew:
-    """What differs, over all texts so far."""
+    """Differences over all texts so far."""
 
     num_texts: int = 0
     num_id_differences: int = 0
-    """Texts of which any id, mask, type or label id differs."""
+    """Number of texts with a differing id, mask, type or label id."""
 
     text_difference: float = 0.0
     """Largest |probability| difference between the Trainer's model and `serving_default`."""
@@ -74,7 +74,7 @@ class Skew:
     """The same, for `serve_examples`."""
 
     named: list[str] = dataclasses.field(default_factory=list)
-    """The first texts that differ, and in what."""
+    """The first differing texts and their differences."""
 
     @property
     def found(self) -> bool:
@@ -83,14 +83,14 @@ class Skew:
         return self.num_id_differences > 0 or not worst < MAX_PROBABILITY_DIFFERENCE
 
     def name(self, sentence: str) -> None:
-        """Keeps the first sentences."""
+        """Adds sentences up to the limit."""
         if len(self.named) < _NUM_NAMED:
             self.named.append(sentence)
 
 
 def read_texts(paths: Iterable[Path], *, data: bert_task.DataConfig) -> Iterator[Text]:
-    """Reads tables as ExampleGen does, but for two things: other columns are left out, and a missing label
-    becomes the first one, so that unlabelled texts can be compared.
+    """Reads tables like ExampleGen, with two differences: drops other columns, and replaces a missing label
+    by the first one, so unlabelled texts can be compared.
 
     Raises:
         UserError: a file lacks a text column.
@@ -156,7 +156,7 @@ def _compare_ids(
     skew: Skew, group: list[Text], *, ids: skew_sides.Ids, order: np.ndarray, serving: skew_sides.ServingSide
 ) -> None:
     differing: dict[int, str] = {}
-    # Larger batches than for the model: ids cost no arithmetic.
+    # Larger batches than for the model: ids need little computation.
     for start in range(0, len(order), 16 * _MODEL_BATCH):
         rows = order[start : start + 16 * _MODEL_BATCH]
         served = serving.ids([group[row].example for row in rows])
@@ -202,17 +202,17 @@ def _gaps(trained: np.ndarray, served: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(GraphRequest):
-    """What `skew` is asked for."""
+    """Arguments of `skew`."""
 
     csv: str
-    """File to compare on; empty: the task's own."""
+    """File to compare on; empty for the task's."""
 
 
 def run(request: Request) -> int:
     """The verb `skew`: `--task --data --span --out --metadata --set --csv`.
 
     Returns:
-        0: no skew; 1: there is, and it was told.
+        0 without skew, 1 with skew.
     """
     loaded, paths = request.load(), request.paths
     connection = database.connection_config(request.metadata, sqlite_path=paths.metadata)
@@ -232,7 +232,7 @@ def _print_progress(num_texts: int) -> None:
 
 
 def as_lines(skew: Skew) -> Iterator[str]:
-    """The result for people."""
+    """Formats the result as text."""
     yield f"texts            {skew.num_texts:,}"
     yield f"token ids        Transform's and the SavedModel's differ in {skew.num_id_differences:,} texts (must be 0)"
     limit = f"(must be under {MAX_PROBABILITY_DIFFERENCE:g})"
@@ -243,13 +243,13 @@ def as_lines(skew: Skew) -> Iterator[str]:
 
 
 def newest_training(store: MetadataStore, paths: RunPaths) -> Artifacts:
-    """Finds the last finished training of a task, and the transform graph that it used.
+    """Finds the last finished training of a task, and its transform graph.
 
     Raises:
         UserError: there is none yet.
     """
     history = read_history(store, task=paths.task_name)
-    # A cached execution counts: a setting that is changed back makes an older training the current one again.
+    # A cached execution counts: restoring a setting makes an older training current again.
     done = [
         e for e in history.executions.values() if e.node == "Trainer" and e.state in ("COMPLETE", "CACHED")
     ]
@@ -265,7 +265,7 @@ def newest_training(store: MetadataStore, paths: RunPaths) -> Artifacts:
 
 
 def task_files(loaded: config.LoadedTask) -> list[Path]:
-    """The labelled files of a task; of all spans where the pattern names spans."""
+    """The labelled files of a task; of all spans if the pattern has spans."""
     patterns = [spans.as_glob(pattern) for pattern in loaded.task.data.files.values()]
     paths = sorted(path for pattern in patterns for path in loaded.data_dir.glob(pattern))
     if loaded.task.data.format == "tfrecord" or not paths:

@@ -1,4 +1,4 @@
-"""The two sides of a skew check: what training computes for a text, and what the exported model computes."""
+"""The two sides of a skew check: the computation in training, and in the exported model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tfx_bsl.public import tfxio
 _WEIGHTS_FILE = "best_weights.h5"
 _REPORT_FILE = "training.json"
 
-# Carries the position of a text through Beam, which keeps no order. Not a name that a table has.
+# Carries the position of a text through Beam, which does not keep the order. Not a column name of tables.
 _ROW = "__row__"
 
 # Texts per Beam element; Transform's own batches are of this order.
@@ -39,17 +39,17 @@ Ids = dict[str, list[np.ndarray]]
 
 
 class TransformSide:
-    """Transform: the transform graph that a run kept, run by Beam as the component runs it."""
+    """Transform: the transform graph of a run, executed by Beam like the component."""
 
     def __init__(self, transform_graph_dir: str, *, data: bert_task.DataConfig) -> None:
-        """Reads the raw schema of the graph, without the columns that no text or label is."""
+        """Reads the raw schema of the graph, only text and label columns."""
         self._dir = transform_graph_dir
         raw_schema = tft.TFTransformOutput(transform_graph_dir).raw_metadata.schema
         wanted = {*data.text, data.label}
         self._schema = schema_pb2.Schema(feature=[f for f in raw_schema.feature if f.name in wanted])
 
     def ids(self, examples: Sequence[bytes]) -> Ids:
-        """Transforms serialized raw tf.Examples; the result is in their order."""
+        """Transforms serialized raw tf.Examples, in order."""
         starts = range(0, len(examples), _BEAM_BATCH)
         batches = [self._record_batch(examples[start : start + _BEAM_BATCH], start) for start in starts]
         reader = tfxio.TFExampleBeamRecord(
@@ -102,10 +102,10 @@ def _read_batches(out_dir: Path, *, num_texts: int) -> Ids:
 
 
 class TrainerSide:
-    """The Trainer's Keras model: built as in training, with the weights that training kept."""
+    """The Trainer's Keras model: built as in training, with the saved weights."""
 
     def __init__(self, model_run_dir: str) -> None:
-        """Builds the model; its settings are those that the Trainer wrote down."""
+        """Builds the model with the settings recorded by the Trainer."""
         report = json.loads(Path(model_run_dir, _REPORT_FILE).read_text(encoding="utf-8"))
         self._model = bert_model.build_model(
             report["encoder_path"],
@@ -121,7 +121,7 @@ class TrainerSide:
         return tf.nn.softmax(self._model(inputs, training=False))
 
     def probabilities(self, ids: Ids, rows: Iterable[int]) -> np.ndarray:
-        """Answers some of the texts: float32 [number of rows, num_labels]."""
+        """Probabilities of texts: float32 [number of rows, num_labels]."""
         return self._predict(_batch(ids, rows)).numpy()
 
 
@@ -138,14 +138,14 @@ def _pad(values: Sequence[np.ndarray]) -> tf.Tensor:
 
 
 class ServingSide:
-    """The exported SavedModel, through its signatures alone."""
+    """The exported SavedModel, used only through its signatures."""
 
     def __init__(self, saved_model_dir: str) -> None:
-        """Loads it."""
+        """Loads the model."""
         self._model = tf.saved_model.load(saved_model_dir)
 
     def ids(self, examples: Sequence[bytes]) -> Ids:
-        """`transform_features`, without the padding that it adds."""
+        """`transform_features`, without its padding."""
         outputs = self._model.signatures["transform_features"](tf.constant(list(examples)))
         lengths = outputs[bert_task.INPUT_MASK].numpy().sum(axis=1)
         ids: Ids = {name: list(_unpad(outputs[name].numpy(), lengths)) for name in ENCODER_INPUTS}
@@ -162,12 +162,12 @@ class ServingSide:
         return self._model.signatures["serve_examples"](tf.constant(list(examples)))["probabilities"].numpy()
 
     def labels(self, examples: Sequence[bytes]) -> list[str]:
-        """`serve_examples`: the answers."""
+        """`serve_examples`: the predicted labels."""
         answers = self._model.signatures["serve_examples"](tf.constant(list(examples)))["label"]
         return [label.decode("utf-8") for label in answers.numpy().reshape([-1])]
 
 
 def _unpad(values: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
     for row, length in zip(values, lengths, strict=True):
-        # Anything but 0 after the text is no padding, and kept so that it is found.
+        # Keep anything but 0 after the text: it is not padding, and must be found.
         yield row[: max(int(length), int(np.max(np.nonzero(row)[0], initial=-1)) + 1)]

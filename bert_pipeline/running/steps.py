@@ -1,8 +1,8 @@
 """The steps of a run, for an orchestrator that starts each in a process of its own; `run.py` calls them in one process.
 
-`begin` resolves what the graph is made of, compiles it and writes it into the output folder. Then each component runs
-(`run_component`), in any process that sees the folder and ML Metadata. `finish` collects what ML Metadata knows of the
-run, and writes its record, summary, report and notices.
+`begin` resolves the parts of the graph, compiles it and writes it into the output folder. Then each component runs
+(`run_component`), in any process with access to the folder and ML Metadata. `finish` reads the run from ML Metadata,
+and writes its record, summary, report and notices.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
 from bert_pipeline.settings.whole_file import whole, write_whole
 
-if TYPE_CHECKING:  # a component's process imports none of these: they bring the whole of TFX
+if TYPE_CHECKING:  # not imported in a component's process: they import all of TFX
     from tfx.dsl.components.base.base_node import BaseNode
     from tfx.orchestration.pipeline import Pipeline
 
@@ -37,19 +37,19 @@ if TYPE_CHECKING:  # a component's process imports none of these: they bring the
     from bert_pipeline.report.after_run import Reports
     from bert_pipeline.running.summary import RunReport
 
-# Bulk inference and advice that fail never hold back a push.
+# Failures of bulk inference and advice never block a push.
 OPTIONAL = ("Coverage", "UnlabelledExampleGen", "ServingValidator", "BulkInferrer", "LabelledTable")
 
-# The data or the folder decide whether a run has them, and an orchestrator's graph is written before.
+# Present depending on the data or the folder; an orchestrator's graph is written before that is known.
 NOT_IN_EVERY_RUN = ("OlderSpans", "WarmStart")
 
-# What is in service may have changed since (another run, a person): the Pusher looks each time.
+# The model in service may have changed (another run, a user): the Pusher checks each time.
 NEVER_CACHED = ("Pusher",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a task's runs are recorded."""
+    """The location of a task's runs and their records."""
 
     paths: RunPaths
     connection: metadata_store_pb2.ConnectionConfig
@@ -61,7 +61,7 @@ class Place:
 
         Args:
             paths: of the task.
-            metadata: as `--metadata`; empty: SQLite in the output folder.
+            metadata: as `--metadata`; empty for SQLite in the output folder.
         """
         connection = database.connection_config(metadata, sqlite_path=paths.metadata)
         return cls(paths, connection, database.open_store(connection, say=say))
@@ -75,7 +75,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Begun:
-    """A run whose components can be run."""
+    """A started run."""
 
     run_id: str
     graph: pipeline_pb2.Pipeline
@@ -83,18 +83,18 @@ class Begun:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a run is asked for, beyond its task."""
+    """Options of a run beside its task."""
 
     encoder: Encoder
     server: str = "process"
-    """What InfraValidator loads the candidate in: `process` or `docker`."""
+    """The server of InfraValidator: `process` or `docker`."""
 
     run_id: str = ""
-    """The orchestrator's; empty: the time."""
+    """The orchestrator's run id; empty for the time."""
 
 
 def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
-    """Settles what killed runs left, reads older spans, records the run and compiles its graph.
+    """Repairs records of killed runs, reads older spans, records the run and compiles its graph.
 
     Args:
         place: of the task; the caller has its lock (`paths.exclusive`).
@@ -102,7 +102,7 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
         options: of the run.
 
     Raises:
-        UserError: anything that stops the run and that a user can put right; it is recorded.
+        UserError: a problem that the user can fix stopped the run; it is recorded.
     """
     from bert_pipeline import pipeline
     from bert_pipeline.components import schema
@@ -153,12 +153,12 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
 
 
 def notes_of(*notes: str, encoder: Encoder) -> tuple[str, ...]:
-    """What the summary notes: the sentences that are not empty, and the encoder's."""
+    """Notes of the summary: the non-empty sentences, and the encoder's."""
     return (*filter(None, notes), *(f"encoder {encoder.source}: {note}" for note in encoder.notes))
 
 
 def run_graph(place: Place, components: Sequence[BaseNode]) -> list[NodeResult]:
-    """Runs some components as a graph of their own, in the task's pipeline and so with its cache."""
+    """Runs components as a separate graph in the task's pipeline, so it shares the task's cache."""
     return runner().run(_pipeline(place, components))
 
 
@@ -174,13 +174,13 @@ def _pipeline(place: Place, components: Sequence[BaseNode]) -> Pipeline:
 
 
 def say(line: str) -> None:
-    """Prints a line, over what a terminal shows of a component that runs."""
+    """Prints a line over the terminal's display of the running component."""
     clear = "\033[K" if sys.stdout.isatty() else ""
     print(f"{line}{clear}", flush=True)
 
 
 def runner() -> local_runner.LocalRunner:
-    """Runs components one after the other, and prints a line for each."""
+    """Runs components in sequence, and prints a line for each."""
 
     def on_start(node_id: str) -> None:
         if sys.stdout.isatty():
@@ -195,7 +195,7 @@ def runner() -> local_runner.LocalRunner:
 
 
 def infer_schema(place: Place, loaded: config.LoadedTask) -> None:
-    """The first pass over a task without a schema: infers one and keeps it beside the task file."""
+    """Infers a schema for a task without one, and writes it beside the task file."""
     from bert_pipeline import pipeline
     from bert_pipeline.components import schema
     from bert_pipeline.data import spans, wide_tables
@@ -220,15 +220,15 @@ def finish(
     seconds: float,
     digest: Callable[[], str] = str,
 ) -> RunReport:
-    """Writes the summary and the record of a run whose components ran, and sends its notices.
+    """Writes the summary and the record of a run after its components, and sends notices.
 
     Args:
         place: of the task.
-        loaded: the task as the run had it.
+        loaded: the task with the run's settings.
         begun: the run.
         results: of its components.
-        seconds: since the run began.
-        digest: gives `unchanged.digest_of`, after the run; empty: the next run decides by TFX's cache.
+        seconds: since the start of the run.
+        digest: returns `unchanged.digest_of` after the run; if empty, the next run uses TFX's cache.
     """
     from bert_pipeline.running import summary
 
@@ -276,12 +276,12 @@ def _remember(place: Place, report: RunReport, lines: Sequence[str], *, digest: 
 
 
 def graph_file(paths: RunPaths, run_id: str) -> Path:
-    """Where the compiled graph of a run lies for the processes that run its components."""
+    """Path of a run's compiled graph, for the processes that run its components."""
     return paths.root / "runs" / quote(run_id, safe="") / "graph.binpb"
 
 
 def save(place: Place, begun: Begun) -> None:
-    """Keeps a run for `load`."""
+    """Saves a run for `load`."""
     file = graph_file(place.paths, begun.run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole(file) as partial:
@@ -289,10 +289,10 @@ def save(place: Place, begun: Begun) -> None:
 
 
 def load(place: Place, run_id: str) -> Begun:
-    """Reads what `save` kept.
+    """Loads a run saved by `save`.
 
     Raises:
-        UserError: there is no such run.
+        UserError: no such run.
     """
     file = graph_file(place.paths, run_id)
     context = place.store.get_context_by_type_and_name(RUN_TYPE, run_id)
@@ -313,7 +313,7 @@ def run_component(place: Place, begun: Begun, node_id: str) -> NodeResult:
         node_id: the component's id.
 
     Returns:
-        How it went; skipped where a component that it needs has not run.
+        The result; skipped if a component that it needs has not run.
     """
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in begun.graph.nodes}
     if node_id not in nodes:
@@ -328,14 +328,14 @@ def run_component(place: Place, begun: Begun, node_id: str) -> NodeResult:
         return NodeResult(node_id, "skipped", 0.0, error=f"it needs {', '.join(missing)}, which has not run")
     result = local_runner.run_node(begun.graph, node_id)
     execution = _executions(place, begun).get(node_id)
-    if result.state == "failed" and execution is not None:  # TFX keeps no word of what an executor raised
+    if result.state == "failed" and execution is not None:  # TFX does not record an executor's error
         execution.custom_properties[local_runner.ERROR].string_value = result.error
         place.store.put_executions([execution])
     return result
 
 
 def check(results: Sequence[NodeResult]) -> None:
-    """Stops at the first component that the push needs and that did not run.
+    """Raises on the first component that the push needs and that did not run.
 
     Raises:
         UserError: names it, with its error.
@@ -346,13 +346,13 @@ def check(results: Sequence[NodeResult]) -> None:
 
 
 def began(place: Place, begun: Begun) -> float:
-    """When a run was recorded first, in seconds since 1970."""
+    """Time of a run's first record, in seconds since the epoch."""
     context = place.store.get_context_by_type_and_name(RUN_TYPE, begun.run_id)
     return float(context.create_time_since_epoch / 1000)
 
 
 def results_of(place: Place, begun: Begun) -> list[NodeResult]:
-    """How the components of a run went, as ML Metadata has it, in the order of the graph."""
+    """Results of a run's components from ML Metadata, in graph order."""
     executions, results = _executions(place, begun), []
     for node in begun.graph.nodes:
         node_id = node.pipeline_node.node_info.id
@@ -367,7 +367,7 @@ def results_of(place: Place, begun: Begun) -> list[NodeResult]:
 
 
 def _executions(place: Place, begun: Begun) -> dict[str, metadata_store_pb2.Execution]:
-    """Of each component that has run: its newest execution in a run."""
+    """Component id to its newest execution in a run, for components that ran."""
     store = place.store
     run = store.get_context_by_type_and_name(RUN_TYPE, begun.run_id)
     of_run = {execution.id: execution for execution in store.get_executions_by_context(run.id)}

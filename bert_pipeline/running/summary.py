@@ -1,4 +1,4 @@
-"""What a run prints at its end: data, components, metrics beside the baseline's, the verdict, what to type next."""
+"""The summary of a run: data, components, metrics beside the baseline's, the verdict, the next command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DataReport:
     """The data of one run."""
 
     trained_on: tuple[str, ...] = ()
-    """Names of the spans, the oldest first; empty: the data does not come in spans."""
+    """Names of the spans, oldest first; empty if the data has no spans."""
 
     evaluated_on: str = ""
     notes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class DataReport:
 
         Args:
             window: the spans of the run.
-            notes: of reading them.
+            notes: from reading them.
         """
         names = tuple(window.name(span) for span in window.spans)
         return cls(trained_on=names, evaluated_on=names[-1] if names else "", notes=notes)
@@ -58,7 +58,7 @@ class DataReport:
         return dataclasses.replace(self, notes=(*self.notes, *text.splitlines()))
 
     def lines(self) -> Iterator[str]:
-        """Lines of the summary for people."""
+        """Lines of the text summary."""
         if self.trained_on:
             plural = "s" if len(self.trained_on) > 1 else ""
             yield (
@@ -68,7 +68,7 @@ class DataReport:
         yield from (f"note      {note}" for note in self.notes)
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The same as JSON values."""
         return {
             "trained_on_spans": list(self.trained_on),
             "evaluated_on_span": self.evaluated_on,
@@ -76,38 +76,38 @@ class DataReport:
         }
 
 
-# They look each time and cost nothing: not counted as work.
+# They always run and are cheap: not counted as work.
 _ALWAYS_RUN = ("OlderSpans", "WarmStart", "Baseline", "Pusher")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunReport:
-    """Everything that the summary prints."""
+    """The content of the summary."""
 
     task: str
     results: tuple[NodeResult, ...]
     evaluation: EvaluationReport
     pushed: bool
-    """This run copied a version."""
+    """Whether this run copied a version."""
 
     in_service: bool
-    """The candidate is what is served now, pushed by this run or before."""
+    """Whether the candidate is served now, pushed by this run or an earlier one."""
 
     version: str
-    """Version in service; empty: none."""
+    """Version in service; empty if none."""
 
     model_dir: str
     reasons: tuple[str, ...]
-    """Why the candidate was refused, or why nothing was pushed."""
+    """Reasons for a refusal, or for not pushing."""
 
     labelled: str
-    """The table of labelled texts; empty where there is none."""
+    """The table of labelled texts; empty if none."""
 
     thin: tuple[str, ...]
-    """Where the eval split is too thin to tell anything."""
+    """Slices and values with too few eval examples."""
 
     epoch: str
-    """Which epoch's weights the model has, and what chose it; empty: there is no record of its training."""
+    """The epoch of the model's weights, and the data that selected it; empty without a training record."""
 
     wall_seconds: float
     data: DataReport
@@ -122,7 +122,7 @@ def collect(
     data: DataReport,
     seconds: float,
 ) -> RunReport:
-    """Reads the artifacts of a run.
+    """Builds the report from the artifacts of a run.
 
     Args:
         results: of the runner.
@@ -173,7 +173,7 @@ def _table_path(table: metadata_store_pb2.Artifact, *, loaded: LoadedTask) -> st
 
 
 def outputs(store: MetadataStore, result: NodeResult | None) -> dict[str, metadata_store_pb2.Artifact]:
-    """Output key to artifact, of an execution that ran or was cached."""
+    """Output key to artifact of an execution that ran or was cached."""
     if result is None or not result.execution_id:
         return {}
     return output_artifacts(store, result.execution_id)
@@ -188,7 +188,7 @@ def _number(artifact: metadata_store_pb2.Artifact, key: str) -> int:
 
 
 def as_json(report: RunReport) -> str:
-    """The summary for programs; NaN becomes null."""
+    """The summary as JSON; NaN becomes null."""
     overall = report.evaluation.overall
     values = {
         "task": report.task,
@@ -227,11 +227,11 @@ def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def as_text(report: RunReport, *, also: Sequence[str] = ()) -> str:
-    """The summary for people.
+    """The summary as text.
 
     Args:
         report: of the run.
-        also: lines to stand before the last, which says what to type next.
+        also: lines to insert before the last, which gives the next command.
     """
     *lines, last = _verdict_lines(report)
     return "\n".join(["", *metric_lines(report.evaluation), "", *lines, *also, last])

@@ -1,9 +1,9 @@
-"""Whether a run could change anything, without loading TensorFlow and TFX: nothing that it reads has changed since.
+"""Detects a run that would change nothing, without loading TensorFlow and TFX.
 
-A run whose model is in service leaves a digest of everything that a run reads: settings, code, packages, data files by
-size and time, schema, encoder, ML Metadata, the pushed versions. Where the next run finds the same digest, TFX would
-find each component in its cache, and what that run would print is printed at once. In any doubt (a server as the
-metadata store, an artifact that is gone, very many files) the run goes on as usual and decides by TFX's own cache.
+A run whose model is in service stores a digest of everything that a run reads: settings, code, packages, data files by
+size and time, schema, encoder, ML Metadata, the pushed versions. If the next run has the same digest, TFX would find
+each component in its cache, so the stored output is printed at once. In any doubt (a server as the metadata store, a
+removed artifact, very many files) the run continues as usual with TFX's cache.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
     from bert_pipeline.encoders.resolve import Encoder
     from bert_pipeline.running.run import Request
 
-_MAX_FILES = 10_000  # whose times are asked for each run
+_MAX_FILES = 10_000  # whose times are read in each run
 _CODE = ("bert_pipeline", "modules", "serving")
 _FILE = "unchanged.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Unchanged:
-    """What a run prints and writes where nothing has changed."""
+    """The output of a run without changes."""
 
     digest: str
     """Of `digest_of`, after the run."""
 
     artifacts: tuple[str, ...]
-    """What the run's components wrote, or found in the cache."""
+    """Output folders of the run's components, also cached ones."""
 
     text: str
-    """Components and summary for people, with `{seconds}` where the time stands."""
+    """Text of components and summary, with `{seconds}` in place of the time."""
 
     summary: str
     """summary.json."""
 
     version: str
-    """In service."""
+    """Version in service."""
 
 
 def inputs_of(request: Request, loaded: LoadedTask, encoder: Encoder, paths: RunPaths) -> str:
-    """What a run reads, and does not write itself, as JSON; empty where that cannot be said quickly.
+    """The inputs of a run, without its own outputs, as JSON; empty if they cannot be read quickly.
 
-    To be asked for before the run: what changes while it goes on is news for the next one.
+    Call this before the run: the next run must see changes made during this one.
     """
     folders = [loaded.data_dir, *(PROJECT_ROOT / name for name in _CODE)]
     states = [list(islice(_states(folder), _MAX_FILES + 1)) for folder in folders]
@@ -76,7 +76,7 @@ def inputs_of(request: Request, loaded: LoadedTask, encoder: Encoder, paths: Run
 
 
 def digest_of(inputs: str, paths: RunPaths) -> str:
-    """SHA-256 of what a run reads: of `inputs_of`, and of the output folder as it is now; empty where inputs are."""
+    """SHA-256 of `inputs_of` and of the current output folder; empty if the inputs are."""
     if not inputs:
         return ""
     written = [
@@ -87,26 +87,26 @@ def digest_of(inputs: str, paths: RunPaths) -> str:
 
 
 def _states(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Of each file that is no byte code."""
+    """Entries of all files except byte code."""
     for path in folder.rglob("*"):
         if path.suffix != ".pyc" and path.is_file():
             yield _state(path)
 
 
 def _state(path: Path) -> tuple[str, int, int]:
-    """Name, bytes, and nanoseconds since 1970: what TFX's ExampleGen goes by, too."""
+    """Name, size in bytes, and modification time in ns, as used by TFX's ExampleGen."""
     state = path.stat()
     return str(path), state.st_size, state.st_mtime_ns
 
 
 def remember(paths: RunPaths, unchanged: Unchanged) -> None:
-    """Keeps what the next run prints if it finds nothing changed."""
+    """Stores the output for a next run without changes."""
     if unchanged.digest:
         write_whole(paths.root / _FILE, json.dumps(dataclasses.asdict(unchanged), ensure_ascii=False))
 
 
 def recall(paths: RunPaths, digest: str) -> Unchanged | None:
-    """What `remember` kept; None where something has changed, or an artifact is gone."""
+    """The output stored by `remember`; None if something changed or an artifact was removed."""
     file = paths.root / _FILE
     if not digest or not file.is_file():
         return None
