@@ -18,6 +18,7 @@ from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.verbs import (
     checks,
     compare,
+    dag,
     doctor,
     gc,
     label,
@@ -42,6 +43,7 @@ from bert_pipeline.verbs import (
 VERBS = (
     pipeline,
     node,
+    dag,
     new_task,
     schema,
     lineage,
