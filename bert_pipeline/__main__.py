@@ -16,6 +16,7 @@ os.environ.setdefault(
 from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules
 from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.verbs import (
+    airflow,
     checks,
     compare,
     dag,
@@ -44,6 +45,7 @@ VERBS = (
     pipeline,
     node,
     dag,
+    airflow,
     new_task,
     schema,
     lineage,

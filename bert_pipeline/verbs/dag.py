@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bert_pipeline.settings import argument_types
 from bert_pipeline.verbs import common, pipeline
+
+if TYPE_CHECKING:
+    from bert_pipeline.places.steps_file import Schedule
 
 
 def add(verbs: Any) -> None:
@@ -34,6 +37,13 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def schedule_of(arguments: argparse.Namespace) -> Schedule:
+    """What the options of `add_schedule` say."""
+    from bert_pipeline.places.steps_file import Schedule
+
+    return Schedule(arguments.schedule, arguments.start, arguments.retries)
+
+
 def _date(text: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(text)
@@ -44,8 +54,7 @@ def _date(text: str) -> datetime.date:
 def _run(arguments: argparse.Namespace) -> int:
     from bert_pipeline.places import steps_file
 
-    schedule = steps_file.Schedule(arguments.schedule, arguments.start, arguments.retries)
-    text = steps_file.as_json(pipeline.request_of(arguments), schedule)
+    text = steps_file.as_json(pipeline.request_of(arguments), schedule_of(arguments))
     if arguments.to == "-":
         print(text, end="")
     else:
