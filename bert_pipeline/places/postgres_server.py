@@ -21,7 +21,7 @@ from bert_pipeline.settings.errors import UserError
 
 USER = "bert"
 HOST = "127.0.0.1"
-_START_SECONDS = 60.0
+_START_SECONDS = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,16 +97,24 @@ def start(folder: Path, *, databases: Sequence[str]) -> PostgresServer:
             )
     command = [str(found / "postgres"), "-D", str(data), "-p", str(port), "-c", f"listen_addresses={HOST}"]
     command += ["-c", "unix_socket_directories="]
-    process = processes.start(
-        command, log=log, user=owner and owner.pw_name, cwd=folder, dies_by=signal.SIGINT
-    )
-    server = PostgresServer(port, passwords, process)
-    try:
-        _make_databases(server, found, databases, log)
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    name, deadline = owner and owner.pw_name, time.monotonic() + _START_SECONDS
+    while True:
+        process = processes.start(command, log=log, user=name, cwd=folder, dies_by=signal.SIGINT)
+        server = PostgresServer(port, passwords, process)
+        try:
+            known = _databases_of(server, found, deadline)
+            for database in set(databases) - known if known else ():
+                _ask(server, [str(found / "createdb"), database]).check_returncode()
+        except BaseException:
+            server.stop()
+            raise
+        if known:
+            return server
+        # Of a server that was killed, what served its connections ends a moment later, and must have ended before.
+        if time.monotonic() > deadline:
+            server.stop()
+            raise UserError(f"PostgreSQL did not start within {_START_SECONDS:.0f} s; its log is {log}")
+        time.sleep(1.0)
 
 
 def _first_data(found: Path, folder: Path, owner: pwd.struct_passwd | None) -> None:
@@ -129,22 +137,25 @@ def _first_data(found: Path, folder: Path, owner: pwd.struct_passwd | None) -> N
     partial.rename(folder / "data")
 
 
-def _make_databases(server: PostgresServer, found: Path, databases: Sequence[str], log: Path) -> None:
-    at = ["-h", HOST, "-p", str(server.port), "-U", USER]
-    environment = {**os.environ, "PGPASSFILE": str(server.passwords)}
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        listed = subprocess.run(
-            [str(found / "psql"), *at, "-w", "-d", "postgres", "-Atc", "select datname from pg_database"],
-            env=environment, cwd="/", capture_output=True, text=True, check=False,
-        )  # fmt: skip
+def _databases_of(server: PostgresServer, found: Path, deadline: float) -> set[str]:
+    """The databases of a server, once it answers; none where it has ended or does not answer in time."""
+    query = [str(found / "psql"), "-d", "postgres", "-Atc", "select datname from pg_database"]
+    while server.process.poll() is None and time.monotonic() < deadline:
+        listed = _ask(server, query)
         if listed.returncode == 0:
-            break
-        if server.process.poll() is not None or time.monotonic() > deadline:
-            raise UserError(f"PostgreSQL did not start: {listed.stderr.strip()}\nits log is {log}")
+            return set(listed.stdout.split())
         time.sleep(0.2)
-    for database in set(databases) - set(listed.stdout.split()):
-        subprocess.run([str(found / "createdb"), *at, "-w", database], env=environment, cwd="/", check=True)
+    return set()
+
+
+def _ask(server: PostgresServer, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs one of PostgreSQL's programs on a server."""
+    program, *words = command
+    at = ["-h", HOST, "-p", str(server.port), "-U", USER, "-w"]
+    environment = {**os.environ, "PGPASSFILE": str(server.passwords)}
+    return subprocess.run(
+        [program, *at, *words], env=environment, cwd="/", capture_output=True, text=True, check=False
+    )
 
 
 def _run(command: list[str], owner: pwd.struct_passwd | None, *, check: bool = True) -> None:
