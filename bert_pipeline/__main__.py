@@ -13,6 +13,7 @@ os.environ.setdefault(
     "GLOG_minloglevel", "2"
 )  # of ML Metadata, which tells of every connection to PostgreSQL
 
+from bert_pipeline.running import warm
 from bert_pipeline.settings import argument_types, lazy_imports, typed, user_modules
 from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.verbs import (
@@ -38,12 +39,14 @@ from bert_pipeline.verbs import (
     spans,
     tensorboard,
     upgrade_metadata,
+    warm_steps,
 )
 
 # A verb is one file of verbs/: its arguments, and the call of what does the work.
 VERBS = (
     pipeline,
     node,
+    warm_steps,
     dag,
     airflow,
     new_task,
@@ -72,12 +75,15 @@ def main(argv: list[str] | None = None) -> int:
     0: done. 1: the model was refused, or the two sides of a skew check differ. 2: an error that the
     message explains.
     """
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["node"] and (status := warm.handed_over(words)) is not None:
+        return status
     user_modules.make_importable()
     lazy_imports.defer()
     by_make = os.environ.pop(typed.BY_MAKE, "") != ""
     try:
         with typed.remembered(argparse.Namespace(verb=""), by_make=by_make):
-            arguments = _parser().parse_args(argv)
+            arguments = _parser().parse_args(words)
         with typed.remembered(arguments, by_make=by_make):
             checks.check(arguments)
             checks.complete_records(arguments)
@@ -104,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
     for verb in VERBS:
         verb.add(verbs)
+    parser.set_defaults(main=main)  # of `warm`, whose forks run verbs
     return parser
 
 

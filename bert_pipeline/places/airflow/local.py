@@ -17,6 +17,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Collection, Iterator, Mapping
@@ -26,6 +28,7 @@ from types import FrameType
 from bert_pipeline.places import postgres_server, processes, steps_file
 from bert_pipeline.places.airflow import environment
 from bert_pipeline.places.steps_file import Schedule
+from bert_pipeline.running import warm
 from bert_pipeline.running.run import Request
 from bert_pipeline.settings import config
 from bert_pipeline.settings.config import PROJECT_ROOT
@@ -33,7 +36,9 @@ from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import run_paths
 
 HOST = "127.0.0.1"
+# The scheduler would serve the logs of its tasks on every interface.
 PROCESSES: dict[str, list[str]] = {"api-server": [], "dag-processor": [], "scheduler": ["--skip-serve-logs"]}
+WARM_STEPS = "warm-steps"
 _START_SECONDS = 240.0
 # A process that ends so often within so many seconds is not started again.
 _TRIES, _TRIES_SECONDS = 5, 120.0
@@ -76,17 +81,23 @@ def serve(request: Request, schedule: Schedule, *, port: int) -> int:
     programs = environment.made(PROJECT_ROOT)
     home.mkdir(parents=True, exist_ok=True)
     processes.adopt_orphans()
-    with _one_at_a_time(home), _stopped_by_signals(), _databases(request, home=home, task=task) as databases:
+    with (
+        _one_at_a_time(home),
+        _stopped_by_signals(),
+        _databases(request, home=home, task=task) as databases,
+        tempfile.TemporaryDirectory(prefix="bert-") as private,  # a socket's path has 107 bytes at most
+    ):
+        sock = Path(private, "steps")
         steps = steps_file.as_json(
             dataclasses.replace(request, metadata=databases.metadata),
             schedule,
-            environment=databases.variables,
+            environment={**databases.variables, warm.VARIABLE: str(sock)},
         )
         dags = home / "dags"
         steps_file.write(dags / f"{task}.json", steps)
         shutil.copyfile(Path(__file__).with_name("dag.py"), dags / "bert_pipeline_dags.py")
         variables = _variables(programs, home, databases, port=port)
-        airflow = _Airflow(programs, home, variables, others=databases.servers)
+        airflow = _Airflow(programs, home, variables, sock=sock, others=databases.servers)
         airflow.migrate()
         address = f"http://{HOST}:{port}"
         with airflow.running():
@@ -187,12 +198,27 @@ class _Airflow:
     """The processes of one Airflow."""
 
     def __init__(
-        self, programs: Path, home: Path, variables: Mapping[str, str], *, others: Collection[int]
+        self,
+        programs: Path,
+        home: Path,
+        variables: Mapping[str, str],
+        *,
+        sock: Path,
+        others: Collection[int],
     ) -> None:
         self._program = str(programs / "airflow")
         self._home = home
         self._variables = variables
         self._others = others
+        self._commands = {name: [self._program, name, *words] for name, words in PROCESSES.items()}
+        self._commands[WARM_STEPS] = [
+            sys.executable,
+            "-m",
+            "bert_pipeline",
+            WARM_STEPS,
+            "--socket",
+            str(sock),
+        ]
         self._logs = home / "processes"
         self._logs.mkdir(exist_ok=True)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -223,7 +249,7 @@ class _Airflow:
     def running(self) -> Iterator[None]:
         """Starts the processes, and ends them and what they started."""
         try:
-            for name in PROCESSES:
+            for name in self._commands:
                 self._start(name)
             yield
         finally:
@@ -234,11 +260,12 @@ class _Airflow:
             processes.end_orphans(self._others)
 
     def _start(self, name: str) -> None:
+        own = name == WARM_STEPS
         self._running[name] = processes.start(
-            [self._program, name, *PROCESSES[name]],
+            self._commands[name],
             log=self._log(name),
-            cwd=self._home,
-            environment=self._variables,
+            cwd=PROJECT_ROOT if own else self._home,
+            environment=None if own else self._variables,
         )
 
     def _log(self, name: str) -> Path:
@@ -280,11 +307,11 @@ class _Airflow:
             now = time.monotonic()
             self._ends = [*(end for end in self._ends if now - end < _TRIES_SECONDS), now]
             if len(self._ends) > _TRIES:
-                raise UserError(f"airflow {name} ends again and again; its log is {self._log(name)}")
+                raise UserError(f"{name} ends again and again; its log is {self._log(name)}")
             # Its tasks would run beside the ones that take their place.
             alive = (each.pid for each in self._running.values() if each.poll() is None)
             processes.end_orphans({*self._others, *alive})
-            print(f"restart   airflow {name} ended with {process.returncode}", flush=True)
+            print(f"restart   {name} ended with {process.returncode}", flush=True)
             self._start(name)
             return
 
