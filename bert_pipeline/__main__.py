@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from gc import freeze
 
 # Before TensorFlow is imported by anything: hub.KerasLayer and TFX's savers are Keras 2.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -115,4 +116,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    freeze()  # the interpreter's last collection over all of TFX's modules takes 1.4 s
+    sys.exit(status)

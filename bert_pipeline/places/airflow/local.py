@@ -182,6 +182,7 @@ def _variables(programs: Path, home: Path, databases: Databases, *, port: int) -
         "API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         # A scheduler that was killed is missed after 15 s, and its tasks are looked for at once.
         "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
