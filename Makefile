@@ -58,7 +58,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test test-other story test-all test-serving soak bench error-rates mutate lint format doctor lock clean
+.PHONY: help setup pipeline airflow new-task schema lineage compare tensorboard report notebooks rollback gc skew label serve monitor predict test test-other story test-all test-airflow test-serving soak bench error-rates mutate lint format doctor lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ setup: ## create or repair .venv; STACK=1.16 asks for an older TFX (auto: the ne
 
 pipeline: setup ## train, evaluate and push: TASK=shoes DATA=folder OUT=out SPAN=2 WINDOW=2 METADATA=mysql://... V=1 (all logs)
 	@$(VERB) pipeline $(TASK_ARGUMENTS) $(if $(WINDOW),--window="$$WINDOW") $(ARGS)
+
+airflow: setup ## run the graph under an Airflow of its own, until Ctrl-C: TASK=shoes PORT=8080; ARGS="--schedule @daily --start 2025-07-01"
+	@$(VERB) airflow $(TASK_ARGUMENTS) $(if $(WINDOW),--window="$$WINDOW") $(if $(PORT),--port="$$PORT") $(ARGS)
 
 new-task: setup ## write a task file for a data set: NAME=reviews DATA=reviews.csv (a folder, or hf:glue/sst2)
 	@$(VERB) new-task --name="$$NAME" --data="$$DATA" --out="$$OUT" $(ARGS)
@@ -126,7 +129,10 @@ story: setup ## run a full story on the sample: train, serve, monitor, retrain, 
 	@$(VENV_PYTHON) -W ignore tests/story.py $(ARGS)
 
 test-all: setup ## run the slow tests as well
-	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not soak" $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not soak and not airflow" $(ARGS)
+
+test-airflow: setup ## run a task under a real Airflow: push, a killed scheduler, a refusal, spans by date (minutes)
+	@$(VENV_PYTHON) -m pytest tests/bert_pipeline/places -m airflow -s $(ARGS)
 
 test-serving: setup ## run TF Serving's contract against a server: ADDRESS=host:8500,host:8501 (its models: serving/model_server/README.md)
 	@$(VENV_PYTHON) -m pytest tests/serving/contract $(if $(ADDRESS),--serving-address="$$ADDRESS") $(ARGS)

@@ -53,6 +53,7 @@ ORDER["bert_pipeline"] = (
     "settings_map",
     "new_task",
     "setup",
+    "places",
     "verbs",
     "__main__.py",
 )
@@ -88,6 +89,7 @@ EXCEPTIONS = {
     "bert_pipeline/data/drift_chance.py": {"scipy"},
     "bert_pipeline/monitoring/late_labels.py": {"pandas"},
     "bert_pipeline/monitoring/report.py": {"prometheus_client"},
+    "bert_pipeline/places/airflow/dag.py": {"airflow"},
     "bert_pipeline/new_task/sources.py": {"huggingface_hub"},
     "bert_pipeline/new_task/tables.py": {"charset_normalizer"},
     "bert_pipeline/report/card.py": {"jinja2"},
@@ -225,6 +227,12 @@ def test_the_set_up_imports_the_standard_library_only() -> None:
         "setup_uv": set(),
     }
     assert set(re.findall(r"bert_pipeline(?:\.| import )(\w+)", sources["bootstrap"])) == {"setup"}
+
+
+def test_the_file_that_airflow_reads_imports_airflow_only() -> None:
+    source = (ROOT / "bert_pipeline/places/airflow/dag.py").read_text(encoding="utf-8")
+    assert foreign(source, {"airflow"}) == set()
+    assert inner_imports(source) == []
 
 
 @pytest.mark.parametrize("path", python_files("serving"))

@@ -56,6 +56,8 @@ GUARDS = {
 }
 # Files whose business a Linux machine is.
 EXCEPTIONS = {
+    "bert_pipeline/running/warm.py": "refuses macOS; its forked children begin before TensorFlow has run anything",
+    "tests/bert_pipeline/places/airflows.py": "the processes of a test's Airflow are looked for on Linux",
     "tests/benchmarks/load/usage.py": "the server under load is measured on Linux",
     "tests/bert_pipeline/past.py": "its forked child, killed at a write, runs no TensorFlow",
     "tests/bert_pipeline/settings/test_unwritable.py": "where there is no /proc, / cannot be written either",

@@ -40,9 +40,28 @@ def main() -> int:
         for extra, texts in sections.items():
             texts.append(compiler.compile(("test", extra), preferred=everything))
     lock.write_text(lock_text(default, sections), encoding="utf-8")
+    lock_airflow(root, uv=uv)
     for stack, text in zip(bootstrap.STACKS, default, strict=True):
         print(f"{lock.name}: {len(entries(text))} packages in the default set-up of {stack}")
     return 0
+
+
+def lock_airflow(root: Path, *, uv: Path) -> None:
+    """Writes the lock of Airflow's environment; `--upgrade` forgets the versions that it holds now."""
+    print("resolving for Airflow", flush=True)
+    place = root / "bert_pipeline/places/airflow"
+    lock = place / "requirements.lock"
+    with tempfile.TemporaryDirectory() as folder:  # elsewhere, uv would keep to the stacks of pyproject.toml
+        output = Path(folder) / lock.name
+        if lock.is_file() and "--upgrade" not in sys.argv:
+            output.write_text(lock.read_text(encoding="utf-8"), encoding="utf-8")
+        command = [str(uv), "pip", "compile", str(place / "requirements.in"), "--quiet", "--universal"]
+        command += ["--generate-hashes", "--no-annotate", "--no-header", "--output-file", output.name]
+        command += ["--python-version", bootstrap.STACKS[-1].pythons[-1]]
+        subprocess.run(command, cwd=folder, env=setup_uv.uv_environment(root), check=True)
+        pins = "\n".join(entries(output.read_text(encoding="utf-8")))
+    header = "# Compiled from requirements.in by `make lock`; do not edit. Installed by `make airflow`.\n"
+    lock.write_text(f"{header}{pins}\n", encoding="utf-8")
 
 
 def lock_text(default: list[str], extras: dict[str, list[str]]) -> str:

@@ -14,12 +14,7 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.metadata import postgres
-from tests.serving.processes import free_ports, wait_until
-
-_FOUND = [*([w] if (w := shutil.which("initdb")) else []), *Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-BINARIES = Path(_FOUND[0]).resolve().parent if _FOUND else None
-# A server refuses to run as root.
-USER = "nobody" if os.geteuid() == 0 else None
+from bert_pipeline.places import postgres_server
 
 # A process of its own, because what it installs stays for the life of a process.
 SCRIPT = r"""
@@ -69,35 +64,24 @@ print(json.dumps([[a.id for a in found] == list(ids), [a.properties["text"].stri
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
+def server() -> Iterator[postgres_server.PostgresServer]:
     """A new server on a free port of this machine."""
-    if BINARIES is None:
-        pytest.skip("NOT TESTED: ML Metadata in PostgreSQL; install PostgreSQL (Debian: postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    if USER:
-        shutil.chown(folder, USER)
-    data, (port,) = folder / "data", free_ports(1)
-    subprocess.run(
-        [BINARIES / "initdb", "-D", data, "-U", "ann", "--auth=trust"],
-        check=True,
-        capture_output=True,
-        user=USER,
-    )
-    flags = ["-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-    with open(folder / "log", "wb") as log:
-        server = subprocess.Popen([BINARIES / "postgres", *flags], stdout=log, stderr=log, user=USER)
-    try:
-        wait_until(lambda: b"ready to accept connections" in (folder / "log").read_bytes(), 60)
-        yield f"postgresql://ann:any@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait(30)
-        shutil.rmtree(folder)
+    folder.chmod(0o755)
+    if lacks := postgres_server.what_lacks(folder):
+        pytest.skip(f"NOT TESTED: ML Metadata in PostgreSQL: {lacks}")
+    server = postgres_server.start(folder / "server", databases=("store",))
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
 
 
-def test_what_goes_into_postgresql_comes_out_alike_and_in_order(address: str) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, address]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+def test_what_goes_into_postgresql_comes_out_alike_and_in_order(
+    server: postgres_server.PostgresServer,
+) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, server.address("store")]
+    path = os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": path, "PGPASSFILE": str(server.passwords)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kept, found = map(json.loads, done.stdout.splitlines())

@@ -15,7 +15,14 @@ from bert_pipeline.verbs import common
 
 FOLDER = Path(common.__file__).parent
 # Verbs whose module is not named as the verb: it does more than the verb's word says, or the name is taken.
-NAMED_OTHERWISE = {"pipeline": "running.run", "schema": "running.schema_review", "spans": "data.cut_spans"}
+NAMED_OTHERWISE = {
+    "pipeline": "running.run",
+    "schema": "running.schema_review",
+    "spans": "data.cut_spans",
+    "dag": "places.steps_file",
+    "airflow": "places.airflow.local",
+    "warm_steps": "running.warm",
+}
 
 
 def parser_of(verb: str) -> argparse.ArgumentParser:
