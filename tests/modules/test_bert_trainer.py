@@ -186,7 +186,8 @@ def given(toy: Any, tiny_checkpoint: pathlib.Path, tmp_path: pathlib.Path) -> di
 def _start(given: dict[str, Any], *strategies: str, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", REPLICAS, json.dumps(given | {"strategies": strategies})]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env={**os.environ, **environment}, text=True, **output)
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.Popen(command, env={**os.environ, **paths, **environment}, text=True, **output)
 
 
 def _end(*processes: subprocess.Popen[str]) -> None:
