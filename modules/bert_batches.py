@@ -1,9 +1,9 @@
 """Transformed examples on disk -> padded batches of similar length, every example once per epoch.
 
-Batches of similar length hold little padding. They are made as Hugging Face's `group_by_length` and
-the fairseq data loader make them: shuffle, cut into windows of many batches, sort each window by
-length, cut it into batches, shuffle the batches. Against fixed length buckets this leaves one partial
-batch an epoch (not one a bucket), has no boundaries to choose, and its number of steps is known.
+Batches of similar length need little padding. The algorithm is that of Hugging Face's `group_by_length`
+and of fairseq: shuffle, split into windows of many batches, sort each window by length, split it into
+batches, shuffle the batches. Compared with fixed length buckets this gives one partial batch per epoch
+(not one per bucket), needs no boundaries, and its number of steps is known.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from bert_task import ENCODER_INPUTS, INPUT_WORD_IDS, LABEL_ID
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public.tfxio import TensorFlowDatasetOptions
 
-# Batches a window. More of them pad less and mix less. Measured (tests/benchmarks/bench_train.py, lengths
+# Batches per window. More batches mean less padding and less mixing. Measured (tests/benchmarks/bench_train.py, lengths
 # much like sst2's, batch 32): 1 -> 56 % padding, 8 -> 21 %, 16 -> 16 %, 32 -> 13 %, 64 -> 10 %.
 WINDOW_BATCHES = 32
 
-# Noise on the length that is sorted by: without it a split that fits into one window would have
+# Noise on the sort key: without it a split that fits into one window would have
 # nearly the same batches in every epoch.
 LENGTH_NOISE = 0.2
 
-# Records held in memory for shuffling; up to this many examples the shuffle is perfect.
+# Size of the shuffle buffer in records; up to this many examples the shuffle is perfect.
 # A serialized example of 128 tokens takes about 0.5 kB.
 MAX_SHUFFLE_BUFFER = 500_000
 
@@ -47,13 +47,13 @@ class Split:
     """TFX's DataAccessor: `tf_dataset_factory(files, options, schema)`."""
 
     schema: schema_pb2.Schema
-    """Schema of the transformed examples, which says that they are ragged."""
+    """Schema of the transformed examples, which declares them ragged."""
 
     keep: Callable[[dict[str, Any]], tf.Tensor] | None = None
-    """Which examples of a batch belong to the split, bool [n]; None: all."""
+    """Selects the examples of a batch that belong to the split, bool [n]; None for all."""
 
     def read(self, options: TensorFlowDatasetOptions) -> tf.data.Dataset:
-        """Dataset of {ENCODER_INPUTS: ragged int64 [n, None], LABEL_ID: int64 [n]}, each batch full but the last."""
+        """Dataset of {ENCODER_INPUTS: ragged int64 [n, None], LABEL_ID: int64 [n]}; only the last may be short."""
         batches = self.data_accessor.tf_dataset_factory(list(self.files), options, self.schema)
         if self.keep is None:
             return batches
@@ -67,14 +67,14 @@ def _rows(batch: dict[str, Any], mask: tf.Tensor) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class SplitSize:
-    """How many examples a split holds."""
+    """Number of examples in a split."""
 
     num_examples: int
     label_counts: tuple[int, ...]
-    """Examples of each label, by label id."""
+    """Number of examples by label id."""
 
     def num_steps(self, batch_size: int) -> int:
-        """Batches an epoch; the last one may be smaller.
+        """Batches per epoch; the last one may be smaller.
 
         >>> SplitSize(num_examples=33, label_counts=(33,)).num_steps(32)
         2
@@ -86,7 +86,7 @@ def measure(split: Split, *, labels: tuple[str, ...]) -> SplitSize:
     """Counts a split in one pass over its files (10,000 examples a second on a busy machine).
 
     Raises:
-        ValueError: the split is empty, or an example's label is none of `labels`.
+        ValueError: the split is empty, or an example's label is not in `labels`.
     """
     size = count(split, labels=labels)
     if not size.num_examples:
@@ -98,10 +98,10 @@ def measure(split: Split, *, labels: tuple[str, ...]) -> SplitSize:
 
 
 def count(split: Split, *, labels: tuple[str, ...]) -> SplitSize:
-    """The same of a split that may be empty.
+    """The same for a split that may be empty.
 
     Raises:
-        ValueError: an example's label is none of `labels`.
+        ValueError: an example's label is not in `labels`.
     """
     options = TensorFlowDatasetOptions(batch_size=COUNT_BATCH_SIZE, num_epochs=1, shuffle=False)
     start = tf.zeros([len(labels) + 1], tf.int32)
@@ -110,7 +110,7 @@ def count(split: Split, *, labels: tuple[str, ...]) -> SplitSize:
     if num_unknown:
         raise ValueError(
             f"{num_unknown} examples of split {split.name!r} have a label that is none of "
-            f"data.labels = {list(labels)}; add the label there or mend the rows"
+            f"data.labels = {list(labels)}; add the label there or correct the rows"
         )
     return SplitSize(num_examples=sum(label_counts), label_counts=tuple(label_counts))
 
@@ -143,7 +143,7 @@ def make_batches(
     length_buckets: bool = True,
     class_weights: tuple[float, ...] | None = None,
 ) -> tf.data.Dataset:
-    """Batches of the split, each example once an epoch.
+    """Batches of the split, each example once per epoch.
 
     An example weighs class_weight / (size of its global batch). Summed over a batch and over all
     replicas, the weighted losses are the global mean however unevenly the batch was split.
@@ -152,12 +152,12 @@ def make_batches(
         split: the examples.
         size: from `measure`.
         batch_size: global, in examples: over all replicas together.
-        num_epochs: passes, in another order each.
+        num_epochs: passes, each in a different order.
         num_replicas: each batch comes as this many elements in turn, one for each replica, of which
             some may be empty.
-        shuffle_seed: None: the order of the files.
-        length_buckets: False: batches are cut as the examples come.
-        class_weights: one for each label id; None: all 1.
+        shuffle_seed: None for the order of the files.
+        length_buckets: False to batch examples in their order.
+        class_weights: one per label id; None for all 1.
 
     Returns:
         Dataset of ({ENCODER_INPUTS: int32 [n, length], 0 where padded}, label_ids int64 [n],
@@ -193,7 +193,7 @@ def make_batches(
 
 
 def _num_shuffled(split: Split, size: SplitSize) -> int:
-    """Where the split is a part of its files, more records than its own pass the buffer."""
+    """Buffer size: for a split that is a part of its files, other records pass the buffer too."""
     return MAX_SHUFFLE_BUFFER if split.keep else min(size.num_examples, MAX_SHUFFLE_BUFFER)
 
 

@@ -1,4 +1,4 @@
-"""What watches a training: its speed, the progress line, the stop on NaN loss, best weights, TensorBoard curves."""
+"""Training callbacks: speed, progress line, stop on NaN loss, best weights, TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-# Names of the metrics in Keras's logs. Keras's own `loss` is not read: it is a mean over batches, and
-# ours are means over examples.
+# Names of the metrics in Keras's logs. Keras's `loss` is not used: it is a mean over batches, while
+# these are means over examples.
 LOSS = "cross_entropy"
 ACCURACY = "accuracy"
 
-# Keras's names of what was measured on the held-out part.
+# Keras's names of the metrics on the held-out part.
 HELD_OUT_LOSS, HELD_OUT_ACCURACY = f"val_{LOSS}", f"val_{ACCURACY}"
 
 # Steps between two points of a TensorBoard curve.
 SUMMARY_STEPS = 10
 
-# What KeepBestWeights goes by where nothing is held out.
+# Criterion of KeepBestWeights without a held-out part.
 LAST = "last"
 
-# Seconds between two progress lines where the output is not a terminal, and between two updates of the line on one.
+# Seconds between progress lines without a terminal, and between updates of the line on a terminal.
 LINE_SECONDS = 10.0
 UPDATE_SECONDS = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How much there is to train."""
+    """Size of a training."""
 
     num_epochs: int
     num_steps: int
-    """Steps an epoch."""
+    """Steps per epoch."""
     num_examples: int
-    """Examples an epoch."""
+    """Examples per epoch."""
     batch_size: int
 
     def examples_after(self, num_steps: int) -> int:
-        """Examples seen after so many steps of the whole training (exact at the end of each epoch)."""
+        """Examples seen after a number of steps of the whole training (exact at the end of each epoch)."""
         epochs, steps = divmod(num_steps, self.num_steps)
         return epochs * self.num_examples + min(steps * self.batch_size, self.num_examples)
 
 
 class Clock(tf_keras.callbacks.Callback):
-    """Measures the speed of the steps alone: without the first (which traces) and without evaluation.
+    """Measures the speed of the steps, without the first (which traces) and without evaluation.
 
     The other callbacks read it, so it comes first in their list.
     """
 
     def __init__(self, plan: Plan, *, now: Callable[[], float] = time.monotonic) -> None:
-        """Takes what is to be trained, and where the time (seconds) comes from."""
+        """Sets the size of the training, and the clock (seconds)."""
         super().__init__()
         self.plan = plan
         self.num_steps_done = 0
@@ -73,7 +73,7 @@ class Clock(tf_keras.callbacks.Callback):
             self._step_seconds += seconds
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """What passed since the last step was the evaluation."""
+        """Excludes the time since the last step, which was the evaluation."""
         self._eval_seconds = self._lap()
 
     def _lap(self) -> float:
@@ -82,7 +82,7 @@ class Clock(tf_keras.callbacks.Callback):
 
     @property
     def examples_per_second(self) -> float:
-        """Mean since the first step; 0 until there is one."""
+        """Mean since the first step; 0 before it."""
         if self.num_steps_done < 2 or not self._step_seconds:
             return 0.0
         examples = self.plan.examples_after(self.num_steps_done) - self.plan.examples_after(1)
@@ -90,7 +90,7 @@ class Clock(tf_keras.callbacks.Callback):
 
     @property
     def seconds_left(self) -> float | None:
-        """Steps left and, once one was timed, evaluations left; None: not known yet."""
+        """Time of the remaining steps and, once one was timed, evaluations; None if not known yet."""
         if not self.examples_per_second:
             return None
         all_steps = self.plan.num_epochs * self.plan.num_steps
@@ -102,11 +102,11 @@ class Clock(tf_keras.callbacks.Callback):
 class Progress(tf_keras.callbacks.Callback):
     """`epoch 1/3  step 40/120  loss 0.62  accuracy 0.71  29 examples/s  1m40s left`.
 
-    On a terminal one line that updates, else a line every ten seconds; and a line each epoch.
+    On a terminal one line that updates, else a line every ten seconds; and a line per epoch.
     """
 
     def __init__(self, clock: Clock, *, stream: TextIO | None = None) -> None:
-        """Takes a clock and where to write (standard error)."""
+        """Sets the clock and the output (standard error)."""
         super().__init__()
         self._clock = clock
         self._stream = stream or sys.stderr
@@ -151,7 +151,7 @@ def _scores(logs: dict[str, Any], *, prefix: str = "") -> list[str]:
 
 
 def format_seconds(seconds: float) -> str:
-    """Rounds for reading.
+    """Formats a duration, rounded.
 
     >>> format_seconds(9), format_seconds(100), format_seconds(7260)
     ('9s', '1m40s', '2h01m')
@@ -163,10 +163,10 @@ def format_seconds(seconds: float) -> str:
 
 
 class StopAtNonFiniteLoss(tf_keras.callbacks.Callback):
-    """Stops at the first step whose loss is NaN or infinite, rather than train on and export that."""
+    """Stops at the first step with a NaN or infinite loss, before it is exported."""
 
     def __init__(self, clock: Clock, *, rate_of_step: Callable[[int], float]) -> None:
-        """Takes a clock and the learning rate as a function of the step (0, 1, ... over all epochs)."""
+        """Sets the clock and the learning rate as a function of the step (0, 1, ... over all epochs)."""
         super().__init__()
         self._clock = clock
         self._rate_of_step = rate_of_step
@@ -176,7 +176,7 @@ class StopAtNonFiniteLoss(tf_keras.callbacks.Callback):
         self._check((logs or {})[LOSS], where="loss")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """The last step's weights show in no loss but the held-out one; without it they are looked at themselves."""
+        """Checks the last step's weights by the held-out loss; without a held-out part, checks the weights directly."""
         if HELD_OUT_LOSS in (logs or {}):
             self._check((logs or {})[HELD_OUT_LOSS], where="held-out loss")
         elif not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
@@ -194,13 +194,13 @@ class StopAtNonFiniteLoss(tf_keras.callbacks.Callback):
 
 
 class KeepBestWeights(tf_keras.callbacks.Callback):
-    """Ends every training with the weights of the best epoch, stopped early or not.
+    """Restores the weights of the best epoch at the end of every training, stopped early or not.
 
     (Keras's EarlyStopping restores them only if it stopped the training itself.)
     """
 
     def __init__(self, path: str, *, patience: int, by: str) -> None:
-        """Takes the weights' file (.h5), `early_stopping_patience`, and `best_epoch_by` of TrainingConfig or LAST."""
+        """Sets the weights' file (.h5), `early_stopping_patience`, and `best_epoch_by` of TrainingConfig or LAST."""
         super().__init__()
         self.best_epoch = 0
         self._best = (math.inf, math.inf)
@@ -209,7 +209,7 @@ class KeepBestWeights(tf_keras.callbacks.Callback):
         self._by = by
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves a better epoch's weights; stops after `patience` epochs that were not better."""
+        """Saves the weights of a better epoch; stops after `patience` epochs without improvement."""
         if self._by == LAST:
             self.best_epoch = epoch
             return
@@ -223,7 +223,7 @@ class KeepBestWeights(tf_keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Restores the best epoch's weights; saves the last one's where nothing chose."""
+        """Restores the best epoch's weights; without a criterion, saves the last epoch's."""
         if self._by == LAST:
             self.model.save_weights(self._path)
         else:

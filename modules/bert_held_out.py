@@ -1,8 +1,8 @@
-"""Which rows of the train split choose the best epoch: a part that is not trained on.
+"""Splits the train split into training rows and a held-out part that selects the best epoch.
 
-A row's side follows from a hash of its token ids and from nothing else: not from its place, its label, the machine or
-the other rows. Copies of a text are on one side, and a row stays where it is while others join. What the gates
-read, the eval split, is not looked at: what chose would flatter itself there.
+A row's side depends only on a hash of its token ids: not on its position, its label, the machine or other rows. Copies
+of a text are on one side, and a row keeps its side when others are added. The eval split, which the gates read, is not
+used: selecting on it would bias the evaluation.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bert_task import INPUT_WORD_IDS
 # Values of the hash: shares are exact to a hundredth of a percent.
 NUM_BUCKETS = 10_000
 
-# Our own choice. On fewer texts, of which one is more than three points of accuracy, epochs differ by chance; and
-# they are more use to the training.
+# Chosen for this project. With fewer texts, one text is more than three points of accuracy, so epochs differ by chance;
+# the texts are more useful for training.
 MIN_EXAMPLES = 30
 
 
@@ -28,20 +28,20 @@ class Division:
     """The train split in its two parts."""
 
     train: Split
-    """What is trained on."""
+    """The training rows."""
     train_size: SplitSize
     held_out: Split | None
-    """What the epoch is chosen on; None: nothing is held out, and the last epoch's weights are kept."""
+    """The rows that select the epoch; None if nothing is held out, which keeps the last epoch's weights."""
     held_out_size: SplitSize
     why: str
-    """Why nothing is held out, or which labels the held-out part lacks; empty: it has them all."""
+    """The reason for holding out nothing, or the labels missing in the held-out part; empty if it has all."""
 
     def sentence(self, *, best_epoch: int, num_epochs: int) -> str:
-        """Says what chose the epoch.
+        """Describes the selection of the epoch.
 
         Args:
             best_epoch: 1, 2, ...
-            num_epochs: how many were made.
+            num_epochs: number of epochs trained.
         """
         if self.held_out is None:
             return f"epoch {best_epoch} of {num_epochs}, the last: {self.why}"
@@ -54,15 +54,15 @@ class Division:
 def divide(split: Split, *, share: float, labels: tuple[str, ...]) -> Division:
     """Divides the train split.
 
-    Nothing is held out where the part would have under MIN_EXAMPLES examples, or all of a label's.
+    Holds out nothing if the part would have under MIN_EXAMPLES examples, or all examples of a label.
 
     Args:
         split: the whole train split.
-        share: about this share is held out; 0: nothing.
+        share: approximate share to hold out; 0 for nothing.
         labels: every label, by label id.
 
     Raises:
-        ValueError: the split is empty, or an example's label is none of `labels`.
+        ValueError: the split is empty, or an example's label is not in `labels`.
     """
     whole = bert_batches.measure(split, labels=labels)
     if not share:
@@ -89,7 +89,7 @@ def divide(split: Split, *, share: float, labels: tuple[str, ...]) -> Division:
 
 
 def is_held_out(examples: dict[str, Any], *, share: float) -> tf.Tensor:
-    """Which examples of a batch are held out: bool [n].
+    """Selects the held-out examples of a batch: bool [n].
 
     The hash is FarmHash's fingerprint of the word ids as text ("101 2023 102"), which is the same everywhere.
     """
@@ -103,7 +103,7 @@ def _all_trained_on(split: Split, size: SplitSize, *, why: str) -> Division:
 
 
 def _without(labels: tuple[str, ...], whole: SplitSize, part: SplitSize) -> list[str]:
-    """The labels of which there are examples, and none in a part."""
+    """Labels with examples in the whole but none in a part."""
     counts = zip(labels, whole.label_counts, part.label_counts, strict=True)
     return [name for name, had, has in counts if had > has == 0]
 

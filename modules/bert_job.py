@@ -1,4 +1,4 @@
-"""What a training is given, and what it reports: the settings, the data and the traces it leaves."""
+"""The inputs and the report of a training: settings, data and output files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 WEIGHTS_FILE = "best_weights.h5"
 REPORT_FILE = "training.json"
 
-# Keras's names of what the history holds, one value an epoch.
+# Keras's names of the metrics in the history, one value per epoch.
 REPORTED = ("cross_entropy", "accuracy", "val_cross_entropy", "val_accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is trained, on what, and where the traces of it go."""
+    """Model, data and output files of a training."""
 
     data: DataConfig
     encoder: EncoderConfig
@@ -35,7 +35,7 @@ class Job:
     model_run_dir: str
     show_progress: bool = True
     base_model: str = ""
-    """Folder of the export whose weights training starts from; empty: the encoder's own."""
+    """Folder of the export whose weights training starts from; empty for the encoder's."""
 
     @property
     def weights_path(self) -> str:
@@ -54,7 +54,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a training did; written as training.json."""
+    """The report of a training; written as training.json."""
 
     training: dict[str, Any]
     """Section [training] of the task."""
@@ -64,23 +64,23 @@ class Report:
     num_labels: int
     num_replicas: int
     num_train_examples: int
-    """Examples trained on."""
+    """Number of training examples."""
     num_held_out_examples: int
-    """Examples of the train split that chose the epoch; 0: it is the last."""
+    """Number of held-out examples that selected the epoch; 0 if it is the last."""
     num_steps: int
-    """Steps made, over all epochs."""
+    """Steps over all epochs."""
     seconds: float
     """Wall time of training and evaluation, tracing included."""
     examples_per_second: float
-    """Mean of the training steps but the first."""
+    """Mean over the training steps without the first."""
     best_epoch: int
     """1, 2, ...: the epoch whose weights were kept."""
     chosen_on: str
-    """That epoch, and what chose it: `epoch 3 of 4, chosen on 71 texts of train that it did not train on`."""
+    """That epoch, and its selection: `epoch 3 of 4, chosen on 71 texts of train that it did not train on`."""
     warm_start: str
-    """What training started from; empty: the encoder's own weights."""
+    """Description of a warm start; empty for the encoder's weights."""
     history: dict[str, list[float]]
-    """Means, one an epoch: cross_entropy and accuracy, of the held-out part, if any, with val_ before."""
+    """Means per epoch: cross_entropy and accuracy; with the prefix val_ for the held-out part, if any."""
 
     def write(self, model_run_dir: str) -> None:
         """Writes it as JSON."""
@@ -89,7 +89,7 @@ class Report:
 
 
 def make_job(fn_args: FnArgs) -> Job:
-    """Reads what TFX gives to `run_fn`."""
+    """Reads the arguments of TFX's `run_fn`."""
     config = fn_args.custom_config
     schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
     return Job(

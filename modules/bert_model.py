@@ -21,7 +21,7 @@ def build_model(
             (https://www.tensorflow.org/hub/common_saved_model_apis/text).
         num_labels: number of classes.
         pooling: `pooled_output` or `mean`, see `EncoderConfig.pooling`.
-        training: gives dropout, freeze_encoder and seed.
+        training: provides dropout, freeze_encoder and seed.
 
     Returns:
         Model of a dict of ENCODER_INPUTS, int32 [batch, length] and 0 where padded, to logits
@@ -40,7 +40,7 @@ def build_model(
 
 
 def _pool(outputs: dict[str, tf.Tensor], *, mask: tf.Tensor, pooling: str) -> tf.Tensor:
-    """The encoder's outputs -> one vector a text: float32 [batch, hidden]."""
+    """The encoder's outputs -> one vector per text: float32 [batch, hidden]."""
     needed = {"pooled_output": "pooled_output", "mean": "sequence_output"}
     if pooling not in needed:
         raise ValueError(f"encoder.pooling is {pooling!r}; use one of {sorted(needed)}")
@@ -61,5 +61,5 @@ class MeanOverTokens(tf_keras.layers.Layer):
         """(float32 [batch, length, hidden], int32 [batch, length]) -> float32 [batch, hidden]."""
         sequence, mask = inputs
         weights = tf.cast(mask, sequence.dtype)[:, :, tf.newaxis]
-        # A text always has [CLS] and [SEP]; the floor guards a row that is wholly padding.
+        # A text always has [CLS] and [SEP]; the floor guards a row of only padding.
         return tf.reduce_sum(sequence * weights, axis=1) / tf.maximum(tf.reduce_sum(weights, axis=1), 1.0)

@@ -1,4 +1,4 @@
-"""How weights are moved: AdamW, its learning rate, and the precision of the arithmetic."""
+"""The optimizer: AdamW, its learning rate schedule, and the precision of the arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tf_keras
 from bert_task import TrainingConfig
 
 # As in https://github.com/google-research/bert/blob/master/optimization.py. Also large enough to damp
-# gradients that are zero but for rounding (those of the key biases), which Adam would else scale up.
+# gradients that are zero up to rounding (those of the key biases), which Adam would otherwise scale up.
 ADAM_EPSILON = 1e-6
 
 # Grappler rewrites the graph to the lower precision; the variables stay float32
@@ -22,12 +22,12 @@ GRAPPLER_OPTIONS = {"bfloat16": "auto_mixed_precision_onednn_bfloat16", "float16
 class WarmupLinearDecay(tf_keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly to the peak, then falls linearly to 0 (Devlin et al. 2018, A.2).
 
-    With peak 1, 10 steps and 2 of them warm-up: 0.5, 1, 1, 0.875, 0.75, ..., 0.125. The first step
-    already moves the weights and so does the last.
+    With peak 1 and 10 steps, 2 of them warm-up: 0.5, 1, 1, 0.875, 0.75, ..., 0.125. The rate of the first
+    and of the last step is above 0.
     """
 
     def __init__(self, peak: float, *, num_steps: int, warmup_fraction: float) -> None:
-        """Takes the peak rate, all steps of the training, and the share of them that warms up."""
+        """Sets the peak rate, the total number of steps, and the share of warm-up steps."""
         self.peak = peak
         self.num_steps = num_steps
         self.warmup_fraction = warmup_fraction
@@ -46,10 +46,10 @@ class WarmupLinearDecay(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 
 def has_weight_decay(variable: tf.Variable) -> bool:
-    """Whether AdamW decays it: matrices, but neither biases nor the scales of layer norms.
+    """Whether AdamW decays a variable: matrices, but not biases or layer norm scales.
 
-    By rank, because an encoder from TF Hub names its variables as it likes; by name too, because
-    Keras's EinsumDense keeps attention biases as [heads, size].
+    Checks the rank, because an encoder from TF Hub may use any variable names, and the name, because
+    Keras's EinsumDense stores attention biases as [heads, size].
     """
     name = variable.name.lower()
     return variable.shape.rank >= 2 and not any(part in name for part in ("bias", "layer_norm", "layernorm"))
@@ -60,7 +60,7 @@ def make_optimizer(
 ) -> tf_keras.optimizers.Optimizer:
     """AdamW for the model's trainable variables (Loshchilov and Hutter 2019).
 
-    Gradients are summed over replicas before they are clipped, so that clipping does not depend on
+    Gradients are summed over replicas before clipping, so clipping does not depend on
     the number of replicas.
     """
     optimizer = tf_keras.optimizers.AdamW(
@@ -72,7 +72,7 @@ def make_optimizer(
     )
     undecayed = [v for v in model.trainable_variables if not has_weight_decay(v)]
     optimizer.exclude_from_weight_decay(var_list=undecayed)
-    # Its variables now, not in the first step: Keras would trace that step a second time.
+    # Create its variables now, not in the first step: Keras would trace that step twice.
     optimizer.build(model.trainable_variables)
     if training.precision == "float16":
         return tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
@@ -81,7 +81,7 @@ def make_optimizer(
 
 @contextlib.contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
-    """Runs graphs in a precision; afterwards the process is as before (it goes on to evaluate).
+    """Runs graphs in a precision, and restores the process's settings afterwards.
 
     Args:
         precision: `TrainingConfig.precision`.
@@ -104,12 +104,12 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 
 def check_precision(precision: str, *, has_gpu: bool, cpu_flags: frozenset[str]) -> None:
-    """Refuses a precision that would be ignored, or would be slower than float32.
+    """Raises on a precision that would be ignored, or slower than float32.
 
     Args:
         precision: `TrainingConfig.precision`.
         has_gpu: whether training will run on a GPU.
-        cpu_flags: from `read_cpu_flags`; empty: unknown, and not checked.
+        cpu_flags: from `read_cpu_flags`; empty if unknown, which skips the check.
 
     Raises:
         ValueError: names the key, the value and the fix.
@@ -128,7 +128,7 @@ def check_precision(precision: str, *, has_gpu: bool, cpu_flags: frozenset[str])
 
 
 def read_cpu_flags() -> frozenset[str]:
-    """Instruction sets that Linux reports for the first CPU; empty where there is no such report."""
+    """Instruction sets that Linux reports for the first CPU; empty if not available."""
     report = pathlib.Path("/proc/cpuinfo")
     if not report.exists():
         return frozenset()

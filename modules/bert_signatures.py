@@ -1,9 +1,9 @@
 """The exported model: one small SavedModel with three signatures, from raw text to class probabilities.
 
-The Keras model is not saved as such: loading would rebuild a traced function for each layer and mode
-and the optimizer's variables, none of which serving calls. Saved are the weights and the signatures,
-and each graph that signatures share is stored once. MiniLM-L6 with `Model.save`: 4,192 nodes in 68
-functions, 253 variables, loads in 1.5 s; from here: 2,265 in 42, 82 variables, 0.6 s (CPU seconds).
+The Keras model itself is not saved: loading would rebuild a traced function for each layer and mode and
+the optimizer's variables, which serving does not use. The export has only the weights and the signatures,
+and stores graphs shared by signatures once. MiniLM-L6 with `Model.save`: 4,192 nodes in 68 functions,
+253 variables, loads in 1.5 s; with this export: 2,265 in 42, 82 variables, 0.6 s (CPU seconds).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tensorflow_transform as tft
 import tf_keras
 from bert_task import ENCODER_INPUTS, LABEL_ID, DataConfig
 
-# Signature names: clients call the first, TFX's components the others.
+# Signature names: clients call the first one, TFX's components the others.
 SERVING_DEFAULT = "serving_default"
 SERVE_EXAMPLES = "serve_examples"
 TRANSFORM_FEATURES = "transform_features"
@@ -27,7 +27,7 @@ Tensors = dict[str, tf.Tensor]
 def export(
     model: tf_keras.Model, *, transform_output: tft.TFTransformOutput, data: DataConfig, export_dir: str
 ) -> None:
-    """Writes the SavedModel; it loads where there is only tensorflow and tensorflow_text.
+    """Writes the SavedModel, which needs only tensorflow and tensorflow_text to load.
 
     Its signatures, with num_labels = len(data.labels):
 
@@ -40,9 +40,9 @@ def export(
 
     Args:
         model: of `bert_model.build_model`, trained; outside any distribution strategy.
-        transform_output: holds the graph that made the training's ids; the very same graph serves.
+        transform_output: has the graph of the training's ids; the same graph is exported.
         data: names the text columns and the labels.
-        export_dir: folder; replaced as a whole, and never there in part.
+        export_dir: folder; replaced atomically.
     """
     transform = transform_output.transform_features_layer()
     raw_spec = transform_output.raw_feature_spec()
@@ -51,7 +51,7 @@ def export(
     partial_dir = export_dir.rstrip("/") + ".partial"
     if tf.io.gfile.exists(partial_dir):
         tf.io.gfile.rmtree(partial_dir)
-    # Without the gradient functions that an encoder may bring along: serving never differentiates.
+    # Drop gradient functions of the encoder: serving never differentiates.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(root, partial_dir, signatures=signatures, options=options)
     if tf.io.gfile.exists(export_dir):
@@ -70,8 +70,8 @@ def make_signatures(
 
     Args:
         model: as in `export`.
-        transform: raw features -> transformed features; the texts alone are enough.
-        raw_spec: how the raw features are parsed, by column.
+        transform: raw features -> transformed features; needs only the texts.
+        raw_spec: parsing spec of the raw features, by column.
         data: as in `export`.
 
     Returns:
@@ -80,7 +80,7 @@ def make_signatures(
     text_spec = {column: raw_spec[column] for column in data.text}
     labelled_spec = text_spec | {data.label: _with_default(raw_spec[data.label])}
 
-    # One function each, so that the signatures share them in the file.
+    # One function each, so the signatures share them in the file.
     @tf.function(input_signature=[{n: tf.TensorSpec([None, None], tf.int64, name=n) for n in ENCODER_INPUTS}])
     def classify(inputs: Tensors) -> Tensors:
         logits = model({name: tf.cast(inputs[name], tf.int32) for name in ENCODER_INPUTS}, training=False)
@@ -111,7 +111,7 @@ def make_signatures(
 
 
 def _answers(probabilities: tf.Tensor, *, labels: tuple[str, ...]) -> Tensors:
-    """What a client sees, from probabilities float32 [batch, num_labels]."""
+    """The outputs for a client, from probabilities float32 [batch, num_labels]."""
     names = tf.constant(labels)
     return {
         "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
@@ -127,17 +127,17 @@ def _encoder_inputs(features: dict[str, Any]) -> Tensors:
 def _padded(ids: tf.RaggedTensor) -> tf.Tensor:
     """[[101, 7, 102], [101, 102]] -> [[101, 7, 102], [101, 102, 0]]."""
     padded = ids.to_tensor()
-    # An empty batch has no longest text; one column, because encoders look at position 0.
+    # An empty batch has no longest text; use one column, because encoders read position 0.
     return tf.pad(padded, [[0, 0], [0, tf.cast(tf.shape(padded)[1] == 0, tf.int32)]])
 
 
 def _with_default(spec: Any) -> Any:
-    """The label's spec with "" where an example has none (a sparse feature may be missing as it is)."""
+    """The label's spec with the default "" (a sparse feature may already be missing)."""
     return spec._replace(default_value="") if isinstance(spec, tf.io.FixedLenFeature) else spec
 
 
 def _as_parsed(texts: tf.Tensor, spec: Any) -> tf.Tensor | tf.SparseTensor:
-    """Texts, string [batch], in the form in which parsing tf.Examples by `spec` gives them."""
+    """Texts, string [batch], in the form of tf.Examples parsed by `spec`."""
     if isinstance(spec, tf.io.FixedLenFeature):
         return texts[:, tf.newaxis]
     num_rows = tf.size(texts, out_type=tf.int64)
@@ -146,6 +146,6 @@ def _as_parsed(texts: tf.Tensor, spec: Any) -> tf.Tensor | tf.SparseTensor:
 
 
 def _resources(transform: tf_keras.Model) -> list[Any]:
-    """Tables and files that the transform graph may refer to; to be saved with it."""
+    """Tables and files of the transform graph, to save with it."""
     kinds = (tf.saved_model.Asset, tf.saved_model.experimental.TrackableResource)
     return [part for part in tf.train.TrackableView(transform).descendants() if isinstance(part, kinds)]

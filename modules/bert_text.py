@@ -1,11 +1,11 @@
-"""Text to BERT's three inputs, as Hugging Face's BertTokenizerFast makes them: the only tokenizer code.
+"""Text to BERT's three inputs, equal to Hugging Face's BertTokenizerFast: the only tokenizer code.
 
 Three steps, each a function below: `split_words` (clean, lower-case, split), WordPiece
-(tensorflow_text's FastWordpieceTokenizer), `_pack` (cut, add [CLS] and [SEP]). All of it is
-TensorFlow ops, so that training and serving run one and the same graph; the vocabulary is a constant
-of that graph, and serving needs no file. Cleaning and splitting are spelt out here instead of being
-left to tensorflow_text's own, which keep control characters, fold compatibility forms, and count a
-word's length in bytes. What still differs from Hugging Face is listed in this folder's README.
+(tensorflow_text's FastWordpieceTokenizer), `_pack` (truncate, add [CLS] and [SEP]). All steps are
+TensorFlow ops, so training and serving run the same graph; the vocabulary is a constant of that graph,
+and serving needs no file. Cleaning and splitting are implemented here, because tensorflow_text's
+versions keep control characters, fold compatibility forms, and count a word's length in bytes. This
+folder's README lists the remaining differences from Hugging Face.
 """
 
 from __future__ import annotations
@@ -29,56 +29,56 @@ CLS, SEP, UNK = "[CLS]", "[SEP]", "[UNK]"
 MAX_WORD_CHARACTERS = 100
 _MAX_BYTES_PER_CHARACTER = 4
 
-# What a word that is too long is replaced by, to become [UNK]: a vocabulary cannot hold a NUL.
+# Replacement of a word that is too long, which becomes [UNK]: a vocabulary cannot contain a NUL.
 _NO_WORD = "\0\0"
 
 # RE2 classes. Dropped: control (but tab and line ends), format and private-use characters, and U+FFFD.
 _DROPPED = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\p{Cf}\p{Co}\x{FFFD}]+"
-# Unicode's White_Space beyond ASCII; what ASCII has is split on by tf.strings.split.
+# Unicode's White_Space beyond ASCII; tf.strings.split splits on ASCII's.
 _SPACE = r"[\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
-# Each of these is a word of its own: punctuation, ASCII's symbols, and, by default, the ideographs. The ranges of
-# the latter are google-research/bert's `_is_chinese_char` as Hugging Face has it, gap at U+2B820 included.
+# Each of these is a separate word: punctuation, ASCII's symbols, and, by default, ideographs. The ranges of ideographs
+# are those of google-research/bert's `_is_chinese_char` in Hugging Face's version, including the gap at U+2B820.
 _PUNCTUATION = r"\p{P}$+<=>^`|~"
 _IDEOGRAPHS = (
     r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}"
     r"\x{2A700}-\x{2B81F}\x{2B920}-\x{2CEAF}\x{2F800}-\x{2FA1F}"
 )
-# Letters that the lower-casing of some locales, or of the end of a word, treats by rules of its own.
+# Letters whose lower-casing depends on the locale or on the position in the word.
 _LOWER_FIRST = {"Σ": "σ", "İ": "i\u0307", "Ì": "ì", "Í": "í", "Ĩ": "ĩ", "Į": "į"}
 
-# Beside a vocab.txt whose texts are not normalised by BERT's own two rules: an object of `TextRules`.
+# File beside a vocab.txt with other rules than BERT's: an object of `TextRules`.
 RULES_FILE = "text_rules.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class TextRules:
-    """How texts are cleaned and split before WordPiece."""
+    """Rules for cleaning and splitting texts before WordPiece."""
 
     lower_case: bool
     """Whether texts are lower-cased (an uncased vocabulary)."""
 
     strip_accents: bool
-    """Whether accents are stripped. BERT's own rule: where texts are lower-cased."""
+    """Whether accents are stripped. BERT's rule: if texts are lower-cased."""
 
     split_ideographs: bool = True
-    """Whether each ideograph is a word of its own."""
+    """Whether each ideograph is a separate word."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """A WordPiece vocabulary: what turns words into ids."""
+    """A WordPiece vocabulary, which maps words to ids."""
 
     wordpiece_model: bytes = dataclasses.field(repr=False)
-    """The tokens, compiled for FastWordpieceTokenizer (1.3 MB for 30,522 of them). Compiled here and
-    not by that class, which makes a constant of it from a Python list: 2.5 s for each trace."""
+    """The tokens, compiled for FastWordpieceTokenizer (1.3 MB for 30,522 of them). Compiled here,
+    because that class makes a constant from a Python list: 2.5 s per trace."""
 
     rules: TextRules
-    """What is done to texts first."""
+    """Rules applied to texts first."""
 
     cls_id: int
     sep_id: int
     unk_id: int
-    """What stands for a word that the vocabulary cannot spell."""
+    """The token of a word that the vocabulary cannot represent."""
 
 
 def load_vocabulary(vocab_path: str, *, lower_case: bool) -> Vocabulary:
@@ -102,8 +102,8 @@ def load_vocabulary(vocab_path: str, *, lower_case: bool) -> Vocabulary:
             f"vocabulary {vocab_path} has no {', '.join(missing)} among its {len(tokens)} tokens; give the "
             "vocab.txt of a BERT (WordPiece) checkpoint, one token a line"
         )
-    # Where a token stands twice its last id holds, as in Hugging Face. The first, and an empty line, must
-    # match nothing: U+FFFD never survives cleaning.
+    # A repeated token has its last id, as in Hugging Face. The first, and an empty line, must match nothing:
+    # U+FFFD never survives cleaning.
     unique = [token if token and last[token] == i else f"\ufffd{i}" for i, token in enumerate(tokens)]
     wordpiece_model = wordpiece_builder.build_fast_wordpiece_model(
         unique,
@@ -129,7 +129,7 @@ def _load_rules(path: str, *, lower_case: bool) -> TextRules:
         return TextRules(**{"strip_accents": lower_case, **json.loads(file.read()), "lower_case": lower_case})
 
 
-# Nothing here is control flow for autograph to convert, and its trying costs seconds of each trace.
+# There is no control flow for autograph to convert, and its attempt costs seconds per trace.
 @tf.autograph.experimental.do_not_convert
 def encode(
     texts: Sequence[tf.Tensor], *, vocab: Vocabulary, max_seq_length: int
@@ -137,9 +137,9 @@ def encode(
     """Turns texts, or pairs of texts, into the encoder's inputs, without padding.
 
     Args:
-        texts: one or two tensors, string [batch]; bytes that are no UTF-8 are dropped.
+        texts: one or two tensors, string [batch]; bytes that are not UTF-8 are dropped.
         vocab: from `load_vocabulary`.
-        max_seq_length: most tokens per example, [CLS] and [SEP] counted.
+        max_seq_length: maximum tokens per example, including [CLS] and [SEP].
 
     Returns:
         ENCODER_INPUTS, each ragged int64 [batch, (length)]:
@@ -175,12 +175,12 @@ def split_words(text: tf.Tensor, *, rules: TextRules) -> tf.RaggedTensor:
 
     Args:
         text: string [batch].
-        rules: what else is done.
+        rules: of lower-casing, accents and ideographs.
 
     Returns:
         string [batch, (num_words)], UTF-8; e.g. "Café, ok" -> ["cafe", ",", "ok"] lower-cased and without accents.
     """
-    # What is not UTF-8 goes first: RE2 stops at it.
+    # Drop bytes that are not UTF-8 first: RE2 stops at them.
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="ignore")
     text = tf.strings.regex_replace(text, _DROPPED, "")
     text = tf.strings.regex_replace(text, _SPACE, " ")
@@ -197,7 +197,7 @@ def _lower(text: tf.Tensor, *, has_accents: bool) -> tf.Tensor:
 
     Unicode's lower-casing in TensorFlow looks at neighbours (a last sigma differs) and at the
     process's locale (under LANG=tr_TR an I loses its dot, and a served model its accuracy): such
-    letters are done before it sees them.
+    letters are replaced before.
     """
     text = tf.strings.lower(text)  # ASCII only
     for capital, small in _LOWER_FIRST.items():
@@ -217,9 +217,9 @@ def _wordpieces(
 
 
 def _kept_lengths(segments: Sequence[tf.RaggedTensor], *, budget: int) -> list[tf.Tensor]:
-    """How many tokens of each segment stay, int64 [batch] each, so that all fit into `budget`.
+    """Number of tokens to keep of each segment, int64 [batch] each, so that all fit into `budget`.
 
-    A pair is cut as Hugging Face's `longest_first` cuts it (tokenizers, utils/truncation.rs): the
+    A pair is truncated as in Hugging Face's `longest_first` (tokenizers, utils/truncation.rs): the
     shorter keeps up to half of the budget, rounded down, and the longer all the rest; of two equally
     long ones the second counts as longer. E.g. lengths 9 and 2 in a budget of 7 become 5 and 2.
     """
@@ -252,7 +252,7 @@ def _pack(
         with_sep = tf.concat([segment.values, [vocab.sep_id]], axis=0)
         is_token = (offset >= 0) & (offset < tf.gather(length, row))
         index = tf.where(is_token, tf.gather(segment.row_starts(), row) + offset, segment.row_splits[-1])
-        # To the end of the row: the next segment overwrites what is its own.
+        # To the end of the row: the next segment overwrites its own part.
         word_ids = tf.where(offset >= 0, tf.gather(with_sep, index), word_ids)
         type_ids = tf.where(offset >= 0, tf.constant(type_id, tf.int64), type_ids)
         start += length + 1

@@ -1,7 +1,7 @@
 """Trainer's entry: fine-tunes a BERT on Transform's output and exports it.
 
-Left in `model_run_dir`, beside the TensorBoard logs: `best_weights.h5` (with `bert_model.build_model`
-it gives the trained Keras model again) and `training.json` (settings, speed, history).
+Writes to `model_run_dir`, beside the TensorBoard logs: `best_weights.h5` (`bert_model.build_model` restores
+the trained Keras model from it) and `training.json` (settings, speed, history).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """Called by TFX's Trainer; see https://www.tensorflow.org/tfx/guide/trainer.
 
     Args:
-        fn_args: `custom_config` holds the sections `data`, `encoder` and `training` (as
+        fn_args: `custom_config` has the sections `data`, `encoder` and `training` (as
             `bert_task.to_json` wrote them), `encoder_path` and `progress` (bool).
     """
     strategy = make_strategy()  # before all else: hosts find each other when TensorFlow starts
@@ -42,7 +42,7 @@ def run_fn(fn_args: FnArgs) -> None:
             train(dataclasses.replace(job, model_run_dir=folder, show_progress=False), strategy=strategy)
         return
     train(job, strategy=strategy)
-    # Built anew outside the strategy: plain variables, and no trace of training in what is exported.
+    # Build a new model outside the strategy: plain variables, and no training state in the export.
     model = job.build_model()
     model.load_weights(job.weights_path)
     bert_signatures.export(
@@ -66,7 +66,7 @@ def make_strategy() -> tf.distribute.Strategy:
 
 
 def is_chief() -> bool:
-    """Whether this process writes the model: of several hosts one does."""
+    """Whether this process writes the model: only one of several hosts does."""
     cluster, task = _tf_config()
     return task.get("type") in (None, "chief") or ("chief" not in cluster and task.get("index", 0) == 0)
 
@@ -82,8 +82,8 @@ def train(job: Job, *, strategy: tf.distribute.Strategy) -> tf_keras.Model:
 
     Args:
         job: what to train.
-        strategy: over which devices. Any number of them gives the same weights but for rounding (and
-            for dropout, which is drawn on each).
+        strategy: the devices. Any number of them gives the same weights up to rounding (and
+            dropout, which is drawn on each).
 
     Returns:
         The model with the weights of the best epoch (`TrainingConfig.best_epoch_by`).
@@ -175,7 +175,7 @@ def _report(
 
 
 def _warm_start(job: Job, model: tf_keras.Model) -> str:
-    """Takes over the base model's weights, if there is one, and says what was taken."""
+    """Loads the base model's weights, if there is one, and describes the result."""
     if not job.base_model:
         return ""
     done = str(bert_warm_start.restore(model, base_model=job.base_model, labels=job.data.labels))
@@ -214,7 +214,7 @@ def _callbacks(
 
     callbacks = [
         clock,
-        # Before the weights are kept: those of a broken epoch must not be.
+        # Check before keeping weights: those of a broken epoch must not be kept.
         bert_callbacks.StopAtNonFiniteLoss(clock, rate_of_step=rate_of_step),
         best,
         bert_callbacks.TensorBoardLogs(job.model_run_dir, clock=clock, rate_of_step=rate_of_step),

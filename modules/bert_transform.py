@@ -1,6 +1,6 @@
 """TFX Transform's `preprocessing_fn`: raw columns to encoder inputs and label ids.
 
-The graph traced here is the one that training reads its ids from and that the exported model serves.
+Training and the exported model both use the graph traced here.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ def preprocessing_fn(
 ) -> dict[str, tf.Tensor | tf.RaggedTensor]:
     """Tokenizes the text columns and numbers the label.
 
-    Nothing here analyses the data: the vocabulary is the encoder's and the labels are the task's, so
-    a text gets the same ids whatever it is trained with. The label and the texts depend on nothing of
-    each other; a graph that is given no label (at serving) still yields the encoder's inputs.
+    There is no analysis of the data: the vocabulary is the encoder's and the labels are the task's, so
+    a text has the same ids with any training data. The label and the texts are independent; a graph
+    without a label (at serving) still gives the encoder's inputs.
 
     Args:
         inputs: raw features by column name: string [batch, 1], or sparse string [batch, <=1] where the
-            schema fixes no shape. A missing text is read as an empty one.
+            schema has no fixed shape. A missing text is read as an empty one.
         custom_config: `data` and `text` (sections, `bert_task.to_json`), `vocab_path` (str),
-            `lower_case` (bool). The file is read while tracing; the graph holds what it needs of it.
+            `lower_case` (bool). The file is read while tracing; the graph contains the vocabulary.
 
     Returns:
         ENCODER_INPUTS: ragged int64 [batch, (length)], see `bert_text.encode`.
-        label_id: int64 [batch]; position of the label in `data.labels`, -1 for any other or none.
+        label_id: int64 [batch]; position of the label in `data.labels`, -1 if unknown or missing.
     """
     data = from_json(DataConfig, custom_config["data"])
     text = from_json(TextConfig, custom_config["text"])
@@ -44,7 +44,7 @@ def preprocessing_fn(
 
 
 def _column(feature: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
-    """One string per example, [batch]; "" where there is none."""
+    """One string per example, [batch]; "" if missing."""
     if isinstance(feature, tf.SparseTensor):
         # A batch in which no example has the column arrives with width 0.
         one_wide = tf.SparseTensor(feature.indices, feature.values, [feature.dense_shape[0], 1])
@@ -53,10 +53,10 @@ def _column(feature: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
 
 
 def _label_ids(label: tf.Tensor, *, labels: tuple[str, ...]) -> tf.Tensor:
-    """Position of each label in `labels`, int64 [batch]; -1 where it is not among them.
+    """Position of each label in `labels`, int64 [batch]; -1 if not in it.
 
-    A comparison with every label and no lookup table: a table would have to be initialised wherever
-    the graph is loaded, and there are tens of labels, not thousands.
+    Compares with every label instead of a lookup table: a table must be initialised wherever the graph
+    is loaded, and there are tens of labels, not thousands.
     """
     matches = tf.expand_dims(label, 1) == tf.constant(labels)
     return tf.where(tf.reduce_any(matches, axis=1), tf.argmax(matches, axis=1), -1)

@@ -1,4 +1,4 @@
-"""Warm start: a model begins with the weights of an earlier export instead of the encoder's own."""
+"""Warm start: initializes a model with the weights of an earlier export instead of the encoder's."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import tensorflow as tf
 import tf_keras
 from bert_signatures import SERVING_DEFAULT
 
-# Name of the layer over the encoder, in `bert_model.build_model`.
+# Name of the layer on top of the encoder, in `bert_model.build_model`.
 HEAD = "head/"
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
-    """What was taken over."""
+    """The result of a warm start."""
 
     base_model: str
     """Folder of the SavedModel."""
     num_weights: int
-    """How many tensors were taken over."""
+    """Number of loaded tensors."""
     head: str
-    """`kept`, or why it starts fresh."""
+    """`kept`, or the reason for a new head."""
 
     def __str__(self) -> str:
         """One line for the terminal and the log."""
@@ -31,18 +31,18 @@ class WarmStart:
 
 
 def restore(model: tf_keras.Model, *, base_model: str, labels: tuple[str, ...]) -> WarmStart:
-    """Puts the weights of an exported model into a new one, by name and shape.
+    """Loads the weights of an exported model into a new one, by name and shape.
 
-    The head comes along where the labels are the same, in the same order; else it keeps its fresh weights.
-    The optimizer starts anew: its state is not exported.
+    Loads the head if the labels are the same, in the same order; otherwise the head keeps its new weights.
+    The optimizer state is new, because it is not exported.
 
     Args:
         model: of `bert_model.build_model`.
         base_model: folder of a SavedModel that `bert_signatures.export` wrote.
-        labels: of the task, in their order.
+        labels: of the task, in order.
 
     Raises:
-        ValueError: the base model lacks a weight of the encoder, or has it with another shape.
+        ValueError: the base model lacks a weight of the encoder, or has it in another shape.
     """
     loaded = tf.saved_model.load(base_model)
     given = collections.defaultdict(list)
@@ -50,7 +50,7 @@ def restore(model: tf_keras.Model, *, base_model: str, labels: tuple[str, ...]) 
         given[variable.name].append(variable)
     head = _head(labels_of(loaded), labels)
     wanted = [v for v in model.weights if head == "kept" or not v.name.startswith(HEAD)]
-    for variable in wanted:  # names may repeat in an encoder of another make; their order is the same then
+    for variable in wanted:  # names may repeat in a third-party encoder; their order is the same then
         found = given[variable.name].pop(0) if given[variable.name] else None
         if found is None or found.shape != variable.shape:
             has = f"has it with the shape {list(found.shape)}" if found is not None else "lacks it"
@@ -63,7 +63,7 @@ def restore(model: tf_keras.Model, *, base_model: str, labels: tuple[str, ...]) 
 
 
 def labels_of(loaded: Any) -> tuple[str, ...]:
-    """The labels of a loaded export, in their order: it is asked, since only its graph knows them."""
+    """The labels of a loaded export, in order, from its output: only its graph has them."""
     signature = loaded.signatures[SERVING_DEFAULT]
     _, columns = signature.structured_input_signature
     answer = signature(**{name: tf.constant([""]) for name in columns})
