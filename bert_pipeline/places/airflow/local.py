@@ -184,7 +184,8 @@ def _variables(programs: Path, home: Path, databases: Databases, *, port: int) -
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": str(max(2, os.cpu_count() or 2)),
+        # A task's own process ends some time after its step, and takes a place until then.
+        "CORE__PARALLELISM": str(max(4, os.cpu_count() or 4)),
         "CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "DATABASE__SQL_ALCHEMY_CONN": databases.airflow,

@@ -114,14 +114,7 @@ def test_a_run_that_begins_again_forgets_how_it_ended(place):
 
 
 @pytest.mark.parametrize(
-    "module",
-    [
-        "google.cloud.aiplatform",
-        "keras_tuner",
-        "tensorflow_model_analysis",
-        "bert_pipeline.report",
-        "bert_pipeline.pipeline",
-    ],
+    "module", ["google.cloud.aiplatform", "bert_pipeline.report", "bert_pipeline.pipeline"]
 )
 def test_a_component_is_run_without_what_only_whole_runs_need(module):
     code = (
