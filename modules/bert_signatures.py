@@ -8,9 +8,11 @@ functions, 253 variables, loads in 1.5 s; from here: 2,265 in 42, 82 variables, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+import bert_export_form
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras
@@ -25,7 +27,12 @@ Tensors = dict[str, tf.Tensor]
 
 
 def export(
-    model: tf_keras.Model, *, transform_output: tft.TFTransformOutput, data: DataConfig, export_dir: str
+    model: tf_keras.Model,
+    *,
+    transform_output: tft.TFTransformOutput,
+    data: DataConfig,
+    export_dir: str,
+    form: str = "float32",
 ) -> None:
     """Writes the SavedModel; it loads where there is only tensorflow and tensorflow_text.
 
@@ -43,20 +50,30 @@ def export(
         transform_output: holds the graph that made the training's ids; the very same graph serves.
         data: names the text columns and the labels.
         export_dir: folder; replaced as a whole, and never there in part.
+        form: `ExportConfig.form`. Other than in float32, the float32 weights are in the folder
+            `float32_weights_dir(export_dir)`, for a warm start; no server reads it.
     """
     transform = transform_output.transform_features_layer()
     raw_spec = transform_output.raw_feature_spec()
-    signatures = make_signatures(model, transform=transform, raw_spec=raw_spec, data=data)
-    root = tf.train.Checkpoint(weights=model.weights, resources=_resources(transform))
+    signatures = make_signatures(model, transform=transform, raw_spec=raw_spec, data=data, form=form)
+    weights = model.weights if form == "float32" else model.get_layer("head").weights
+    root = tf.train.Checkpoint(weights=weights, resources=_resources(transform))
     partial_dir = export_dir.rstrip("/") + ".partial"
     if tf.io.gfile.exists(partial_dir):
         tf.io.gfile.rmtree(partial_dir)
     # Without the gradient functions that an encoder may bring along: serving never differentiates.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(root, partial_dir, signatures=signatures, options=options)
+    if form != "float32":
+        tf.saved_model.save(tf.train.Checkpoint(weights=model.weights), float32_weights_dir(partial_dir))
     if tf.io.gfile.exists(export_dir):
         tf.io.gfile.rmtree(export_dir)
     tf.io.gfile.rename(partial_dir, export_dir)
+
+
+def float32_weights_dir(export_dir: str) -> str:
+    """Where an export in another form keeps its float32 weights, as a SavedModel without a signature."""
+    return os.path.join(export_dir, "assets.extra", "float32_weights")
 
 
 def make_signatures(
@@ -65,6 +82,7 @@ def make_signatures(
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     raw_spec: dict[str, Any],
     data: DataConfig,
+    form: str = "float32",
 ) -> dict[str, Any]:
     """Traces the three signatures of `export`.
 
@@ -73,6 +91,7 @@ def make_signatures(
         transform: raw features -> transformed features; the texts alone are enough.
         raw_spec: how the raw features are parsed, by column.
         data: as in `export`.
+        form: as in `export`.
 
     Returns:
         Concrete functions by signature name.
@@ -80,11 +99,13 @@ def make_signatures(
     text_spec = {column: raw_spec[column] for column in data.text}
     labelled_spec = text_spec | {data.label: _with_default(raw_spec[data.label])}
 
+    logits = bert_export_form.in_form(model, form=form)
+
     # One function each, so that the signatures share them in the file.
     @tf.function(input_signature=[{n: tf.TensorSpec([None, None], tf.int64, name=n) for n in ENCODER_INPUTS}])
     def classify(inputs: Tensors) -> Tensors:
-        logits = model({name: tf.cast(inputs[name], tf.int32) for name in ENCODER_INPUTS}, training=False)
-        return _answers(tf.nn.softmax(logits), labels=data.labels)
+        encoder_inputs = {name: tf.cast(inputs[name], tf.int32) for name in ENCODER_INPUTS}
+        return _answers(tf.nn.softmax(logits(encoder_inputs)), labels=data.labels)
 
     @tf.function
     def serving_default(**texts: tf.Tensor) -> Tensors:

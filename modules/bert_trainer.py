@@ -12,6 +12,7 @@ import time
 
 import bert_batches
 import bert_callbacks
+import bert_export_form
 import bert_held_out
 import bert_optimizer
 import bert_signatures
@@ -29,9 +30,14 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: `custom_config` holds the sections `data`, `encoder` and `training` (as
-            `bert_task.to_json` wrote them), `encoder_path` and `progress` (bool).
+            `bert_task.to_json` wrote them), `encoder_path` and `progress` (bool); and `export`, if not as by
+            default.
+
+    Raises:
+        ValueError: a setting does not fit this machine or the data; the message names the key.
     """
     job = make_job(fn_args)
+    bert_export_form.check_form(job.export)
     train(job, strategy=make_strategy())
     # Built anew outside the strategy: plain variables, and no trace of training in what is exported.
     model = job.build_model()
@@ -40,6 +46,7 @@ def run_fn(fn_args: FnArgs) -> None:
         model,
         transform_output=tft.TFTransformOutput(fn_args.transform_graph_path),
         data=job.data,
+        form=job.export.form,
         export_dir=fn_args.serving_model_dir,
     )
 
@@ -132,6 +139,7 @@ def _report(
     return Report(
         training=dataclasses.asdict(job.training),
         encoder=dataclasses.asdict(job.encoder),
+        export=dataclasses.asdict(job.export),
         encoder_path=job.encoder_path,
         num_labels=len(job.data.labels),
         num_replicas=strategy.num_replicas_in_sync,
