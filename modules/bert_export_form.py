@@ -8,6 +8,7 @@ likes. Only TensorFlow's public ops are left: a server fuses them for the proces
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -26,7 +27,15 @@ _MAX_BYTES = 2**31 - 1
 # Ops are only rewritten where it is known that they run on a CPU.
 _DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
 
-Logits = Callable[[dict[str, tf.Tensor]], tf.Tensor]
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """A model in the form in which it is exported."""
+
+    logits: Callable[[dict[str, tf.Tensor]], tf.Tensor]
+    """ENCODER_INPUTS, int32 [batch, length] -> float32 [batch, num_labels]."""
+    weights: list[tf.Variable]
+    """What it computes with, besides constants."""
 
 
 def check_form(export: ExportConfig) -> None:
@@ -38,21 +47,19 @@ def check_form(export: ExportConfig) -> None:
     check_precision(export.form, has_gpu=False, cpu_flags=read_cpu_flags(), key="export.form")
 
 
-def in_form(model: tf_keras.Model, *, form: str) -> Logits:
-    """The model's logits, computed in a form.
+def in_form(model: tf_keras.Model, *, form: str) -> Form:
+    """Gives a model another form.
 
     Args:
         model: of `bert_model.build_model`, outside any distribution strategy.
-        form: `ExportConfig.form`. In bfloat16 the head stays float32, and its variables are the only ones used.
-
-    Returns:
-        A function of ENCODER_INPUTS, int32 [batch, length], to logits, float32 [batch, num_labels].
+        form: `ExportConfig.form`. In bfloat16 the head stays float32, and so do the tables of embeddings, which are
+            only looked up in.
 
     Raises:
         ValueError: the weights are too large for one graph, or nothing of it became bfloat16.
     """
     if form == "float32":
-        return lambda inputs: model(inputs, training=False)
+        return Form(lambda inputs: model(inputs, training=False), model.weights)
     num_bytes = sum(weight.shape.num_elements() * weight.dtype.size for weight in model.weights)
     if num_bytes > _MAX_BYTES:
         raise ValueError(
@@ -62,15 +69,34 @@ def in_form(model: tf_keras.Model, *, form: str) -> Logits:
     head = model.get_layer("head")
     encoder = tf_keras.Model(model.inputs, head.input)
     lowered, output = _bfloat16(encoder)
+    tables = _as_variables(lowered)
 
     def logits(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        read = {f"{name}:0": table.read_value() for name, table in tables.items()}
         waited_for = {f"^{name}": tensor for name, tensor in inputs.items()}  # by what was inlined
         [features] = tf.graph_util.import_graph_def(
-            lowered, input_map=inputs | waited_for, return_elements=[output], name=form
+            lowered, input_map=inputs | read | waited_for, return_elements=[output], name=form
         )
         return head(tf.ensure_shape(features, encoder.output_shape))
 
-    return logits
+    return Form(logits, [*tables.values(), *head.weights])
+
+
+def _as_variables(lowered: graph_pb2.GraphDef) -> dict[str, tf.Variable]:
+    """Makes placeholders of the constants that are only looked up in: a server holds a graph's constants several times.
+
+    Returns:
+        What to put for each placeholder, by its name.
+    """
+    nodes = {node.name: node for node in lowered.node}
+    tables = {}
+    for name in sorted({node.input[0] for node in lowered.node if node.op == "GatherV2"}):
+        node = nodes.get(name)
+        if node is not None and node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum:
+            tables[name] = tf.Variable(tf.make_ndarray(node.attr["value"].tensor), trainable=False)
+            node.op = "Placeholder"
+            del node.attr["value"]
+    return tables
 
 
 def _bfloat16(encoder: tf_keras.Model) -> tuple[graph_pb2.GraphDef, str]:

@@ -55,9 +55,9 @@ def export(
     """
     transform = transform_output.transform_features_layer()
     raw_spec = transform_output.raw_feature_spec()
-    signatures = make_signatures(model, transform=transform, raw_spec=raw_spec, data=data, form=form)
-    weights = model.weights if form == "float32" else model.get_layer("head").weights
-    root = tf.train.Checkpoint(weights=weights, resources=_resources(transform))
+    exported = bert_export_form.in_form(model, form=form)
+    signatures = make_signatures(exported.logits, transform=transform, raw_spec=raw_spec, data=data)
+    root = tf.train.Checkpoint(weights=exported.weights, resources=_resources(transform))
     partial_dir = export_dir.rstrip("/") + ".partial"
     if tf.io.gfile.exists(partial_dir):
         tf.io.gfile.rmtree(partial_dir)
@@ -77,29 +77,25 @@ def float32_weights_dir(export_dir: str) -> str:
 
 
 def make_signatures(
-    model: tf_keras.Model,
+    logits: Callable[[Tensors], tf.Tensor],
     *,
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     raw_spec: dict[str, Any],
     data: DataConfig,
-    form: str = "float32",
 ) -> dict[str, Any]:
     """Traces the three signatures of `export`.
 
     Args:
-        model: as in `export`.
+        logits: of `bert_export_form.Form`.
         transform: raw features -> transformed features; the texts alone are enough.
         raw_spec: how the raw features are parsed, by column.
         data: as in `export`.
-        form: as in `export`.
 
     Returns:
         Concrete functions by signature name.
     """
     text_spec = {column: raw_spec[column] for column in data.text}
     labelled_spec = text_spec | {data.label: _with_default(raw_spec[data.label])}
-
-    logits = bert_export_form.in_form(model, form=form)
 
     # One function each, so that the signatures share them in the file.
     @tf.function(input_signature=[{n: tf.TensorSpec([None, None], tf.int64, name=n) for n in ENCODER_INPUTS}])

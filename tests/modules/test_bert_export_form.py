@@ -87,7 +87,7 @@ def test_products_of_the_encoder_are_of_bfloat16_constants(bfloat16_dir: str) ->
     assert sorted(types["MatMul"]) == [float32] + [bfloat16] * (2 * 4 + 1)
     assert types["BatchMatMulV2"] == [bfloat16] * (2 * 2)
     variables = [name for name, _ in tf.train.list_variables(f"{bfloat16_dir}/variables/variables")]
-    assert sum(name.startswith("weights/") for name in variables) == 2  # the head's
+    assert sum(name.startswith("weights/") for name in variables) == 3 + 2  # tables, and the head's
 
 
 @pytest.mark.parametrize("release", op_audit.known_versions())
