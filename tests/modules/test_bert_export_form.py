@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -13,6 +14,7 @@ import bert_job
 import bert_model
 import bert_signatures
 import bert_task
+import bert_trainer
 import bert_warm_start
 import numpy as np
 import pytest
@@ -123,6 +125,17 @@ def test_a_warm_start_takes_the_float32_weights(trained: Any, bfloat16_dir: str)
     assert (done.head, done.num_weights) == ("kept", len(exact))
     for mine, theirs in zip(model.weights, exact, strict=True):
         np.testing.assert_array_equal(mine, theirs, err_msg=mine.name)
+
+
+def test_the_trainer_writes_the_form_and_notes_it(toy: Any, trained: Any, tmp_path: pathlib.Path) -> None:
+    training = bert_task.TrainingConfig(epochs=1, batch_size=48, held_out_share=0.4)
+    fn_args = toy.fn_args(tmp_path, encoder_path=trained.encoder.path, training=training)
+    fn_args.custom_config["export"] = bert_task.to_json(bert_task.ExportConfig(form="bfloat16"))
+    bert_trainer.run_fn(fn_args)
+    assert pathlib.Path(bert_signatures.float32_weights_dir(fn_args.serving_model_dir)).is_dir()
+    assert json.loads((tmp_path / "model_run" / "training.json").read_text())["export"] == {
+        "form": "bfloat16"
+    }
 
 
 def test_weights_that_no_graph_holds_are_refused(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
