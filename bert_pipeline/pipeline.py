@@ -232,6 +232,7 @@ def task_components(parts: Parts) -> list[BaseNode]:
         "data": data_section,
         "encoder": bert_task.to_json(task.encoder),
         "training": bert_task.to_json(task.training),
+        "export": bert_task.to_json(task.export),
         "encoder_path": encoder.path,
         "encoder_sha256": encoder.sha256,
         "progress": True,

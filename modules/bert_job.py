@@ -12,7 +12,7 @@ import bert_model
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras
-from bert_task import DataConfig, EncoderConfig, TrainingConfig, from_json
+from bert_task import DataConfig, EncoderConfig, ExportConfig, TrainingConfig, from_json
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 WEIGHTS_FILE = "best_weights.h5"
@@ -29,6 +29,7 @@ class Job:
     data: DataConfig
     encoder: EncoderConfig
     training: TrainingConfig
+    export: ExportConfig
     encoder_path: str
     """Folder of the encoder's SavedModel."""
     train_split: bert_batches.Split
@@ -60,6 +61,8 @@ class Report:
     """Section [training] of the task."""
     encoder: dict[str, Any]
     """Section [encoder] of the task."""
+    export: dict[str, Any]
+    """Section [export] of the task."""
     encoder_path: str
     num_labels: int
     num_replicas: int
@@ -96,6 +99,7 @@ def make_job(fn_args: FnArgs) -> Job:
         data=from_json(DataConfig, config["data"]),
         encoder=from_json(EncoderConfig, config["encoder"]),
         training=from_json(TrainingConfig, config["training"]),
+        export=from_json(ExportConfig, config.get("export", "{}")),
         encoder_path=config["encoder_path"],
         train_split=bert_batches.Split("train", tuple(fn_args.train_files), fn_args.data_accessor, schema),
         model_run_dir=fn_args.model_run_dir,

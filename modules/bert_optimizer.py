@@ -103,13 +103,16 @@ def arithmetic(precision: str) -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({option: False})
 
 
-def check_precision(precision: str, *, has_gpu: bool, cpu_flags: frozenset[str]) -> None:
+def check_precision(
+    precision: str, *, has_gpu: bool, cpu_flags: frozenset[str], key: str = "training.precision"
+) -> None:
     """Raises on a precision that would be ignored, or slower than float32.
 
     Args:
         precision: `TrainingConfig.precision`.
         has_gpu: whether training will run on a GPU.
         cpu_flags: from `read_cpu_flags`; empty if unknown, which skips the check.
+        key: the setting that asks for it.
 
     Raises:
         ValueError: names the key, the value and the fix.
@@ -124,7 +127,7 @@ def check_precision(precision: str, *, has_gpu: bool, cpu_flags: frozenset[str])
     elif precision == "bfloat16" and cpu_flags and not cpu_flags & {"avx512bw", "bf16"}:
         problem = "needs a CPU with AVX-512 or Arm's bf16 (oneDNN), which this one lacks; use float32"
     if problem:
-        raise ValueError(f"training.precision = {precision!r} {problem}")
+        raise ValueError(f"{key} = {precision!r} {problem}")
 
 
 def read_cpu_flags() -> frozenset[str]:

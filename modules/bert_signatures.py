@@ -8,9 +8,11 @@ and stores graphs shared by signatures once. MiniLM-L6 with `Model.save`: 4,192 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+import bert_export_form
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras
@@ -25,7 +27,12 @@ Tensors = dict[str, tf.Tensor]
 
 
 def export(
-    model: tf_keras.Model, *, transform_output: tft.TFTransformOutput, data: DataConfig, export_dir: str
+    model: tf_keras.Model,
+    *,
+    transform_output: tft.TFTransformOutput,
+    data: DataConfig,
+    export_dir: str,
+    form: str = "float32",
 ) -> None:
     """Writes the SavedModel, which needs only tensorflow and tensorflow_text to load.
 
@@ -43,24 +50,34 @@ def export(
         transform_output: has the graph of the training's ids; the same graph is exported.
         data: names the text columns and the labels.
         export_dir: folder; replaced atomically.
+        form: `ExportConfig.form`. Other than in float32, the float32 weights are in the folder
+            `float32_weights_dir(export_dir)`, for a warm start; no server reads it.
     """
     transform = transform_output.transform_features_layer()
     raw_spec = transform_output.raw_feature_spec()
-    signatures = make_signatures(model, transform=transform, raw_spec=raw_spec, data=data)
-    root = tf.train.Checkpoint(weights=model.weights, resources=_resources(transform))
+    exported = bert_export_form.in_form(model, form=form)
+    signatures = make_signatures(exported.logits, transform=transform, raw_spec=raw_spec, data=data)
+    root = tf.train.Checkpoint(weights=exported.weights, resources=_resources(transform))
     partial_dir = export_dir.rstrip("/") + ".partial"
     if tf.io.gfile.exists(partial_dir):
         tf.io.gfile.rmtree(partial_dir)
     # Drop gradient functions of the encoder: serving never differentiates.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(root, partial_dir, signatures=signatures, options=options)
+    if form != "float32":
+        tf.saved_model.save(tf.train.Checkpoint(weights=model.weights), float32_weights_dir(partial_dir))
     if tf.io.gfile.exists(export_dir):
         tf.io.gfile.rmtree(export_dir)
     tf.io.gfile.rename(partial_dir, export_dir)
 
 
+def float32_weights_dir(export_dir: str) -> str:
+    """Where an export in another form keeps its float32 weights, as a SavedModel without a signature."""
+    return os.path.join(export_dir, "assets.extra", "float32_weights")
+
+
 def make_signatures(
-    model: tf_keras.Model,
+    logits: Callable[[Tensors], tf.Tensor],
     *,
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     raw_spec: dict[str, Any],
@@ -69,7 +86,7 @@ def make_signatures(
     """Traces the three signatures of `export`.
 
     Args:
-        model: as in `export`.
+        logits: of `bert_export_form.Form`.
         transform: raw features -> transformed features; needs only the texts.
         raw_spec: parsing spec of the raw features, by column.
         data: as in `export`.
@@ -83,8 +100,8 @@ def make_signatures(
     # One function each, so the signatures share them in the file.
     @tf.function(input_signature=[{n: tf.TensorSpec([None, None], tf.int64, name=n) for n in ENCODER_INPUTS}])
     def classify(inputs: Tensors) -> Tensors:
-        logits = model({name: tf.cast(inputs[name], tf.int32) for name in ENCODER_INPUTS}, training=False)
-        return _answers(tf.nn.softmax(logits), labels=data.labels)
+        encoder_inputs = {name: tf.cast(inputs[name], tf.int32) for name in ENCODER_INPUTS}
+        return _answers(tf.nn.softmax(logits(encoder_inputs)), labels=data.labels)
 
     @tf.function
     def serving_default(**texts: tf.Tensor) -> Tensors:

@@ -150,6 +150,15 @@ class TrainingConfig:
     was blessed last, head included where the labels are the same."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Section [export]: what is written for serving; the Evaluator and InfraValidator judge that very file."""
+
+    form: Literal["float32", "bfloat16"] = "float32"
+    """What the exported encoder computes in: `float32`, or `bfloat16`, which is faster on a CPU with AVX-512 or Arm's
+    bf16 and slower on others. The head and the probabilities are float32 in both."""
+
+
 Section = TypeVar("Section")
 
 

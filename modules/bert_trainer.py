@@ -16,6 +16,7 @@ from typing import Any
 
 import bert_batches
 import bert_callbacks
+import bert_export_form
 import bert_held_out
 import bert_optimizer
 import bert_signatures
@@ -32,11 +33,15 @@ def run_fn(fn_args: FnArgs) -> None:
     """Called by TFX's Trainer; see https://www.tensorflow.org/tfx/guide/trainer.
 
     Args:
-        fn_args: `custom_config` has the sections `data`, `encoder` and `training` (as
+        fn_args: `custom_config` has the sections `data`, `encoder`, `training` and `export` (as
             `bert_task.to_json` wrote them), `encoder_path` and `progress` (bool).
+
+    Raises:
+        ValueError: a setting does not fit this machine or the data; the message names the key.
     """
     strategy = make_strategy()  # before all else: hosts find each other when TensorFlow starts
     job = make_job(fn_args)
+    bert_export_form.check_form(job.export)
     if not is_chief():  # the same weights are written by the chief
         with tempfile.TemporaryDirectory() as folder:
             train(dataclasses.replace(job, model_run_dir=folder, show_progress=False), strategy=strategy)
@@ -49,6 +54,7 @@ def run_fn(fn_args: FnArgs) -> None:
         model,
         transform_output=tft.TFTransformOutput(fn_args.transform_graph_path),
         data=job.data,
+        form=job.export.form,
         export_dir=fn_args.serving_model_dir,
     )
 
@@ -159,6 +165,7 @@ def _report(
     return Report(
         training=dataclasses.asdict(job.training),
         encoder=dataclasses.asdict(job.encoder),
+        export=dataclasses.asdict(job.export),
         encoder_path=job.encoder_path,
         num_labels=len(job.data.labels),
         num_replicas=strategy.num_replicas_in_sync,

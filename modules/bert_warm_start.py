@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
-from bert_signatures import SERVING_DEFAULT
+from bert_signatures import SERVING_DEFAULT, float32_weights_dir
 
 # Name of the layer on top of the encoder, in `bert_model.build_model`.
 HEAD = "head/"
@@ -45,8 +45,9 @@ def restore(model: tf_keras.Model, *, base_model: str, labels: tuple[str, ...]) 
         ValueError: the base model lacks a weight of the encoder, or has it in another shape.
     """
     loaded = tf.saved_model.load(base_model)
+    weights_dir = float32_weights_dir(base_model)
     given = collections.defaultdict(list)
-    for variable in loaded.weights:
+    for variable in (tf.saved_model.load(weights_dir) if tf.io.gfile.exists(weights_dir) else loaded).weights:
         given[variable.name].append(variable)
     head = _head(labels_of(loaded), labels)
     wanted = [v for v in model.weights if head == "kept" or not v.name.startswith(HEAD)]

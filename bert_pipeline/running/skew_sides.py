@@ -107,6 +107,8 @@ class TrainerSide:
     def __init__(self, model_run_dir: str) -> None:
         """Builds the model with the settings recorded by the Trainer."""
         report = json.loads(Path(model_run_dir, _REPORT_FILE).read_text(encoding="utf-8"))
+        self.form: str = report.get("export", {}).get("form", "float32")
+        """In which the model was exported."""
         self._model = bert_model.build_model(
             report["encoder_path"],
             num_labels=report["num_labels"],

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 import bert_task
 from annotated_types import Ge, Interval
-from bert_task import DataConfig, EncoderConfig, TextConfig, TrainingConfig
+from bert_task import DataConfig, EncoderConfig, ExportConfig, TextConfig, TrainingConfig
 
 # A distance between two distributions: 0 for equal ones.
 Distance = Annotated[float, Interval(ge=0, le=1)]
@@ -236,6 +236,7 @@ class TaskConfig:
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    export: ExportConfig = dataclasses.field(default_factory=ExportConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     serving: ServingConfig = dataclasses.field(default_factory=ServingConfig)
     bulk_inference: BulkInferenceConfig = dataclasses.field(default_factory=BulkInferenceConfig)

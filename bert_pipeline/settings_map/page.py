@@ -47,6 +47,7 @@ EXPLAINED = {
     "text": "../modules/README.md",
     "encoder": "COMING_FROM_TRANSFORMERS.md#checkpoints",
     "training": "COMING_FROM_TRANSFORMERS.md#trainingarguments",
+    "export": "../modules/README.md#form-of-the-export",
     "evaluation": "judging/README.md#gates",
     "report": "report/README.md#the-report",
     "serving": "../serving/tf_serving/README.md#versions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import apache_beam as beam
@@ -159,6 +160,21 @@ def test_other_weights_at_serving_are_found_though_no_id_differs(training: Train
     assert "probabilities of the Trainer's model and serving_default differ by" in result.named[0]
     lines = list(skew.as_lines(result))
     assert lines[-1] == "verdict          SKEW: serving does not compute what was trained"
+
+
+def test_an_export_in_bfloat16_is_held_to_its_own_limit(
+    training: Training, csv_path: Path, tmp_path: Path
+) -> None:
+    run_dir = shutil.copytree(training.sound.model_run_dir, tmp_path / "run")
+    report = json.loads((run_dir / "training.json").read_text())
+    (run_dir / "training.json").write_text(json.dumps(report | {"export": {"form": "bfloat16"}}))
+    artifacts = dataclasses.replace(training.sound, model_run_dir=str(run_dir))
+
+    result = skew.run_skew([csv_path], data=DATA, artifacts=artifacts)
+
+    assert list(skew.as_lines(result))[2].endswith("(must be under 0.05)")
+    assert not dataclasses.replace(result, text_difference=0.04).found
+    assert dataclasses.replace(result, text_difference=0.06).found
 
 
 def test_a_probability_that_is_not_a_number_is_skew() -> None:

@@ -60,6 +60,7 @@ RERUNS = {
     "encoder.pooling": TRAINED,
     "training": TRAINED,
     "training.warm_start": f"WarmStart {TRAINED}",
+    "export": TRAINED,
     "evaluation": JUDGED,
     "evaluation.slices": f"ExampleValidator {JUDGED} Coverage ServingValidator",
     "evaluation.cost_unit": "",
