@@ -29,12 +29,12 @@ class Job:
     data: DataConfig
     encoder: EncoderConfig
     training: TrainingConfig
-    export: ExportConfig
     encoder_path: str
     """Folder of the encoder's SavedModel."""
     train_split: bert_batches.Split
     model_run_dir: str
     show_progress: bool = True
+    export: ExportConfig = dataclasses.field(default_factory=ExportConfig)
     base_model: str = ""
     """Folder of the export whose weights training starts from; empty for the encoder's."""
 

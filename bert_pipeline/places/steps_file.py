@@ -23,6 +23,7 @@ from bert_pipeline import pipeline
 from bert_pipeline.data import spans
 from bert_pipeline.running import run as run_pipeline
 from bert_pipeline.running.node import BEGIN, FINISH
+from bert_pipeline.settings import typed
 from bert_pipeline.settings.config import PROJECT_ROOT, LoadedTask
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.whole_file import whole
@@ -89,7 +90,10 @@ def as_json(
         UserError: the task cannot be read, or the schedule has a first date and no times.
     """
     if schedule.start and not schedule.cron:
-        raise UserError(f"--start is {schedule.start}, but there is no --schedule; give one, such as @daily")
+        raise UserError(
+            f"{typed.name('start')} is {schedule.start}, but there is no {typed.name('schedule')}; give one, such as "
+            "@daily"
+        )
     loaded = request.load()
     by_date = request.span is None and any("{YYYY}" in name for name in loaded.task.data.files.values())
     content = {

@@ -191,9 +191,9 @@ def _start(given: dict[str, Any], *strategies: str, **environment: str) -> subpr
 
 
 def _end(*processes: subprocess.Popen[str]) -> None:
-    for process in processes:
-        errors = process.communicate(timeout=240)[1]
-        assert process.returncode == 0, errors[-3000:]
+    errors = [process.communicate(timeout=240)[1] for process in processes]  # of all, before one is judged
+    for process, text in zip(processes, errors, strict=True):
+        assert process.returncode == 0, text[-3000:]
 
 
 def _same_weights(given: dict[str, Any], name: str, *, num_replicas: int) -> None:

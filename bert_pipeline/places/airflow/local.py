@@ -30,7 +30,7 @@ from bert_pipeline.places.airflow import environment
 from bert_pipeline.places.steps_file import Schedule
 from bert_pipeline.running import run as run_pipeline
 from bert_pipeline.running import warm
-from bert_pipeline.settings import config
+from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.config import PROJECT_ROOT
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import run_paths
@@ -155,7 +155,9 @@ def _free_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError:
-            raise UserError(f"port {port} is taken; give another with --port (PORT=), or 0 for any") from None
+            raise UserError(
+                f"port {port} is taken; give another with {typed.give('port')}, or 0 for any"
+            ) from None
         return int(probe.getsockname()[1])
 
 
