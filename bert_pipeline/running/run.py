@@ -44,9 +44,10 @@ def run(request: Request) -> int:
     loaded, paths = load(request)
     with exclusive(paths), notices.on_failure(loaded.task), logged(request, paths, "pipeline"):
         say(f"task {loaded.task.name}: {loaded.task.description}")
+        given = unchanged.variables()  # a conversion of the encoder imports TensorFlow
         # Before loading the libraries: report an unwritable cache at once.
         encoder = resolve_encoder(loaded)
-        inputs = unchanged.inputs_of(request, loaded, encoder, paths)
+        inputs = unchanged.inputs_of(request, loaded, encoder, paths, given=given)
         if kept := unchanged.recall(paths, unchanged.digest_of(inputs, paths)):
             return _say_unchanged(loaded, paths, kept, started=started)
         with _timed("loading TensorFlow and TFX"):

@@ -51,10 +51,17 @@ class Unchanged:
     """Version in service."""
 
 
-def inputs_of(request: Request, loaded: LoadedTask, encoder: Encoder, paths: RunPaths) -> str:
+def variables() -> list[tuple[str, str]]:
+    """The environment variables that a run reads. TensorFlow sets some when it is imported: call this before."""
+    return sorted(item for item in os.environ.items() if item[0].startswith(("TF_", "BERT_PIPELINE_")))
+
+
+def inputs_of(
+    request: Request, loaded: LoadedTask, encoder: Encoder, paths: RunPaths, *, given: list[tuple[str, str]]
+) -> str:
     """The inputs of a run, without its own outputs, as JSON; empty if they cannot be read quickly.
 
-    Call this before the run: the next run must see changes made during this one.
+    Call this before the run: the next run must see changes made during this one. `given` is from `variables`.
     """
     folders = [loaded.data_dir, *(PROJECT_ROOT / name for name in _CODE)]
     states = [list(islice(_states(folder), _MAX_FILES + 1)) for folder in folders]
@@ -69,7 +76,7 @@ def inputs_of(request: Request, loaded: LoadedTask, encoder: Encoder, paths: Run
             sys.version,
             sorted(path.name for each in sys.path for path in Path(each).glob("*.dist-info")),
         ],
-        "variables": sorted(i for i in os.environ.items() if i[0].startswith(("TF_", "BERT_PIPELINE_"))),
+        "variables": given,
         "files": [sorted(each) for each in states],
     }
     return json.dumps(values, sort_keys=True, ensure_ascii=False)

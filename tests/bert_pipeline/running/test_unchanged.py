@@ -31,7 +31,8 @@ class Situation:
     encoder: Encoder = ENCODER
 
     def digest(self) -> str:
-        inputs = unchanged.inputs_of(self.request, self.loaded, self.encoder, self.paths)
+        given = unchanged.variables()
+        inputs = unchanged.inputs_of(self.request, self.loaded, self.encoder, self.paths, given=given)
         return unchanged.digest_of(inputs, self.paths)
 
 
