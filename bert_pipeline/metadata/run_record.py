@@ -34,15 +34,6 @@ SUMMARY = "summary"  # summary.json of the run
 DATA = "data"  # its spans, and notes of reading them, as JSON
 
 
-@dataclasses.dataclass
-class Record:
-    """The record of a run in progress."""
-
-    run_id: str
-    summary: str = ""
-    """Set this to the text of summary.json when it exists."""
-
-
 def facts(
     loaded: LoadedTask, *, encoder_source: str, encoder_sha256: str, schema_pbtxt: str
 ) -> dict[str, str]:
@@ -61,27 +52,16 @@ def facts(
 
 
 @contextlib.contextmanager
-def recorded(
-    store: MetadataStore, known: Mapping[str, str], *, on_stop: Callable[[str], None] | None = None
-) -> Iterator[Record]:
-    """Records the start and the end of a run, also if it stops with an error.
-
-    Args:
-        store: ML Metadata.
-        known: of `facts`.
-        on_stop: called with the run's id after an error is recorded; must not raise.
-    """
-    record = Record(begin(store, known))
-    with stops_recorded(store, record.run_id, on_stop=on_stop):
-        yield record
-    end(store, record.run_id, record.summary)
-
-
-@contextlib.contextmanager
 def stops_recorded(
     store: MetadataStore, run_id: str, *, on_stop: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Records that an error stopped a run; see `recorded`."""
+    """Records an error that stops a run.
+
+    Args:
+        store: ML Metadata.
+        run_id: of `begin`.
+        on_stop: called with the run's id after an error is recorded; must not raise.
+    """
     try:
         yield
     except BaseException as error:

@@ -32,34 +32,21 @@ from bert_pipeline.settings_map import reruns
 RUN, SPAN = "{run}", "{span}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """When an orchestrator runs a task."""
-
-    cron: str = ""
-    """Five fields, or such as `@daily`; empty: when it is asked to."""
-
-    start: datetime.date | None = None
-    """The first date; runs of dates that have passed are made up. None: from now on."""
-
-    retries: int = 1
-    """How often a step that failed is tried again."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(run_pipeline.Request):
-    """What `dag` is asked for."""
+    """Arguments of `dag`."""
 
     schedule: str = ""
-    start: datetime.date | None = None
-    retries: int = 1
-    to: str = "-"
-    """The file; `-`: standard output."""
+    """When an orchestrator runs the task: cron's five fields, or such as `@daily`; empty for on request."""
 
-    @property
-    def times(self) -> Schedule:
-        """When runs begin."""
-        return Schedule(self.schedule, self.start, self.retries)
+    start: datetime.date | None = None
+    """The first date; runs of past dates are made up. None: from now on."""
+
+    retries: int = 1
+    """How often a failed step is tried again."""
+
+    to: str = "-"
+    """The file; `-` for standard output."""
 
 
 def run(request: Request) -> int:
@@ -68,7 +55,7 @@ def run(request: Request) -> int:
     Raises:
         UserError: see `as_json`.
     """
-    text = as_json(request, request.times)
+    text = as_json(request)
     if request.to == "-":
         print(text, end="")
     else:
@@ -76,22 +63,19 @@ def run(request: Request) -> int:
     return 0
 
 
-def as_json(
-    request: run_pipeline.Request, schedule: Schedule, *, environment: Mapping[str, str] | None = None
-) -> str:
+def as_json(request: Request, *, environment: Mapping[str, str] | None = None) -> str:
     """The file of a task.
 
     Args:
-        request: what each run is asked for; `span`: each run reads that one, instead of its date's.
-        schedule: when runs begin.
+        request: arguments of each run, and when runs begin; with `span`, each run reads that one, not its date's.
         environment: variables of every step, besides those that find the project.
 
     Raises:
         UserError: the task cannot be read, or the schedule has a first date and no times.
     """
-    if schedule.start and not schedule.cron:
+    if request.start and not request.schedule:
         raise UserError(
-            f"{typed.name('start')} is {schedule.start}, but there is no {typed.name('schedule')}; give one, such as "
+            f"{typed.name('start')} is {request.start}, but there is no {typed.name('schedule')}; give one, such as "
             "@daily"
         )
     loaded = request.load()
@@ -99,10 +83,10 @@ def as_json(
     content = {
         "task": loaded.task.name,
         "description": loaded.task.description,
-        "schedule": schedule.cron or None,
-        "start": str(schedule.start or datetime.date.today()),
-        "catchup": schedule.start is not None,
-        "retries": schedule.retries,
+        "schedule": request.schedule or None,
+        "start": str(request.start or datetime.date.today()),
+        "catchup": request.start is not None,
+        "retries": request.retries,
         "spans_by_date": by_date,
         "folder": str(PROJECT_ROOT),
         "environment": {"PYTHONPATH": f"{PROJECT_ROOT / 'modules'}:{PROJECT_ROOT}", **(environment or {})},

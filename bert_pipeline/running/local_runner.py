@@ -64,12 +64,23 @@ def run_components(
 
     `how` are arguments of `LocalRunner`; errors are those of its `run`.
     """
+    graph = pipeline_of(components, task_name=task_name, paths=paths, connection=connection)
+    return LocalRunner(**how).run(graph)
+
+
+def pipeline_of(
+    components: Sequence[BaseNode],
+    *,
+    task_name: str,
+    paths: RunPaths,
+    connection: metadata_store_pb2.ConnectionConfig,
+) -> tfx_pipeline.Pipeline:
+    """Components as a graph of the task's pipeline."""
     from bert_pipeline.pipeline import create_pipeline  # a process for one component does not need it
 
-    graph = create_pipeline(
+    return create_pipeline(
         task_name, components=components, pipeline_root=paths.pipeline_root, metadata=connection
     )
-    return LocalRunner(**how).run(graph)
 
 
 @contextlib.contextmanager

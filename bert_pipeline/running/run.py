@@ -17,7 +17,6 @@ from bert_pipeline.settings.errors import UserError, sentence_of
 from bert_pipeline.settings.paths import RunPaths, exclusive
 from bert_pipeline.settings.requests import GraphRequest
 from bert_pipeline.settings.run_log import quiet_library_loggers, run_log
-from bert_pipeline.settings.whole_file import write_whole
 
 if TYPE_CHECKING:
     from bert_pipeline.encoders.resolve import Encoder
@@ -44,12 +43,15 @@ def run(request: Request) -> int:
     loaded, paths = load(request)
     with exclusive(paths), notices.on_failure(loaded.task), logged(request, paths, "pipeline"):
         say(f"task {loaded.task.name}: {loaded.task.description}")
-        given = unchanged.variables()  # a conversion of the encoder imports TensorFlow
+        given = unchanged.surroundings()  # a conversion of the encoder imports TensorFlow
         # Before loading the libraries: report an unwritable cache at once.
         encoder = resolve_encoder(loaded)
         inputs = unchanged.inputs_of(request, loaded, encoder, paths, given=given)
         if kept := unchanged.recall(paths, unchanged.digest_of(inputs, paths)):
-            return _say_unchanged(loaded, paths, kept, started=started)
+            unchanged.say(paths, kept, seconds=time.monotonic() - started)
+            event = notices.event("unchanged", task=loaded.task.name, version=kept.version)
+            notices.send(event, config=loaded.task.notices, say=say)
+            return 0
         with _timed("loading TensorFlow and TFX"):
             from bert_pipeline import pipeline  # noqa: F401
             from bert_pipeline.metadata import run_record
@@ -64,17 +66,6 @@ def run(request: Request) -> int:
             seconds = time.monotonic() - started
             report = steps.finish(place, loaded, begun, results, seconds=seconds, digest=digest)
     return 0 if report.in_service else 1
-
-
-def _say_unchanged(
-    loaded: config.LoadedTask, paths: RunPaths, kept: unchanged.Unchanged, *, started: float
-) -> int:
-    """Ends a run that would change nothing as it would end."""
-    write_whole(paths.root / "summary.json", kept.summary)
-    print(kept.text.replace("{seconds}", f"{time.monotonic() - started:.1f}"), flush=True)
-    event = notices.event("unchanged", task=loaded.task.name, version=kept.version)
-    notices.send(event, config=loaded.task.notices, say=say)
-    return 0
 
 
 def load(request: Request) -> tuple[config.LoadedTask, RunPaths]:

@@ -24,6 +24,7 @@ from bert_pipeline.metadata import database, run_record
 from bert_pipeline.metadata.run_history import NODE_TYPE, RUN_TYPE
 from bert_pipeline.running import local_runner, notices, unchanged
 from bert_pipeline.running.local_runner import NodeResult
+from bert_pipeline.running.run import say
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import RunPaths
@@ -112,8 +113,6 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
     from bert_pipeline.serving_folder import unfinished
 
     encoder, paths, connection = options.encoder, place.paths, place.connection
-    unsettled = unfinished.settle(place.store, paths)
-    recovered.complete(place.store, paths, connection, say=say)
     window = spans.resolve_window(loaded)
     limits.check(
         place.store,
@@ -122,6 +121,8 @@ def begin(place: Place, loaded: config.LoadedTask, options: Options) -> Begun:
         run_id=options.run_id,
         spans=(window.newest, *window.spans),
     )
+    unsettled = unfinished.settle(place.store, paths)
+    recovered.complete(place.store, paths, connection, say=say)
     if not loaded.schema_path.exists():
         infer_schema(place, loaded)
     columns = wide_tables.choose(loaded, span=window.newest)
@@ -163,20 +164,9 @@ def run_graph(place: Place, components: Sequence[BaseNode]) -> list[NodeResult]:
 
 
 def _pipeline(place: Place, components: Sequence[BaseNode]) -> Pipeline:
-    from bert_pipeline import pipeline
-
-    return pipeline.create_pipeline(
-        place.paths.task_name,
-        components=components,
-        pipeline_root=place.paths.pipeline_root,
-        metadata=place.connection,
+    return local_runner.pipeline_of(
+        components, task_name=place.paths.task_name, paths=place.paths, connection=place.connection
     )
-
-
-def say(line: str) -> None:
-    """Prints a line over the terminal's display of the running component."""
-    clear = "\033[K" if sys.stdout.isatty() else ""
-    print(f"{line}{clear}", flush=True)
 
 
 def runner() -> local_runner.LocalRunner:
@@ -253,7 +243,7 @@ def finish(
 
 
 def _remember(place: Place, report: RunReport, lines: Sequence[str], *, digest: str) -> None:
-    """Keeps what the next run prints where nothing has changed; nothing where a component is still to run."""
+    """Stores what the next run prints if nothing changes, unless a component failed or was skipped."""
     from bert_pipeline.running import summary
 
     if not report.in_service or any(result.state in ("failed", "skipped") for result in report.results):
@@ -262,14 +252,14 @@ def _remember(place: Place, report: RunReport, lines: Sequence[str], *, digest: 
     artifacts = [a.uri for i in ids for a in database.output_artifacts(place.store, i).values()]
     cached = tuple(NodeResult(result.node_id, "cached", 0.0) for result in report.results)
     again = dataclasses.replace(report, pushed=False, results=cached, wall_seconds=0.0)
-    text = summary.as_text(again, also=lines).replace("time      0.0 s", "time      {seconds} s")
+    text = summary.as_text(again, also=lines, seconds=unchanged.SECONDS)
     unchanged.remember(
         place.paths,
         unchanged.Unchanged(
             digest=digest,
             artifacts=(*filter(None, artifacts), *(line.split(maxsplit=1)[1] for line in lines)),
             text="\n".join([*(result.line for result in cached), text]),
-            summary=summary.as_json(again),
+            summary=json.loads(summary.as_json(again)),
             version=report.version,
         ),
     )

@@ -226,14 +226,15 @@ def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else value for key, value in sorted(values.items())}
 
 
-def as_text(report: RunReport, *, also: Sequence[str] = ()) -> str:
+def as_text(report: RunReport, *, also: Sequence[str] = (), seconds: str = "") -> str:
     """The summary as text.
 
     Args:
         report: of the run.
         also: lines to insert before the last, which gives the next command.
+        seconds: in place of the run's wall time.
     """
-    *lines, last = _verdict_lines(report)
+    *lines, last = _verdict_lines(report, seconds=seconds or f"{report.wall_seconds:.1f}")
     return "\n".join(["", *metric_lines(report.evaluation), "", *lines, *also, last])
 
 
@@ -243,7 +244,7 @@ def _verdict(report: RunReport) -> str:
     return "in service already" if report.in_service else "refused"
 
 
-def _verdict_lines(report: RunReport) -> Iterator[str]:
+def _verdict_lines(report: RunReport, *, seconds: str) -> Iterator[str]:
     ran = [r.node_id for r in report.results if r.state == "ran" and r.node_id not in _ALWAYS_RUN]
     if report.pushed:
         beside = "also beside the baseline" if report.evaluation.has_baseline else "there was no baseline yet"
@@ -271,7 +272,7 @@ def _verdict_lines(report: RunReport) -> Iterator[str]:
         yield f"model     {report.model_dir}"
     if report.labelled:
         yield f"labelled  {report.labelled}"
-    yield f"time      {report.wall_seconds:.1f} s, {len(ran)} of {len(report.results)} components ran"
+    yield f"time      {seconds} s, {len(ran)} of {len(report.results)} components ran"
     if report.in_service:
         yield f"next      {typed.command('serve', task=report.task)}"
     else:

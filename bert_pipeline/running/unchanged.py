@@ -2,8 +2,8 @@
 
 A run whose model is in service stores a digest of everything that a run reads: settings, code, packages, data files by
 size and time, schema, encoder, ML Metadata, the pushed versions. If the next run has the same digest, TFX would find
-each component in its cache, so the stored output is printed at once. In any doubt (a server as the metadata store, a
-removed artifact, very many files) the run continues as usual with TFX's cache.
+each component in its cache, so the stored output is printed at once. In any doubt the run continues as usual with TFX's
+cache: a server as the metadata store, a removed artifact, very many files, data outside its folder or behind a link.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bert_pipeline.settings.config import PROJECT_ROOT, LoadedTask
 from bert_pipeline.settings.paths import RunPaths
@@ -26,9 +24,12 @@ if TYPE_CHECKING:
     from bert_pipeline.encoders.resolve import Encoder
     from bert_pipeline.running.run import Request
 
-_MAX_FILES = 10_000  # whose times are read in each run
+_MAX_FILES = 10_000  # of data and code, whose times are read in each run
 _CODE = ("bert_pipeline", "modules", "serving")
 _FILE = "unchanged.json"
+
+SECONDS = "{seconds}"
+"""Stands in a stored text where a run prints its own time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,62 +43,65 @@ class Unchanged:
     """Output folders of the run's components, also cached ones."""
 
     text: str
-    """Text of components and summary, with `{seconds}` in place of the time."""
+    """Text of components and summary, with SECONDS in place of the time."""
 
-    summary: str
-    """summary.json."""
+    summary: dict[str, Any]
+    """summary.json, but for the time."""
 
     version: str
     """Version in service."""
 
 
-def variables() -> list[tuple[str, str]]:
-    """The environment variables that a run reads. TensorFlow sets some when it is imported: call this before."""
-    return sorted(item for item in os.environ.items() if item[0].startswith(("TF_", "BERT_PIPELINE_")))
+def surroundings() -> dict[str, Any]:
+    """Packages and variables of this process. TensorFlow changes both when it is imported: call this before."""
+    packages = sorted(path.name for each in sys.path for path in Path(each).glob("*.dist-info"))
+    variables = sorted(item for item in os.environ.items() if item[0].startswith(("TF_", "BERT_PIPELINE_")))
+    return {"python": [sys.version, packages], "variables": variables}
 
 
 def inputs_of(
-    request: Request, loaded: LoadedTask, encoder: Encoder, paths: RunPaths, *, given: list[tuple[str, str]]
+    request: Request, loaded: LoadedTask, encoder: Encoder, paths: RunPaths, *, given: dict[str, Any]
 ) -> str:
-    """The inputs of a run, without its own outputs, as JSON; empty if they cannot be read quickly.
+    """The inputs of a run, without its own outputs, as JSON; empty if they cannot be read quickly and surely.
 
-    Call this before the run: the next run must see changes made during this one. `given` is from `variables`.
+    Call this before the run: the next run must see changes made during this one. `given` is from `surroundings`.
     """
-    folders = [loaded.data_dir, *(PROJECT_ROOT / name for name in _CODE)]
-    states = [list(islice(_states(folder), _MAX_FILES + 1)) for folder in folders]
-    if request.metadata not in ("", "sqlite") or any(len(each) > _MAX_FILES for each in states):
+    patterns = [*loaded.task.data.files.values(), loaded.task.bulk_inference.files]
+    files = _states(loaded.data_dir, *(PROJECT_ROOT / name for name in _CODE))
+    is_elsewhere = any(Path(each).is_absolute() or ".." in Path(each).parts for each in patterns)
+    if request.metadata not in ("", "sqlite") or files is None or is_elsewhere:
         return ""
     values = {
-        "asked": [loaded.path.name, request.server, str(paths.root)],
+        "asked": [str(loaded.path), request.server, str(paths.root)],
         "settings": dataclasses.asdict(loaded.task),
         "schema": loaded.schema_path.read_text(encoding="utf-8") if loaded.schema_path.exists() else None,
         "encoder": [encoder.path, encoder.sha256, encoder.notes],
-        "python": [
-            sys.version,
-            sorted(path.name for each in sys.path for path in Path(each).glob("*.dist-info")),
-        ],
-        "variables": given,
-        "files": [sorted(each) for each in states],
+        "files": files,
+        **given,
     }
     return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
 
 def digest_of(inputs: str, paths: RunPaths) -> str:
-    """SHA-256 of `inputs_of` and of the current output folder; empty if the inputs are."""
-    if not inputs:
+    """SHA-256 of `inputs_of` and of the current output folder; empty if either cannot be read surely."""
+    written = _states(paths.push_destination)
+    if not inputs or written is None:
         return ""
-    written = [
-        *_states(paths.push_destination),
-        *([_state(paths.metadata)] if paths.metadata.exists() else []),
-    ]
-    return hashlib.sha256(json.dumps([inputs, sorted(written)]).encode()).hexdigest()
+    record = [_state(paths.metadata)] if paths.metadata.exists() else []
+    return hashlib.sha256(json.dumps([inputs, written, record]).encode()).hexdigest()
 
 
-def _states(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Entries of all files except byte code."""
-    for path in folder.rglob("*"):
+def _states(*folders: Path) -> list[tuple[str, int, int]] | None:
+    """Sorted entries of all files except byte code; None if there are very many, or a folder is a link."""
+    found = []
+    for path in (path for folder in folders for path in folder.rglob("*")):
+        if path.is_dir() and path.is_symlink():
+            return None  # `rglob` does not enter it
         if path.suffix != ".pyc" and path.is_file():
-            yield _state(path)
+            found.append(_state(path))
+        if len(found) > _MAX_FILES:
+            return None
+    return sorted(found)
 
 
 def _state(path: Path) -> tuple[str, int, int]:
@@ -112,10 +116,23 @@ def remember(paths: RunPaths, unchanged: Unchanged) -> None:
         write_whole(paths.root / _FILE, json.dumps(dataclasses.asdict(unchanged), ensure_ascii=False))
 
 
+def say(paths: RunPaths, unchanged: Unchanged, *, seconds: float) -> None:
+    """Prints the output of a run without changes, and writes its summary.
+
+    Args:
+        paths: of the task.
+        unchanged: from `recall`.
+        seconds: since the start of the run.
+    """
+    values = {**unchanged.summary, "wall_seconds": round(seconds, 3)}
+    write_whole(paths.root / "summary.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    print(unchanged.text.replace(SECONDS, f"{seconds:.1f}"), flush=True)
+
+
 def recall(paths: RunPaths, digest: str) -> Unchanged | None:
     """The output stored by `remember`; None if something changed or an artifact was removed."""
     file = paths.root / _FILE
-    if not digest or not file.is_file():
+    if not file.is_file():
         return None
     values = json.loads(file.read_text(encoding="utf-8"))
     kept = Unchanged(**{**values, "artifacts": tuple(values["artifacts"])})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
 import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,26 @@ from bert_pipeline.serving_folder import atomic_push
 from bert_pipeline.settings.paths import RunPaths, run_paths
 
 Ids = Mapping[str, Sequence[int]]
+
+
+@dataclasses.dataclass
+class Record:
+    """The record of a run that goes on."""
+
+    run_id: str
+    summary: str = ""
+    """Text of summary.json, to be set."""
+
+
+@contextlib.contextmanager
+def recorded(
+    store: MetadataStore, known: Mapping[str, str], *, on_stop: Callable[[str], None] | None = None
+) -> Iterator[Record]:
+    """Records a run from its start to its end, as `running/run.py` does."""
+    record = Record(run_record.begin(store, known))
+    with run_record.stops_recorded(store, record.run_id, on_stop=on_stop):
+        yield record
+    run_record.end(store, record.run_id, record.summary)
 
 
 class Past:
@@ -56,7 +78,7 @@ class Past:
             run_record.ENCODER: "tiny",
             run_record.CODE_SHA256: "c0de",
         }
-        with run_record.recorded(self.store, known) as record:
+        with recorded(self.store, known) as record:
             run_record.put(self.store, record.run_id, {PIPELINE_ROOT: str(self.paths.pipeline_root)})
             model, version = self._components(
                 record.run_id,

@@ -27,8 +27,6 @@ from types import FrameType
 
 from bert_pipeline.places import postgres_server, processes, steps_file
 from bert_pipeline.places.airflow import environment
-from bert_pipeline.places.steps_file import Schedule
-from bert_pipeline.running import run as run_pipeline
 from bert_pipeline.running import warm
 from bert_pipeline.settings import config, typed
 from bert_pipeline.settings.config import PROJECT_ROOT
@@ -70,27 +68,14 @@ class Request(steps_file.Request):
 
 
 def run(request: Request) -> int:
-    """The verb `airflow`; see `serve`."""
-    return serve(request, request.times, port=request.port)
-
-
-def serve(request: run_pipeline.Request, schedule: Schedule, *, port: int) -> int:
-    """Runs Airflow with a task's DAG until Ctrl-C.
-
-    Args:
-        request: what each run is asked for.
-        schedule: when runs begin.
-        port: of the API and its pages; 0: any that is free.
-
-    Returns:
-        The exit status, 0.
+    """The verb `airflow`: runs Airflow with a task's DAG until Ctrl-C; returns 0.
 
     Raises:
         UserError: the port is taken, a database or Airflow does not start.
     """
     home = request.out.resolve() / "airflow"
     task = config.task_name(request.task)
-    port = _free_port(port)
+    port = _free_port(request.port)
     programs = environment.made(PROJECT_ROOT)
     home.mkdir(parents=True, exist_ok=True)
     processes.adopt_orphans()
@@ -103,7 +88,6 @@ def serve(request: run_pipeline.Request, schedule: Schedule, *, port: int) -> in
         sock = Path(private, "steps")
         steps = steps_file.as_json(
             dataclasses.replace(request, metadata=databases.metadata),
-            schedule,
             environment={**databases.variables, warm.VARIABLE: str(sock)},
         )
         dags = home / "dags"
@@ -162,7 +146,7 @@ def _free_port(port: int) -> int:
 
 
 @contextlib.contextmanager
-def _databases(request: run_pipeline.Request, *, home: Path, task: str) -> Iterator[Databases]:
+def _databases(request: Request, *, home: Path, task: str) -> Iterator[Databases]:
     """PostgreSQL for both where it can run here; a task whose runs are in SQLite or elsewhere goes on there."""
     if lacks := postgres_server.what_lacks(home / "postgres"):
         print(f"note      {lacks}; Airflow's database is SQLite, which is for trying it out", flush=True)
@@ -228,9 +212,7 @@ class _Airflow:
         self._variables = variables
         self._others = others
         self._commands = {name: [self._program, name, *words] for name, words in PROCESSES.items()}
-        if (
-            sys.platform != "darwin"
-        ):  # whose libraries do not survive a fork: there each step imports TFX itself
+        if sys.platform != "darwin":  # macOS' libraries do not survive a fork: each step imports TFX itself
             steps = [sys.executable, "-m", "bert_pipeline", WARM_STEPS, "--socket", str(sock)]
             self._commands[WARM_STEPS] = steps
         self._logs = home / "processes"

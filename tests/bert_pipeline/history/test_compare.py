@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bert_pipeline.metadata import run_record
-from tests.bert_pipeline.past import Past
+from tests.bert_pipeline.past import Past, recorded
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_stopped_run_says_why(past, capsys):
     past.run(span=1, weights="a")
     with (
         pytest.raises(ValueError, match="full"),
-        run_record.recorded(past.store, {run_record.CODE_SHA256: "c0de"}) as r,
+        recorded(past.store, {run_record.CODE_SHA256: "c0de"}) as r,
     ):
         past.execute(r.run_id, "ExampleGen", {}, {"examples": "Examples"}, span=2)
         raise ValueError("the disk is full")

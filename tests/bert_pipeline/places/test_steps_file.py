@@ -12,7 +12,6 @@ import pytest
 
 from bert_pipeline.__main__ import main
 from bert_pipeline.places import steps_file
-from bert_pipeline.running.run import Request
 from bert_pipeline.settings import config
 from bert_pipeline.settings.errors import UserError
 
@@ -37,12 +36,12 @@ AFTER = {
 }
 
 
-def request(task: str = "toy", **more: object) -> Request:
-    return Request(task=task, **{"out": Path("/runs"), **more})
+def request(task: str = "toy", **more: object) -> steps_file.Request:
+    return steps_file.Request(task=task, **{"out": Path("/runs"), **more})
 
 
-def content(task: str = "toy", *, schedule: steps_file.Schedule | None = None, **more: object) -> dict:
-    return json.loads(steps_file.as_json(request(task, **more), schedule or steps_file.Schedule()))
+def content(task: str = "toy", **more: object) -> dict:
+    return json.loads(steps_file.as_json(request(task, **more)))
 
 
 def after(graph: dict) -> dict[str, list[str]]:
@@ -90,13 +89,13 @@ def test_spans_by_date_are_asked_for_by_the_runs_date_and_wait_for_older_ones(da
 
 def test_a_first_date_makes_up_the_past_and_needs_a_schedule() -> None:
     start = datetime.date(2025, 7, 1)
-    graph = content(schedule=steps_file.Schedule("@daily", start, retries=3))
+    graph = content(schedule="@daily", start=start, retries=3)
     assert {key: graph[key] for key in ("schedule", "start", "catchup", "retries")} == {
         "schedule": "@daily", "start": "2025-07-01", "catchup": True, "retries": 3,
     }  # fmt: skip
     assert content()["catchup"] is False
     with pytest.raises(UserError, match=r"^--start is 2025-07-01, but there is no --schedule; give one, "):
-        content(schedule=steps_file.Schedule(start=start))
+        content(start=start)
 
 
 def test_the_verb_writes_a_file_for_its_owner_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

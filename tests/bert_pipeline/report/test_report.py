@@ -22,7 +22,7 @@ from bert_pipeline.report.answers import Answers
 from bert_pipeline.report.page import Quote, Section
 from bert_pipeline.report.source import source_of
 from tests.bert_pipeline.pages import Page
-from tests.bert_pipeline.past import Past
+from tests.bert_pipeline.past import Past, recorded
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def quoted(past: Past, text: str, limit: int) -> Section:
         "data": {"text": ["text"], "label": "label", "labels": ["bad", "good"]},
         "evaluation": {"slices": []},
     }
-    with run_record.recorded(past.store, {run_record.SETTINGS: json.dumps(settings)}) as record:
+    with recorded(past.store, {run_record.SETTINGS: json.dumps(settings)}) as record:
         past.execute(record.run_id, "Trainer", {}, {"model": "Model"})
     source = source_of(past.store, paths=past.paths, run_name=record.run_id, num_examples=limit)
     found = five()
@@ -280,7 +280,7 @@ def test_names_with_quotes_and_line_breaks_leave_the_card_whole():
 
 
 def test_a_report_that_cannot_be_written_is_a_note(past):
-    with run_record.recorded(past.store, {run_record.COMMIT: "c0ffee"}) as record:
+    with recorded(past.store, {run_record.COMMIT: "c0ffee"}) as record:
         past.execute(record.run_id, "ExampleGen", {}, {"examples": "Examples"})
     (past.paths.root / "reports").write_text("a file where the folder should be")
     lines = after_run.Reports(past.store, past.paths, num_examples=3, say=print).lines(record.run_id)
@@ -293,7 +293,7 @@ def test_a_run_that_stops_gets_a_report_that_says_why(past, capsys):
     reports = after_run.Reports(past.store, past.paths, num_examples=3, say=print)
     with (
         pytest.raises(ValueError, match="no <luck>"),
-        run_record.recorded(past.store, {}, on_stop=reports.tell) as record,
+        recorded(past.store, {}, on_stop=reports.tell) as record,
     ):
         past.execute(record.run_id, "ExampleGen", {}, {"examples": "Examples"})
         raise ValueError("no <luck>")
@@ -310,7 +310,7 @@ def test_a_run_that_stops_gets_a_report_that_says_why(past, capsys):
 def test_a_run_that_stops_before_it_executed_anything_gets_a_report_too(past):
     past.run(span=1, weights="a")
     reports = after_run.Reports(past.store, past.paths, num_examples=3, say=print)
-    with pytest.raises(ValueError), run_record.recorded(past.store, {}, on_stop=reports.tell):
+    with pytest.raises(ValueError), recorded(past.store, {}, on_stop=reports.tell):
         raise ValueError("span 1, which the window holds, is broken")
     html = past.paths.newest_report.read_text(encoding="utf-8")
     assert re.search(r"</span> run of \d{4}-\d\d-\d\d", html)

@@ -12,19 +12,7 @@ from tfx.dsl.component.experimental.decorators import component
 from bert_pipeline.metadata import database
 from bert_pipeline.running import local_runner
 from bert_pipeline.settings.errors import UserError
-
-RAN: list[str] = []
-
-
-@component
-def Count(number: tfx.dsl.components.Parameter[int]) -> tfx.dsl.components.OutputDict(count=int):
-    RAN.append(f"count {number}")
-    return {"count": number + 1}
-
-
-@component
-def Fail(count: int) -> tfx.dsl.components.OutputDict(result=int):
-    raise UserError(f"count is {count}; give another")
+from tests.bert_pipeline.running.tiny_components import RAN, Count, Fail
 
 
 @component

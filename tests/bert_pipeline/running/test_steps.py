@@ -13,19 +13,7 @@ from bert_pipeline.metadata import run_record
 from bert_pipeline.running import local_runner, steps
 from bert_pipeline.settings.errors import UserError
 from bert_pipeline.settings.paths import run_paths
-
-RAN: list[str] = []
-
-
-@component
-def Count(number: tfx.dsl.components.Parameter[int]) -> tfx.dsl.components.OutputDict(count=int):
-    RAN.append(f"count {number}")
-    return {"count": number + 1}
-
-
-@component
-def Fail(count: int) -> tfx.dsl.components.OutputDict(result=int):
-    raise UserError(f"count is {count}; give another")
+from tests.bert_pipeline.running.tiny_components import RAN, Count, Fail
 
 
 @component

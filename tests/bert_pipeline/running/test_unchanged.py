@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Situation:
     encoder: Encoder = ENCODER
 
     def digest(self) -> str:
-        given = unchanged.variables()
+        given = unchanged.surroundings()
         inputs = unchanged.inputs_of(self.request, self.loaded, self.encoder, self.paths, given=given)
         return unchanged.digest_of(inputs, self.paths)
 
@@ -129,7 +130,7 @@ def test_a_server_as_metadata_store_or_very_many_files_are_left_to_tfx(
 def test_what_was_kept_holds_for_its_digest_while_its_artifacts_are_there(found: Situation) -> None:
     artifact = found.paths.root / "artifacts" / "Trainer" / "model" / "3"
     artifact.mkdir(parents=True)
-    kept = Unchanged(found.digest(), (str(artifact),), "text", "{}", "7")
+    kept = Unchanged(found.digest(), (str(artifact),), "text", {"verdict": "in service already"}, "7")
     unchanged.remember(found.paths, kept)
     unchanged.remember(found.paths, dataclasses.replace(kept, digest="", text="other"))  # keeps nothing
     assert unchanged.recall(found.paths, kept.digest) == kept
@@ -137,3 +138,55 @@ def test_what_was_kept_holds_for_its_digest_while_its_artifacts_are_there(found:
     assert unchanged.recall(found.paths, "") is None
     artifact.rmdir()
     assert unchanged.recall(found.paths, kept.digest) is None
+
+
+@pytest.mark.parametrize("where", ["data", "modules", "out/toy/serving/toy"])
+def test_a_folder_that_is_a_link_is_left_to_tfx(found: Situation, tmp_path: Path, where: str) -> None:
+    """Its files may change without a trace in the folder that holds the link."""
+    _write(tmp_path / "elsewhere" / "rows.csv")
+    (tmp_path / where / "span-2").symlink_to(tmp_path / "elsewhere")
+    assert found.digest() == ""
+
+
+def test_a_file_that_is_a_link_counts_as_what_it_leads_to(found: Situation, tmp_path: Path) -> None:
+    _write(tmp_path / "elsewhere.csv")
+    (tmp_path / "data" / "eval.csv").symlink_to(tmp_path / "elsewhere.csv")
+    before = found.digest()
+    _later(tmp_path / "elsewhere.csv")
+    assert found.digest() not in ("", before)
+
+
+@pytest.mark.parametrize("pattern", ["../elsewhere/train.csv", "/elsewhere/train.csv"])
+def test_data_outside_its_folder_are_left_to_tfx(found: Situation, pattern: str) -> None:
+    task = found.loaded.task
+    files = dataclasses.replace(
+        task, data=dataclasses.replace(task.data, files={"train": pattern, "eval": "e.csv"})
+    )
+    found.loaded = dataclasses.replace(found.loaded, task=files)
+    assert found.digest() == ""
+    bulk = dataclasses.replace(task, bulk_inference=dataclasses.replace(task.bulk_inference, files=pattern))
+    found.loaded = dataclasses.replace(found.loaded, task=bulk)
+    assert found.digest() == ""
+
+
+def test_packages_and_variables_are_those_from_before_tensorflow(
+    found: Situation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = unchanged.surroundings()
+    inputs = unchanged.inputs_of(found.request, found.loaded, found.encoder, found.paths, given=given)
+    monkeypatch.setenv("TF_SET_BY_AN_IMPORT", "1")
+    assert unchanged.inputs_of(found.request, found.loaded, found.encoder, found.paths, given=given) == inputs
+
+
+def test_what_is_printed_and_written_has_the_time_of_this_run(
+    found: Situation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Unchanged(
+        "d", (), f"time      {unchanged.SECONDS} s, 0 of 15", {"wall_seconds": 200.0, "task": "toy"}, "7"
+    )
+    unchanged.say(found.paths, kept, seconds=0.4321)
+    assert capsys.readouterr().out == "time      0.4 s, 0 of 15\n"
+    assert json.loads((found.paths.root / "summary.json").read_text()) == {
+        "wall_seconds": 0.432,
+        "task": "toy",
+    }
